@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Planted bugs: each breaks one law on purpose, so that a test can prove it would be caught.
+ * Only the test build (-DGODWIT_PLANT) holds them; elsewhere plant(x) is the constant false. */
+#ifndef GODWIT_BASE_PLANT_H
+#define GODWIT_BASE_PLANT_H
+
+#include <stdbool.h>
+
+enum plant {
+	PLANT_NONE,
+	PLANT_LAW1_READ_BEFORE_ARM, /* a page is read before its dirty bit is cleared */
+	PLANT_LAW1_FORGET_TAKEN,    /* pages that were not acknowledged are not put back */
+	PLANT_LAW1_CLEAR_ALL_ONES,  /* arm clears bits that the bitmap in hand does not hold */
+	PLANT_LAW5_PLACE_STALE,     /* frames of a closed pass are placed */
+	PLANT_LAW5_PLACE_TWICE,     /* a frame that was placed is placed again */
+	PLANT_LAW10_PLACE_TORN,     /* a frame whose checksum does not match is placed */
+	PLANT_LAW10_FORGET_TORN,    /* a torn frame's pages do not return to the dirty set */
+	PLANT_LAW11_NO_NEW_HOLES,   /* holes that appear later are not sent */
+	PLANT_LAW11_STALE_FILE,     /* the target's old content is not punched first */
+	PLANT_LAW9_NO_LATE_DELTA,   /* what saving device state wrote is not sent */
+};
+
+#ifdef GODWIT_PLANT
+extern enum plant plant_active; /* set by one test before its threads start */
+#define plant(p) (plant_active == (p))
+#else
+#define plant(p) false
+#endif
+
+#endif

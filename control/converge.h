@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The decision at the start of each pass: go on, pause and finish, or give up. Pure. */
+#ifndef GODWIT_CONTROL_CONVERGE_H
+#define GODWIT_CONTROL_CONVERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum converge_timeout { CONVERGE_ABORT, CONVERGE_PAUSE };
+
+/* What the operator wants; may change while the session runs. */
+struct converge_limits {
+	uint64_t downtime_ns;             /* longest expected pause */
+	uint32_t max_passes;              /* live passes; 0: no limit */
+	uint64_t max_time_ns;             /* since the session began; 0: no limit */
+	enum converge_timeout on_timeout; /* what to do at max_passes or max_time */
+};
+
+/* What is known now. */
+struct converge_facts {
+	uint32_t passes;      /* live passes finished */
+	uint64_t elapsed_ns;  /* since the session began */
+	uint64_t dirty_pages; /* to be sent next */
+	uint64_t pages_per_s; /* achieved in the last pass that moved enough to tell; 0: unknown */
+	uint64_t overhead_ns; /* expected pause with nothing dirty: pause, save, load, resume */
+};
+
+enum converge_what { CONVERGE_GO_ON, CONVERGE_SWITCH, CONVERGE_GIVE_UP };
+
+struct converge_decision {
+	enum converge_what what;
+	uint64_t expected_pause_ns;
+	const char *reason; /* static text for the report and the log */
+};
+
+struct converge_decision converge_decide(
+	const struct converge_limits *l, const struct converge_facts *f);
+
+#endif

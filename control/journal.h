@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The journal: what this daemon has promised, one file a session, one JSON object a line, each
+ * synced to disk before journal_write() returns. A restarted daemon reads it before it serves
+ * anybody. Control loop only. */
+#ifndef GODWIT_CONTROL_JOURNAL_H
+#define GODWIT_CONTROL_JOURNAL_H
+
+#include <jansson.h>
+
+#include "err.h"
+
+struct journal;
+
+/* Creates dir/NAME.journal (name: letters, digits, . _ -; up to 63). -EEXIST: an unresolved one is
+ * there, and e says to run `godwit resolve NAME`. */
+int journal_open(struct journal **j, const char *dir, const char *name, struct err *e);
+/* Opens an existing one for appending. */
+int journal_reopen(struct journal **j, const char *dir, const char *name, struct err *e);
+/* Appends and syncs (fdatasync; the directory too after the first). msg's reference is stolen.
+ * -errno, with e naming the file and the cure: nothing was promised then. */
+int journal_write(struct journal *j, json_t *msg, struct err *e);
+/* The session is over with nothing left to decide: removes the file. */
+void journal_end(struct journal *j);
+/* Closes and leaves the file. NULL is allowed. */
+void journal_close(struct journal *j);
+
+/* Calls fn for each journal of dir with its records, an array in order (a torn last line is left
+ * out). Creates dir if it is not there. */
+typedef void (*journal_fn)(void *arg, const char *name, json_t *records);
+int journal_scan(const char *dir, journal_fn fn, void *arg, struct err *e);
+
+#endif

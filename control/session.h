@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A session: one guest on its way, at one of the two hosts. The API and the listener call this; the
+ * rest of a session is inside session.c and stage.c. Control loop only. */
+#ifndef GODWIT_CONTROL_SESSION_H
+#define GODWIT_CONTROL_SESSION_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "codec.h"
+#include "converge.h"
+#include "err.h"
+#include "listen.h"
+
+#define SESSION_NAME  64u
+#define SESSION_MAX   64u /* sessions of one daemon at once */
+#define SESSION_FLOWS 64u /* flows of one session */
+
+enum verify_mode { VERIFY_SUMS, VERIFY_MEMORY };
+
+/* What godwit migrate asks for. */
+struct migrate_options {
+	char name[SESSION_NAME];
+	char agent[108]; /* path of the VMM's libgodwit socket */
+	char to[256];    /* HOST:PORT of the target's godwitd */
+	char link[16];   /* "tcp" */
+	const struct codec_ops *codec;
+	int codec_level;
+	unsigned flows;
+	uint64_t bytes_per_s; /* of the whole session on the wire; 0: no limit */
+	struct converge_limits limits;
+	enum verify_mode verify;
+	bool dry_run; /* stop after preflight */
+	bool hold;    /* stop before the switch-over, until switch-now */
+};
+
+/* What godwit receive asks for. */
+struct receive_options {
+	char name[SESSION_NAME];
+	char agent[108];
+};
+
+/* What the daemon gives to sessions; filled by godwitd.c. */
+struct session_host {
+	struct event_base *base;
+	const char *state_dir; /* journals */
+	unsigned nlcores;
+};
+
+struct session;
+
+/* Both fail with e set and nothing left behind; on success the session runs by itself. */
+int session_migrate(
+	struct session_host *h, const struct migrate_options *o, struct session **s, struct err *e);
+int session_receive(
+	struct session_host *h, const struct receive_options *o, struct session **s, struct err *e);
+
+/* NULL when there is none. */
+struct session *session_find(const char *name);
+/* Calls fn for each session, ended ones that are still remembered too. */
+void session_each(void (*fn)(void *arg, struct session *s), void *arg);
+
+/* Each: 0, or -errno with e saying why not now. */
+int session_cancel(struct session *s, struct err *e);
+int session_switch_now(struct session *s, struct err *e);
+int session_set_bandwidth(struct session *s, uint64_t bytes_per_s, struct err *e);
+int session_set_downtime(struct session *s, uint64_t ns, struct err *e);
+/* An undecided session, or a journal of a former daemon. keep: "source" (the guest goes on here;
+ * the operator made sure that the target does not run it) or "target". NULL: only tell what to
+ * check (in tell: an object for the operator, new reference). */
+int session_resolve(
+	struct session_host *h, const char *name, const char *keep, json_t **tell, struct err *e);
+
+/* One object: name, side, state, stage, pass, counters, report. New reference. */
+json_t *session_status(const struct session *s);
+const char *session_name(const struct session *s);
+
+/* Events of a session as they happen, the final one ("event": "end") last; see godwit(1) for their
+ * fields. Events that happened before are not repeated, but one that ended reports "end" at once.
+ * Returns a handle for session_unwatch(). The event is borrowed. */
+struct session_watch;
+struct session_watch *session_watch(
+	struct session *s, void (*fn)(void *arg, json_t *event), void *arg);
+void session_unwatch(struct session_watch *w);
+
+/* From the listener. fd is taken over. */
+void session_accept(struct session_host *h, int fd, const struct preamble *p);
+
+/* At start: reads journals, and gives guests back where that is certain to be right. */
+int session_recover(struct session_host *h, struct err *e);
+/* At the end of the daemon: cancels what can be cancelled. */
+void session_shutdown(void);
+
+#endif

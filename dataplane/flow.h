@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A flow: one source lcore and one target lcore with their own link. This is what control hands to
+ * lcores. A flow belongs to control until flow_attach(), to its lcore until flow_detach() is done.
+ */
+#ifndef GODWIT_DATAPLANE_FLOW_H
+#define GODWIT_DATAPLANE_FLOW_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "claim.h"
+#include "codec.h"
+#include "dirty.h"
+#include "link.h"
+#include "region.h"
+#include "stats.h"
+
+#define FLOW_NO_PASS UINT32_MAX
+
+/* What all flows of one session share at the source. Filled by control before flows are attached;
+ * then read-only for lcores, but for the planes, whose words they own as base/dirty.h says. */
+struct send_job {
+	struct region_map *map;
+	struct dirty *dirty;
+	struct claim *claim;
+	const struct codec_ops *codec;
+	int level;
+	_Atomic uint64_t bytes_per_s; /* of each flow on the wire; 0: no limit. control: wo */
+};
+
+/* What all flows of one session share at the target. */
+struct recv_job {
+	struct region_map *map; /* mapped writable */
+	/* The pass + 1 in which a chunk was placed last; a chunk is placed once a pass (law 5). */
+	_Atomic uint16_t *placed_pass;
+	/* Pages that were given content: others are fresh and are not written with zeros (law 11).
+	 * One word a chunk; written by the flow that owns the chunk in this pass. */
+	uint64_t *written;
+	struct punch *punch; /* makes holes, off the polling core */
+};
+
+enum flow_kind { FLOW_SEND, FLOW_RECV };
+
+struct flow {
+	enum flow_kind kind;
+	struct link *link;
+	unsigned lcore; /* EAL lcore id */
+	unsigned node;  /* NUMA node index of that lcore, for claim_take() */
+
+	/* control: wo, lcore: ro */
+	_Atomic uint32_t run_pass
+		__cacheline; /* send: run passes up to this one; FLOW_NO_PASS: none */
+	_Atomic bool stop;   /* let go of the flow, as soon as possible */
+
+	/* lcore: wo, control: ro */
+	_Atomic uint32_t done_pass __cacheline; /* last pass whose barrier was acknowledged (send)
+						 * or answered (recv); FLOW_NO_PASS: none yet */
+	_Atomic int error;                      /* positive errno; then why holds a sentence */
+	_Atomic bool detached;                  /* the lcore will not touch the flow again */
+	_Atomic uint64_t progress;              /* grows whenever something moved: for time-outs */
+	struct err why;                         /* written before error, once */
+	struct stats stats;
+
+	/* lcore only */
+	void *priv; /* struct send or struct recv */
+};
+
+/* Makes a flow around a link (taken over; closed by flow_free). 0 or -errno. Control thread. */
+int flow_send_new(struct flow **f, struct send_job *job, struct link *link, unsigned lcore,
+	int node, struct err *e);
+int flow_recv_new(struct flow **f, struct recv_job *job, struct link *link, unsigned lcore,
+	int node, struct err *e);
+/* Frees it with its link. Detached, or never attached. NULL is allowed. */
+void flow_free(struct flow *f);
+
+/* One turn on the calling thread: lcores call it for each of their flows; tests call it directly.
+ * Returns true when something moved. Never blocks, allocates or makes a system call, but for its
+ * link's. After an error it does nothing. */
+bool flow_poll(struct flow *f);
+
+/* The receiver's shared state. pages it needs: 10 bytes a chunk, lazily populated. */
+int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e);
+/* Flows are gone. */
+void recv_job_fini(struct recv_job *j);
+
+/* Marks a flow broken, once: the sentence first, then the number (release). Lcore. */
+void flow_fail(struct flow *f, int errnum, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The link port: carries the frames of one flow, and the target's answers back. One lcore runs all
+ * functions of one link but open and close. Nothing blocks; nothing allocates after open.
+ *
+ * Source side: tx() queues frames, poll() moves bytes both ways, done() returns what the target has
+ * answered. Segments of a frame must stay valid until its seq is below link.sent (for tcp: the
+ * kernel has copied them); live guest pages may change meanwhile, that is law 10's case.
+ * Target side: poll(), rx() returns frames with their payload, answer() sends ACK, TORN,
+ * BARRIER_ACK. Both: a broken link has error != 0 for good, with a sentence in why; no call on it
+ * does harm. */
+#ifndef GODWIT_DATAPLANE_LINK_H
+#define GODWIT_DATAPLANE_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "err.h"
+#include "frame.h"
+
+#define LINK_SEGS     (CHUNK_PAGES)
+#define LINK_INFLIGHT 4096u /* frames not yet answered, at most; a power of two */
+
+/* A frame to send. hdr.seq is the link's to set: tx() numbers frames as it accepts them. */
+struct link_tx {
+	struct frame hdr;
+	unsigned nseg;
+	struct iovec seg[LINK_SEGS]; /* the payload; sum is hdr.payload_bytes */
+};
+
+/* A frame received. payload is valid until the next poll(). hdr passed frame_decode() only. */
+struct link_rx {
+	struct frame hdr;
+	const uint8_t *payload;
+};
+
+enum link_status { LINK_PLACED, LINK_TORN, LINK_LOST, LINK_BARRIER };
+
+/* What became of a frame. For BARRIER, hdr is the target's BARRIER_ACK; else the frame as sent. */
+struct link_done {
+	enum link_status status;
+	struct frame hdr;
+};
+
+struct link;
+
+struct link_ops {
+	const char *name;
+	/* Takes up to n frames, encodes their headers (sets hdr.seq and hdr.hdr_crc in f, so that
+	 * the caller can sum them), returns how many; fewer where it is full. */
+	unsigned (*tx)(struct link *l, struct link_tx *f, unsigned n);
+	/* Moves bytes. Returns a count of bytes or packets moved, 0 for none, -errno once broken.
+	 */
+	int64_t (*poll)(struct link *l);
+	unsigned (*done)(struct link *l, struct link_done *d, unsigned n);
+	unsigned (*rx)(struct link *l, struct link_rx *f, unsigned n);
+	/* Queues one answer; false when full, then poll and try again. ACKs may be merged. */
+	bool (*answer)(struct link *l, const struct frame *f);
+	/* Frees it; NULL is allowed. Control thread, after the lcore let go of the link. */
+	void (*close)(struct link *l);
+};
+
+/* First in each row's struct. lcore: rw; control: ro (sent, error), after close anything. */
+struct link {
+	const struct link_ops *ops;
+	uint64_t next_seq; /* of the frame that tx() accepts next */
+	uint64_t sent;     /* frames below have left their segments */
+	uint64_t tx_bytes; /* bytes on the wire so far, headers and answers included */
+	uint64_t rx_bytes;
+	int error; /* 0, or positive errno */
+	struct err why;
+};
+
+extern const struct link_ops link_tcp;
+extern const struct link_ops link_loop;
+
+/* tcp: takes over a connected socket. node: NUMA node for buffers or -1. source: which side.
+ * Sets it non-blocking, with TCP_NODELAY. 0 or -errno. */
+int link_tcp_open(struct link **l, int fd, bool source, int node, struct err *e);
+
+/* loop: in one process; what the wire does to frames is decided by a seeded generator. Raw payload
+ * is copied from its segments when it is delivered, not when it is queued, so that writes between
+ * tear frames as they do on a card. Single-threaded: both ends are polled by one thread. */
+struct link_loop_faults {
+	uint64_t seed;
+	/* each in parts of 65536 */
+	uint32_t lose, duplicate, reorder, corrupt, delay, lose_answer;
+	uint32_t stale; /* a frame is delivered again in a later pass */
+};
+int link_loop_pair(struct link **source, struct link **target, const struct link_loop_faults *f,
+	struct err *e);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libgodwit: what a VMM links so that Godwit can migrate its guest.
+ *
+ * The library runs inside the VMM's process, because KVM answers the dirty-log calls to no other.
+ * It listens on a unix SOCK_SEQPACKET socket; godwitd connects to it, gets the guest's RAM files,
+ * and drives dirty tracking, pause, resume and device state through it. Pages never go through the
+ * library: godwitd maps the RAM files itself.
+ *
+ * Life of a VMM that uses it:
+ *
+ *     godwit_new -> godwit_add_region, godwit_add_view ... -> godwit_start
+ *       ... guest runs; the callbacks below are called as a migration asks for them ...
+ *     godwit_free
+ *
+ * godwit_start makes one thread; every callback is called on it, one at a time, and may block.
+ * The library never logs, never exits, changes no signal handler and keeps no global state. Errors
+ * are returned as negative errno values, with a sentence in the caller's buffer where there is one.
+ * Functions may be called from any thread; godwit_new ... godwit_start from one thread in order.
+ *
+ * The pause is a lease: when godwitd's end of the socket closes before the migration was fenced,
+ * the library calls resume() by itself, so that a dead daemon never costs the guest. */
+#ifndef GODWIT_H
+#define GODWIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GODWIT_API_VERSION 1
+
+struct godwit; /* one guest */
+
+/* What the VMM does for a migration. Each returns 0 or a negative errno value. opaque is
+ * godwit_config.opaque. */
+struct godwit_ops {
+	/* Stop all vCPUs and the VMM's own writers of guest memory (device models). When it returns
+	 * 0, nothing that the VMM controls writes guest memory any more. Paused already: 0. */
+	int (*pause)(void *opaque);
+
+	/* Let the guest run, from where it is: after pause, or on the target after load.
+	 * On the target this is the moment at which the guest is taken over. */
+	int (*resume)(void *opaque);
+
+	/* Give the vCPUs percent (1 to 100) of their time. Optional (NULL): -ENOTSUP. */
+	int (*throttle)(void *opaque, unsigned percent);
+
+	/* Write the whole device state to fd, from offset 0. The guest is paused. It may still
+	 * write guest memory; what it writes must be seen by the dirty log or told with
+	 * godwit_wrote() before it returns. */
+	int (*save)(void *opaque, int fd);
+
+	/* Read the device state (bytes long, offset 0) from fd and install it. Guest memory is
+	 * complete. May be called again after a failed migration. It must check what it reads. */
+	int (*load)(void *opaque, int fd, uint64_t bytes);
+
+	/* The guest runs elsewhere, or will not run here: end. It must never run here again.
+	 * Called at most once; the library serves no daemon afterwards. */
+	void (*end)(void *opaque);
+};
+
+enum godwit_tracker {
+	GODWIT_TRACK_AUTO,         /* KVM_LOG where vm_fd is given, else PAGEMAP_SCAN */
+	GODWIT_TRACK_KVM_LOG,      /* KVM_GET_DIRTY_LOG, with manual protect where offered */
+	GODWIT_TRACK_PAGEMAP_SCAN, /* userfaultfd write-protect and PAGEMAP_SCAN (Linux 6.7);
+				    * sees writes of every thread of this process */
+};
+
+struct godwit_config {
+	uint32_t api_version; /* GODWIT_API_VERSION */
+	const char *name;     /* of the guest, for messages; up to 63 characters */
+	const char *socket;   /* path to listen on; a stale socket there is replaced */
+	int vm_fd;            /* KVM VM fd, or -1 */
+	enum godwit_tracker tracker;
+	int incoming; /* 1: the guest is to come here; memory must not be touched before load() */
+	const struct godwit_ops *ops;
+	void *opaque;
+};
+
+/* Makes a guest. On failure NULL, errno set, and a sentence in why (why_bytes long; may be NULL).
+ * The strings are copied; ops must live as long as the guest. */
+struct godwit *godwit_new(const struct godwit_config *config, char *why, size_t why_bytes);
+
+/* Adds a RAM file. fd: a memfd (or other file) whose offset 0 is the region's first byte; it is
+ * duplicated, and sealed against shrinking where it is a memfd. bytes: multiple of 4096.
+ * base: where this process maps it, whole. page_bytes: backing page (4096, 2 MiB, 1 GiB).
+ * Returns the region's index or a negative errno value. */
+int godwit_add_region(struct godwit *g, const char *name, int fd, uint64_t bytes, void *base,
+	uint32_t page_bytes);
+
+/* Adds a view: slot (KVM slot number, as_id its address space) shows guest-physical
+ * [gpa, gpa + bytes) from the region's offset. flags: those of the slot's
+ * kvm_userspace_memory_region other than KVM_MEM_LOG_DIRTY_PAGES, which the library sets and
+ * clears. Without KVM the slot number is only a name. 0 or a negative errno value. */
+int godwit_add_view(struct godwit *g, int region, uint32_t slot, uint32_t as_id, uint64_t gpa,
+	uint64_t offset, uint64_t bytes, uint32_t flags);
+
+/* Starts to listen. 0, or a negative errno value and a sentence. */
+int godwit_start(struct godwit *g, char *why, size_t why_bytes);
+
+/* Tells that the VMM itself wrote guest memory, or discarded it (hole punched, balloon), in
+ * [offset, offset + bytes) of a region. Call it after the last byte. Lock-free; any thread; cheap
+ * while no migration runs. */
+void godwit_wrote(struct godwit *g, int region, uint64_t offset, uint64_t bytes);
+
+enum godwit_state {
+	GODWIT_RUNNING,  /* the guest runs here, migrated or not */
+	GODWIT_PAUSED,   /* paused by a lease of the daemon */
+	GODWIT_FENCED,   /* committed to the target; only the daemon's word frees it */
+	GODWIT_INCOMING, /* waits for a guest */
+	GODWIT_LOADED,   /* device state installed; waits for the commit */
+	GODWIT_ENDED,    /* end() was called */
+};
+
+enum godwit_state godwit_get_state(const struct godwit *g);
+
+/* Stops tracking, closes the socket and frees all. A guest under a lease is resumed first. NULL is
+ * allowed. Not from a callback. */
+void godwit_free(struct godwit *g);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
