@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One pass over the dirty set at the source. Run by the control loop; it touches words of the
+// planes, never a page. Windows are armed at most PASS_WINDOWS ahead of the flows, so that a page
+// is read soon after it was re-protected.
+
+#include "pass.h"
+
+#include "bits.h"
+#include "clock.h"
+#include "map.h"
+#include "plant.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Spans of one window at most: every chunk of it a span of its own group of SPAN_CHUNKS. */
+#define WINDOW_SPANS (PASS_WINDOW_CHUNKS / SPAN_CHUNKS + 1)
+#define SPANS        (WINDOW_SPANS * PASS_WINDOWS)
+
+int pass_init(struct pass *p, struct region_map *map, struct dirty *d, struct claim *c,
+	uint64_t *out, uint64_t *in, int planes_fd, const struct pass_io *io, void *io_arg)
+{
+	memset(p, 0, sizeof(*p));
+	p->map = map;
+	p->dirty = d;
+	p->claim = c;
+	p->out = out;
+	p->in = in;
+	p->planes_fd = planes_fd;
+	p->io = io;
+	p->io_arg = io_arg;
+	p->populated = map_lazy(map->nchunks * sizeof(uint64_t));
+	p->spans = calloc(SPANS, sizeof(*p->spans));
+	if (p->populated == NULL || p->spans == NULL) {
+		pass_fini(p);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void pass_fini(struct pass *p)
+{
+	if (p->map != NULL)
+		map_free(p->populated, p->map->nchunks * sizeof(uint64_t));
+	free(p->spans);
+	p->populated = NULL;
+	p->spans = NULL;
+}
+
+static void pass_fail(struct pass *p, const struct err *why)
+{
+	p->why = *why;
+	p->state = PASS_FAILED;
+}
+
+void pass_begin(struct pass *p, uint32_t number, enum pass_kind kind)
+{
+	p->facts = (struct pass_facts){.number = number, .kind = kind};
+	p->state = PASS_LOOKING;
+	p->look_began = clock_ns();
+	p->io->look(p->io_arg, kind != PASS_LIVE);
+}
+
+/* Takes the words that the source wrote to OUT in one range of chunks, and gives them back as
+ * zeros. */
+static void take_out_range(struct pass *p, uint64_t first, uint64_t end)
+{
+	for (unsigned i = 0; i < p->map->n; i++) {
+		struct region *r = &p->map->r[i];
+		uint64_t from = first > r->first_chunk ? first : r->first_chunk;
+		uint64_t to = r->first_chunk + r->nchunks;
+
+		if (to > end)
+			to = end;
+		for (uint64_t c = from; c < to; c++) {
+			uint64_t w = p->out[c];
+
+			if (w == 0)
+				continue;
+			p->out[c] = 0;
+			w &= region_chunk_mask(r, c - r->first_chunk);
+			if (w & ~p->dirty->set[c])
+				p->dirty->set[c] |= w;
+		}
+	}
+}
+
+/* Reading a hole of a memfd would allocate it, so its data extents are asked for: an idle terabyte
+ * costs two system calls here. */
+static void take_out(struct pass *p)
+{
+	off_t end = (off_t)(p->map->nchunks * sizeof(uint64_t));
+	off_t at = 0;
+
+	while (at < end) {
+		off_t data = p->planes_fd < 0 ? at : lseek(p->planes_fd, at, SEEK_DATA);
+		off_t hole;
+
+		if (data < 0 || data >= end)
+			return;
+		hole = p->planes_fd < 0 ? end : lseek(p->planes_fd, data, SEEK_HOLE);
+		if (hole < 0 || hole > end)
+			hole = end;
+		take_out_range(p, (uint64_t)data / 8, ((uint64_t)hole + 7) / 8);
+		at = hole;
+	}
+}
+
+/* Law 11. Pages that are holes now are not sent: their report stays with the source, which was not
+ * armed, or, if they had been put back, they have no content any more. Those that the target may
+ * hold content for become holes there. */
+static void follow_holes(struct pass *p)
+{
+	struct dirty *d = p->dirty;
+
+	for (uint64_t c = 0; c < d->nchunks; c++) {
+		uint64_t pop = p->populated[c];
+		uint64_t gone = d->set[c] & ~pop;
+		uint64_t holes = d->held[c] & ~pop;
+
+		if (!p->first_done) {
+			if (pop != 0)
+				d->set[c] = pop;
+		} else if (gone != 0) {
+			d->set[c] &= pop;
+		}
+		if (plant(PLANT_LAW11_NO_NEW_HOLES))
+			holes = 0;
+		if (d->hole[c] != holes)
+			d->hole[c] = holes;
+		p->facts.hole_pages += bits_count(holes);
+		p->facts.dirty_pages += bits_count(d->set[c]);
+	}
+}
+
+void pass_looked(struct pass *p, int status, const struct err *why)
+{
+	uint64_t t0 = clock_ns(), pages = 0;
+	struct err e;
+
+	if (p->state != PASS_LOOKING)
+		return;
+	if (status < 0) {
+		pass_fail(p, why);
+		return;
+	}
+	p->facts.look_ns = t0 - p->look_began;
+	take_out(p);
+	p->facts.walk_ns = clock_ns() - t0;
+
+	t0 = clock_ns();
+	map_drop(p->populated, p->map->nchunks * sizeof(uint64_t));
+	for (unsigned i = 0; i < p->map->n; i++) {
+		struct region *r = &p->map->r[i];
+
+		if (p->io->holes(p->io_arg, r, p->populated + r->first_chunk, &e) < 0) {
+			pass_fail(p, &e);
+			return;
+		}
+		/* A file may be larger than its region, and a hole map come from outside. */
+		p->populated[r->first_chunk + r->nchunks - 1] &=
+			region_chunk_mask(r, r->nchunks - 1);
+		pages += r->bytes >> PAGE_SHIFT;
+	}
+	p->facts.hole_ns = clock_ns() - t0;
+
+	t0 = clock_ns();
+	follow_holes(p);
+	if (!p->first_done)
+		p->facts.skipped_pages = pages - p->facts.dirty_pages;
+	p->first_done = true;
+	p->facts.walk_ns += clock_ns() - t0;
+	p->state = PASS_LOOKED;
+}
+
+void pass_go(struct pass *p)
+{
+	p->cursor = 0;
+	p->arming = 0;
+	p->span_head = p->span_tail = 0;
+	p->state = PASS_RUNNING;
+	pass_poll(p);
+}
+
+/* Hands armed spans to the flows as far as their queues have room. */
+static void publish(struct pass *p)
+{
+	while (p->span_head != p->span_tail) {
+		struct span *s = &p->spans[p->span_head % SPANS];
+		int node = p->map->r[s->region].node;
+
+		if (claim_publish(p->claim, node < 0 ? 0 : (unsigned)node, s, 1) == 0)
+			return;
+		p->span_head++;
+	}
+}
+
+/* Turns the taken words of [first, end) of one region into spans. */
+static void make_spans(struct pass *p, unsigned region, uint64_t first, uint64_t end)
+{
+	struct dirty *d = p->dirty;
+
+	for (uint64_t c = first; c < end;) {
+		struct span s = {.region = (uint16_t)region};
+		uint64_t group;
+
+		while (c < end && (d->taken[c] | d->hole[c]) == 0)
+			c++;
+		if (c == end)
+			return;
+		s.chunk = c;
+		group = c - c % SPAN_CHUNKS + SPAN_CHUNKS;
+		for (; c < end && c < group; c++) {
+			if ((d->taken[c] | d->hole[c]) == 0)
+				continue;
+			s.nchunks = (uint16_t)(c - s.chunk + 1);
+			s.holes |= d->hole[c] != 0;
+		}
+		p->spans[p->span_tail++ % SPANS] = s;
+	}
+}
+
+static void take_window(struct pass *p, uint64_t first, uint64_t n)
+{
+	struct region *r = region_of_chunk(p->map, first);
+
+	for (uint64_t c = first; c < first + n; c++) {
+		uint64_t also = p->out[c] & region_chunk_mask(r, c - r->first_chunk);
+
+		if (p->out[c] != 0)
+			p->out[c] = 0;
+		if (p->in[c] != 0)
+			p->in[c] = 0;
+		if ((p->dirty->set[c] | also) != 0)
+			dirty_take(p->dirty, c, also);
+		/* A hole that was filled since the look, its report consumed by this arming. */
+		if ((p->dirty->hole[c] & p->dirty->taken[c]) != 0)
+			p->dirty->hole[c] &= ~p->dirty->taken[c];
+	}
+	make_spans(p, (unsigned)(r - p->map->r), first, first + n);
+}
+
+/* Asks to arm the next window. False when nothing is left. A window stays in one region. */
+static bool ask_window(struct pass *p)
+{
+	struct dirty *d = p->dirty;
+	uint64_t first = dirty_next(d, p->cursor, d->nchunks);
+	struct region *r = region_of_chunk(p->map, first);
+	uint64_t end, limit, pages = 0;
+
+	if (r == NULL) {
+		p->cursor = d->nchunks;
+		return false;
+	}
+	limit = r->first_chunk + r->nchunks;
+	if (limit > first + PASS_WINDOW_CHUNKS)
+		limit = first + PASS_WINDOW_CHUNKS;
+	for (end = first; end < limit && pages < PASS_WINDOW_PAGES; end++) {
+		pages += bits_count(d->set[end] | d->hole[end]);
+		if (d->set[end] != 0)
+			p->in[end] = d->set[end];
+	}
+	if (p->arming++ == 0)
+		p->arm_began = clock_ns();
+	p->cursor = end;
+	p->facts.windows++;
+	if (plant(PLANT_LAW1_READ_BEFORE_ARM)) {
+		take_window(p, first, end - first);
+		publish(p);
+	}
+	p->io->arm(p->io_arg, first, end - first);
+	return true;
+}
+
+void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const struct err *why)
+{
+	uint64_t now = clock_ns();
+
+	if (p->state != PASS_RUNNING)
+		return;
+	if (status < 0) {
+		pass_fail(p, why);
+		return;
+	}
+	p->facts.arm_ns += now - p->arm_began;
+	p->arm_began = now;
+	p->arming--;
+	take_window(p, first, n);
+	publish(p);
+}
+
+void pass_poll(struct pass *p)
+{
+	if (p->state != PASS_RUNNING)
+		return;
+	publish(p);
+	/* Room for every window that is under way is kept free, so pass_armed() always has it; and
+	 * no more is armed than the flows will soon read. */
+	while (p->arming + (p->span_tail - p->span_head + WINDOW_SPANS - 1) / WINDOW_SPANS <
+			PASS_WINDOWS &&
+		claim_backlog(p->claim) <
+			PASS_WINDOWS * PASS_WINDOW_PAGES / (CHUNK_PAGES * SPAN_CHUNKS) &&
+		ask_window(p))
+		;
+	if (p->cursor == p->dirty->nchunks && p->arming == 0 && p->span_head == p->span_tail) {
+		claim_close_pass(p->claim, p->facts.number);
+		p->state = PASS_PUBLISHED;
+	}
+}
+
+uint64_t pass_close(struct pass *p)
+{
+	p->facts.back_pages = dirty_put_back(p->dirty, 0, p->dirty->nchunks);
+	p->state = PASS_IDLE;
+	return p->facts.back_pages;
+}
+
+const char *pass_kind_name(enum pass_kind k)
+{
+	static const char *const names[] = {"live", "last", "late"};
+
+	return names[k];
+}

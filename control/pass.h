@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One pass over the dirty set at the source: look, holes, then window by window arm and hand to the
+ * flows, then put back what was not acknowledged. Knows no sockets and no lcores: what it needs
+ * from outside are three calls, answered later or at once. Control loop only (tests: one thread).
+ *
+ *   pass_begin -> io.look ... pass_looked -> [state LOOKED: the caller decides]
+ *   pass_go -> io.arm ... pass_armed, pass_poll until PASS_PUBLISHED -> flows' barriers ->
+ * pass_close
+ *
+ * Laws kept here: 1 (arm before publish, put back), 5 (the caller closes a pass before the next),
+ * 11 (holes each pass), 12 (an idle pass walks words, never pages). */
+#ifndef GODWIT_CONTROL_PASS_H
+#define GODWIT_CONTROL_PASS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "claim.h"
+#include "dirty.h"
+#include "err.h"
+#include "region.h"
+
+#define PASS_WINDOW_PAGES  16384u     /* pages armed together: 64 MiB */
+#define PASS_WINDOW_CHUNKS (1u << 16) /* widest window: 16 GiB of guest memory */
+#define PASS_WINDOWS       4u         /* armed ahead of the flows, at most */
+
+enum pass_kind {
+	PASS_LIVE, /* the guest runs */
+	PASS_LAST, /* the guest is paused */
+	PASS_LATE, /* paused, device state was saved */
+};
+
+enum pass_state {
+	PASS_IDLE,
+	PASS_LOOKING,
+	PASS_LOOKED,    /* dirty set is up to date; pass_go() starts the sending */
+	PASS_RUNNING,   /* windows are armed and published */
+	PASS_PUBLISHED, /* all is with the flows; wait for their barriers, then pass_close() */
+	PASS_FAILED,
+};
+
+/* What a pass needs from outside. look and arm answer by pass_looked() and pass_armed(), never from
+ * within the call. */
+struct pass_io {
+	void (*look)(void *arg, bool last);
+	void (*arm)(void *arg, uint64_t first, uint64_t n);
+	/* words |= pages of region r that are no holes, words being the region's. 0 or -errno. */
+	int (*holes)(void *arg, struct region *r, uint64_t *words, struct err *e);
+};
+
+/* What a pass did; for reports. */
+struct pass_facts {
+	uint32_t number;
+	enum pass_kind kind;
+	uint64_t dirty_pages;   /* to be sent, when it began */
+	uint64_t hole_pages;    /* to become holes at the target */
+	uint64_t skipped_pages; /* left out because they are holes */
+	uint64_t back_pages;    /* put back when it closed */
+	uint64_t windows;
+	uint64_t look_ns, hole_ns, arm_ns, walk_ns;
+};
+
+struct pass {
+	/* set by pass_init, constant */
+	struct region_map *map;
+	struct dirty *dirty;
+	struct claim *claim;
+	const struct pass_io *io;
+	void *io_arg;
+	uint64_t *out, *in; /* planes shared with the dirty source, see agent_proto.h */
+	int planes_fd;      /* memfd of the planes; its holes are words of zero. -1: walk all */
+
+	uint64_t *populated; /* pages that are no holes, one word a chunk; as of the last look */
+	bool first_done;     /* pass 0 has put all that is populated into the set */
+
+	enum pass_state state;
+	struct pass_facts facts;
+	struct err why;
+
+	uint64_t cursor;    /* first chunk that no window has covered */
+	unsigned arming;    /* windows asked for and not answered */
+	uint64_t arm_began; /* clock_ns of the oldest of them */
+	uint64_t look_began;
+	struct span *spans; /* armed, not yet published: [span_head, span_tail) */
+	unsigned span_head, span_tail;
+};
+
+/* planes: out and in as the dirty source shares them (map->nchunks words each). 0 or -ENOMEM. */
+int pass_init(struct pass *p, struct region_map *map, struct dirty *d, struct claim *c,
+	uint64_t *out, uint64_t *in, int planes_fd, const struct pass_io *io, void *io_arg);
+void pass_fini(struct pass *p);
+
+/* From IDLE or LOOKED (a new look at a paused guest). */
+void pass_begin(struct pass *p, uint32_t number, enum pass_kind kind);
+/* The source's answer to look: status 0 or -errno with why. */
+void pass_looked(struct pass *p, int status, const struct err *why);
+/* From LOOKED. */
+void pass_go(struct pass *p);
+void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const struct err *why);
+/* Publishes what is armed, asks for more windows. Call it from the loop while RUNNING. */
+void pass_poll(struct pass *p);
+/* From PUBLISHED, after all flows' barriers were acknowledged (or all flows are gone): what was not
+ * acknowledged goes back to the set. Returns pages put back. */
+uint64_t pass_close(struct pass *p);
+
+const char *pass_kind_name(enum pass_kind k);
+
+#endif
