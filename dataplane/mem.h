@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Buffers on the NUMA node of the core that uses them. Control thread only. */
+#ifndef GODWIT_DATAPLANE_MEM_H
+#define GODWIT_DATAPLANE_MEM_H
+
+#include <stddef.h>
+
+/* Zero-filled memory, page-aligned and populated, on node (or -1: anywhere). NULL with errno set.
+ */
+void *mem_new(size_t bytes, int node);
+/* bytes as given to mem_new; NULL is allowed. */
+void mem_free(void *p, size_t bytes);
+
+#endif

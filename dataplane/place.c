@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Writes guest memory at the target. Run by polling cores; the flow that owns a chunk in this pass
+// is the only one that touches its pages and its word of `written`.
+//
+// Invariants: a page whose bit of `written` is clear holds zeros, or is a hole, and is never
+// written with zeros (law 11); a bit is set before its page is written and cleared only when its
+// hole was queued, so a frame that is taken up again repeats nothing that is done. Holes of one
+// pass are made before its barrier is answered, so no later content can meet an earlier hole.
+
+#include "place.h"
+
+#include "bits.h"
+#include "copy.h"
+#include "punch.h"
+
+// What one call does at most, so that other flows of this core get their turn: chunks looked at,
+// and pages written with zeros.
+#define PLACE_LOOK_CHUNKS 65536u
+#define PLACE_ZERO_PAGES  1024u
+
+struct place {
+	struct recv_job *job;
+	const struct region *region;
+	uint16_t index;    // of the region
+	uint64_t *written; // of the region's first chunk
+};
+
+// Lowest run of set bits in mask: its first bit and length. mask is not 0.
+static unsigned lowest_run(uint64_t mask, unsigned *first)
+{
+	uint64_t rest;
+
+	*first = (unsigned)__builtin_ctzll(mask);
+	rest = ~(mask >> *first);
+	return rest == 0 ? CHUNK_PAGES : (unsigned)__builtin_ctzll(rest);
+}
+
+static uint64_t run_mask(unsigned first, unsigned n)
+{
+	return bits_low(n) << first;
+}
+
+static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, const uint8_t *pages)
+{
+	uint8_t *base = region_chunk_addr(p->region, chunk);
+
+	if (mask & ~p->written[chunk])
+		p->written[chunk] |= mask;
+	while (mask != 0) {
+		unsigned first;
+		unsigned n = lowest_run(mask, &first);
+
+		copy_out(base + first * PAGE_BYTES, pages, n * PAGE_BYTES);
+		pages += n * PAGE_BYTES;
+		mask &= ~run_mask(first, n);
+	}
+}
+
+// Zeros over old content; fresh pages are zeros already. The bits stay: the page is still memory
+// that a later hole must give back. Returns pages written.
+static unsigned place_zeros(const struct place *p, uint32_t chunk, uint64_t mask)
+{
+	uint8_t *base = region_chunk_addr(p->region, chunk);
+	unsigned pages;
+
+	mask &= p->written[chunk];
+	pages = bits_count(mask);
+	while (mask != 0) {
+		unsigned first;
+		unsigned n = lowest_run(mask, &first);
+
+		copy_out_zeros(base + first * PAGE_BYTES, n * PAGE_BYTES);
+		mask &= ~run_mask(first, n);
+	}
+	return pages;
+}
+
+// Queues the holes of one chunk; false when the queue is full.
+static bool place_holes(const struct place *p, uint32_t chunk, uint64_t mask)
+{
+	mask &= p->written[chunk];
+	while (mask != 0) {
+		unsigned first;
+		unsigned n = lowest_run(mask, &first);
+		uint64_t page = (uint64_t)chunk * CHUNK_PAGES + first;
+
+		if (!punch_queue(p->job->punch, p->index, page, n))
+			return false;
+		p->written[chunk] &= ~run_mask(first, n);
+		mask &= ~run_mask(first, n);
+	}
+	return true;
+}
+
+static bool place_zero_run(const struct place *p, const struct frame *f, uint32_t *at)
+{
+	unsigned pages = 0;
+	uint32_t looked = 0;
+
+	while (*at < f->chunks) {
+		if (pages >= PLACE_ZERO_PAGES || looked++ == PLACE_LOOK_CHUNKS)
+			return false;
+		pages += place_zeros(p, f->chunk + (*at)++, ~UINT64_C(0));
+	}
+	return true;
+}
+
+// Runs of chunks that hold anything become one hole each. Where the backing pages are larger than a
+// chunk, a run is widened to whole ones as far as the frame reaches, so that they can be given
+// back.
+static bool place_hole_run(const struct place *p, const struct frame *f, uint32_t *at)
+{
+	const struct region *r = p->region;
+	uint64_t step = r->page_bytes > CHUNK_BYTES ? r->page_bytes / CHUNK_BYTES : 1;
+	uint64_t end = (uint64_t)f->chunk + f->chunks;
+	uint64_t c = (uint64_t)f->chunk + *at;
+	uint32_t looked = 0;
+
+	while (c < end) {
+		uint64_t from, to, last;
+
+		if (looked++ == PLACE_LOOK_CHUNKS)
+			break;
+		if (p->written[c] == 0) {
+			c++;
+			continue;
+		}
+		from = c - c % step < f->chunk ? f->chunk : c - c % step;
+		to = c;
+		while (to < end && p->written[to] != 0)
+			to++;
+		to = (to + step - 1) / step * step;
+		to = to > end ? end : to;
+		last = to * CHUNK_PAGES;
+		if (last > r->bytes >> PAGE_SHIFT)
+			last = r->bytes >> PAGE_SHIFT;
+		if (!punch_queue(
+			    p->job->punch, p->index, from * CHUNK_PAGES, last - from * CHUNK_PAGES))
+			break;
+		bits_clear_range(p->written, c * CHUNK_PAGES, last - c * CHUNK_PAGES);
+		c = to;
+	}
+	*at = (uint32_t)(c - f->chunk);
+	return c == end;
+}
+
+bool place_frame(struct recv_job *job, const struct frame *f, const uint8_t *pages, uint32_t *at)
+{
+	struct place p = {
+		.job = job,
+		.region = &job->map->r[f->region],
+		.index = f->region,
+		.written = job->written + job->map->r[f->region].first_chunk,
+	};
+	bool all = true;
+
+	switch (f->type) {
+	case FRAME_ZERO:
+		all = place_zero_run(&p, f, at);
+		break;
+	case FRAME_HOLE:
+		all = place_hole_run(&p, f, at);
+		break;
+	case FRAME_CHUNK:
+		// Holes first: they alone can be refused, and what is then done again costs
+		// nothing.
+		if (!place_holes(&p, f->chunk, f->hole))
+			return false;
+		if (f->data != 0)
+			place_data(&p, f->chunk, f->data, pages);
+		place_zeros(&p, f->chunk, f->zero);
+		break;
+	default:
+		break;
+	}
+	copy_out_done();
+	return all;
+}
