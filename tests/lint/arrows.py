@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Includes point one way, and each third-party header stays where it belongs."""
+
+import os
+import re
+
+import tree
+
+# A folder, and the folders whose headers it may include.
+ARROWS = {
+    "base": {"base"},
+    "kvm": {"kvm", "base"},
+    "kvm/vm": {"kvm/vm", "kvm", "base"},
+    "dataplane": {"dataplane", "base"},
+    "control": {"control", "base", "kvm", "dataplane"},
+}
+# A third-party header, and where it may stand. bench and tests may include all.
+THIRD_PARTY = [
+    (r"rte_.*", r"dataplane/"),
+    (r"isa-l.*|igzip_lib\.h|crc\.h|raid\.h|mem_routines\.h", r"dataplane/"),
+    (r"(infiniband|rdma)/.*", r"dataplane/link_rdma"),
+    (r"linux/kvm\.h", r"kvm/"),
+    (r"linux/userfaultfd\.h", r"kvm/"),
+    (r"openssl/.*", r"(control/tls|dataplane/seal_openssl)"),
+    (r"(intel-)?ipsec-mb\.h", r"dataplane/seal_ipsecmb"),
+    (r"(event2/|event).*\.h|jansson\.h", r"control/"),
+    (r"numa(if)?\.h", r"(control|dataplane|kvm|base)/"),
+]
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+
+
+def folder(name):
+    """The longest folder of ARROWS that the file is in, or its top folder."""
+    fits = [f for f in ARROWS if name.startswith(f + "/")]
+    return max(fits, key=len) if fits else name.split("/")[0]
+
+
+headers = {}
+bad = []
+for name in tree.files(".h"):
+    if folder(name) in ARROWS:
+        other = headers.setdefault(os.path.basename(name), name)
+        if other != name:
+            bad.append(f"{name}: {other} has the same name, so an include would be ambiguous")
+
+names = tree.files(".c", ".h")
+for name in names:
+    own = folder(name)
+    for kind, header in INCLUDE.findall(tree.text(name)):
+        if kind == "<":
+            for pattern, where in THIRD_PARTY:
+                if own in ARROWS and re.fullmatch(pattern, header) and not re.match(where, name):
+                    bad.append(f"{name}: <{header}> belongs in {where} only")
+            continue
+        beside = os.path.normpath(os.path.join(os.path.dirname(name), header))
+        found = beside if (tree.ROOT / beside).is_file() else headers.get(os.path.basename(header))
+        if own not in ARROWS:
+            continue
+        if not found:
+            bad.append(f'{name}: "{header}" is no header of ours; use <> for those of others')
+        elif folder(found) not in ARROWS[own]:
+            bad.append(f'{name}: {own} may not include "{header}" of {folder(found)}')
+tree.end(bad, len(names))

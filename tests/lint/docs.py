@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The documents say what is there: docs.py [NAME=PROGRAM]...
+
+ - every file or folder that a document names exists, and every folder with sources stands in
+   ARCHITECTURE.md;
+ - every .c and .h file of base, kvm, dataplane and control is named in ARCHITECTURE.md's map;
+ - every `godwit SUB --option` in a document exists in that program's --help."""
+
+import os
+import re
+import subprocess
+import sys
+
+import tree
+
+DOCS = [name for name in tree.files(".md") if "/" not in name] + tree.files(".scd")
+MAPPED = ("base", "kvm", "kvm/vm", "dataplane", "control")
+NAMED = re.compile(r"`((?:base|kvm|dataplane|control|bench|tests|\.ci)/[\w./-]*|[A-Z]+\.md|"
+                   r"(?:packages|meson_options)\.txt|\./(?:demo|check))`")
+COMMAND = re.compile(r"^(?:[$#] |\s*)?(?:sudo )?(?:\./build/\S*/)?(godwit|godwitd|godwit-vm)\b(.*)$")
+programs = dict(arg.split("=", 1) for arg in sys.argv[1:])
+bad = []
+checked = 0
+
+
+def names_exist(doc):
+    global checked
+    for named in NAMED.findall(tree.text(doc)):
+        checked += 1
+        if not (tree.ROOT / named.removeprefix("./")).exists():
+            bad.append(f"{doc}: {named} does not exist")
+
+
+def map_is_whole():
+    """ARCHITECTURE.md's map has lines 'folder/  words' whose words hold the file stems."""
+    global checked
+    text = tree.text("ARCHITECTURE.md")
+    words = set(re.findall(r"[\w.-]+", text))
+    for name in tree.files(".c", ".h"):
+        folder = os.path.dirname(name)
+        if folder not in MAPPED:
+            continue
+        checked += 1
+        stem = os.path.basename(name).rsplit(".", 1)[0]
+        if stem not in words:
+            bad.append(f"ARCHITECTURE.md: does not name {stem} of {folder}/")
+    stems = {os.path.basename(n).rsplit(".", 1)[0] for n in tree.files(".c", ".h")}
+    for line in re.findall(r"^(?:base|kvm|kvm/vm|dataplane|control)/ {2,}(.*?)(?: {3,}|$)", text,
+                           re.M):
+        for word in line.split():
+            checked += 1
+            if word not in stems:
+                bad.append(f"ARCHITECTURE.md: names {word}, which does not exist")
+
+
+def help_of(program, *sub):
+    done = subprocess.run([program, *sub, "--help"], capture_output=True, text=True, timeout=60)
+    return done.stdout + done.stderr
+
+
+def commands_exist(doc):
+    """Lines of indented or fenced blocks that call one of the programs."""
+    global checked
+    text = re.sub(r"\\\n\s*", " ", tree.text(doc))
+    for block in re.findall(r"^```.*?\n(.*?)^```", text, re.M | re.S):
+        for line in block.splitlines():
+            call = COMMAND.match(line)
+            if not call or call[1] not in programs:
+                continue
+            checked += 1
+            words = call[2].split("#")[0].split()
+            helped = help_of(programs[call[1]])
+            sub = next((w for w in words if re.search(rf"^\s+{re.escape(w)}\b", helped, re.M)), None)
+            if call[1] == "godwit":
+                if not sub:
+                    bad.append(f"{doc}: '{line.strip()}': no such sub-command")
+                    continue
+                helped += help_of(programs[call[1]], sub)
+            for option in re.findall(r"--[a-z][a-z-]+", call[2]):
+                if not re.search(rf"{option}\b(?!-)", helped):
+                    bad.append(f"{doc}: '{line.strip()}': {option} is not in --help")
+
+
+for document in DOCS:
+    names_exist(document)
+    commands_exist(document)
+map_is_whole()
+tree.end(bad, checked)
