@@ -18,5 +18,5 @@ const char *const stats_help[STATS] = {
 void stats_sum(uint64_t sum[STATS], const struct stats *s)
 {
 	for (unsigned i = 0; i < STATS; i++)
-		sum[i] += stats_get(s, (enum stat)i);
+		sum[i] += stats_get(s, (enum stats_id)i);
 }

@@ -34,7 +34,7 @@
 	X(cycles_place, "cycles writing guest memory")                                             \
 	X(cycles_idle, "cycles polling with nothing to do")
 
-enum stat {
+enum stats_id {
 #define X(name, help) STAT_##name,
 	STATS_LIST(X)
 #undef X
@@ -49,13 +49,13 @@ extern const char *const stats_name[STATS];
 extern const char *const stats_help[STATS];
 
 /* Owner only: no other writer, so a plain add on a relaxed atomic. */
-static inline void stats_add(struct stats *s, enum stat i, uint64_t n)
+static inline void stats_add(struct stats *s, enum stats_id i, uint64_t n)
 {
 	atomic_store_explicit(&s->v[i], atomic_load_explicit(&s->v[i], memory_order_relaxed) + n,
 		memory_order_relaxed);
 }
 
-static inline uint64_t stats_get(const struct stats *s, enum stat i)
+static inline uint64_t stats_get(const struct stats *s, enum stats_id i)
 {
 	return atomic_load_explicit(&((struct stats *)s)->v[i], memory_order_relaxed);
 }
