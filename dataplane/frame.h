@@ -11,7 +11,8 @@
  *
  * A CHUNK frame names one chunk of a region; its masks are disjoint; the payload is the pages of
  * the data mask, lowest first, as the codec made them. ZERO and HOLE frames name `chunks` chunks
- * whose pages are all zero or all holes, and have no payload. seq counts a flow's frames from 0. */
+ * whose pages are all zero or all holes, and have no masks and no payload. Fields that a type does
+ * not use are 0. seq counts a flow's frames from 0. */
 #ifndef GODWIT_DATAPLANE_FRAME_H
 #define GODWIT_DATAPLANE_FRAME_H
 
