@@ -17,10 +17,12 @@
 
 #define CONN_MAGIC      0x6d67u
 #define CONN_VERSION    1
-#define CONN_JSON_BYTES (256u << 10) /* most of one JSON message */
-#define CONN_BLOB_BYTES (1u << 20)   /* most of one blob */
-#define CONN_OUT_BYTES  (64u << 20)  /* output that may wait for a slow reader; more is an error */
-#define CONN_JSON_DEPTH 16           /* nesting of a JSON message */
+#define CONN_HDR_BYTES  8u
+#define CONN_JSON_BYTES (256u << 10)                       /* most of one JSON message */
+#define CONN_BLOB_BYTES (1u << 20)                         /* most of one blob */
+#define CONN_MSG_BYTES  (CONN_HDR_BYTES + CONN_BLOB_BYTES) /* most of any message */
+#define CONN_OUT_BYTES  (64u << 20) /* output that may wait for a slow reader; more is an error */
+#define CONN_JSON_DEPTH 16          /* nesting of a JSON message */
 
 enum conn_kind { CONN_JSON = 1, CONN_BLOB = 2 };
 
@@ -45,7 +47,8 @@ void conn_own(struct conn *c, const struct conn_ops *ops, void *arg);
  * where the socket takes it at once. */
 void conn_free(struct conn *c);
 
-/* Sends msg, whose reference is stolen. 0 or -errno; a broken connection reports closed() later. */
+/* Sends msg, whose reference is stolen. 0 or -errno: -ENOBUFS (the reader is too slow), -EMSGSIZE;
+ * each breaks the connection. A broken connection reports closed() later. */
 int conn_send(struct conn *c, json_t *msg);
 int conn_send_blob(struct conn *c, const void *data, size_t bytes);
 /* Bytes queued and not yet taken by the kernel. */
@@ -60,5 +63,10 @@ int64_t conn_parse(const uint8_t *buf, size_t len, enum conn_kind *kind, struct 
 /* Reads the JSON text of a message: an object, no duplicate keys, bounded depth. NULL with e set.
  */
 json_t *conn_parse_json(const uint8_t *buf, size_t len, struct err *e);
+
+/* The length that a header announces; conn_parse() has found the header good. */
+size_t conn_body_bytes(const uint8_t hdr[CONN_HDR_BYTES]);
+/* The header of a message that is about to be sent. */
+void conn_put_header(uint8_t hdr[CONN_HDR_BYTES], enum conn_kind kind, size_t bytes);
 
 #endif

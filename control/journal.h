@@ -9,9 +9,17 @@
 
 #include "err.h"
 
+#define JOURNAL_SUFFIX    ".journal"
+#define JOURNAL_NAME_MOST 63         /* characters of a session's name */
+#define JOURNAL_BYTES_MAX (16 << 20) /* a file that is longer is no journal */
+
 struct journal;
 
-/* Creates dir/NAME.journal (name: letters, digits, . _ -; up to 63). -EEXIST: an unresolved one is
+/* Is it a good name for a session: letters, digits . _ -, a letter, digit or _ first, up to 63?
+ * 0 or -EINVAL with e set. */
+int journal_name_check(const char *name, struct err *e);
+
+/* Creates dir/NAME.journal. -EEXIST: an unresolved one is
  * there, and e says to run `godwit resolve NAME`. */
 int journal_open(struct journal **j, const char *dir, const char *name, struct err *e);
 /* Opens an existing one for appending. */
@@ -25,7 +33,8 @@ void journal_end(struct journal *j);
 void journal_close(struct journal *j);
 
 /* Calls fn for each journal of dir with its records, an array in order (a torn last line is left
- * out). Creates dir if it is not there. */
+ * out; any other line that can't be read is {"damaged": line number}: it may have been any
+ * promise). fn may end that journal. Creates dir if it is not there. */
 typedef void (*journal_fn)(void *arg, const char *name, json_t *records);
 int journal_scan(const char *dir, journal_fn fn, void *arg, struct err *e);
 

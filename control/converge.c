@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// When to pause the guest and finish. Pure: the same facts give the same answer. Run by the
+// control loop.
+
+#include "converge.h"
+
+#include "clock.h"
+
+/* What a flow does at least (about 1 Gbit/s), for a guest so idle that no pass could tell. */
+#define ASSUMED_PAGES_PER_S 30000u
+
+static uint64_t expected_pause(const struct converge_facts *f)
+{
+	uint64_t rate = f->pages_per_s ? f->pages_per_s : ASSUMED_PAGES_PER_S;
+	unsigned __int128 ns = (unsigned __int128)f->dirty_pages * NS_PER_S / rate + f->overhead_ns;
+
+	return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
+}
+
+static struct converge_decision timed_out(
+	const struct converge_limits *l, uint64_t pause_ns, const char *abort, const char *pause)
+{
+	if (l->on_timeout == CONVERGE_PAUSE)
+		return (struct converge_decision){CONVERGE_SWITCH, pause_ns, pause};
+	return (struct converge_decision){CONVERGE_GIVE_UP, pause_ns, abort};
+}
+
+struct converge_decision converge_decide(
+	const struct converge_limits *l, const struct converge_facts *f)
+{
+	uint64_t ns = expected_pause(f);
+
+	/* Pass 0 walks all that is populated; until then dirty_pages says nothing of the guest. */
+	if (f->passes == 0)
+		return (struct converge_decision){CONVERGE_GO_ON, ns, "first pass"};
+	if (ns <= l->downtime_ns)
+		return (struct converge_decision){
+			CONVERGE_SWITCH, ns, "the expected pause is within the downtime limit"};
+	if (l->max_passes != 0 && f->passes >= l->max_passes)
+		return timed_out(l, ns,
+			"the guest writes faster than it is sent, and --max-passes is reached",
+			"--max-passes is reached, pausing as --on-timeout says");
+	if (l->max_time_ns != 0 && f->elapsed_ns >= l->max_time_ns)
+		return timed_out(l, ns,
+			"the guest writes faster than it is sent, and --max-time is reached",
+			"--max-time is reached, pausing as --on-timeout says");
+	if (f->overhead_ns > l->downtime_ns)
+		return (struct converge_decision){CONVERGE_GO_ON, ns,
+			"the downtime limit is shorter than a pause with nothing left to send"};
+	return (struct converge_decision){
+		CONVERGE_GO_ON, ns, "the expected pause is longer than the downtime limit"};
+}

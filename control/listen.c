@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The daemon's TCP port. Run by the control loop. A connection is half open until its 32 bytes of
+// preamble have come; there are at most LISTEN_HALF_OPEN of these. A newcomer takes the place of
+// the oldest: an honest peer sends its preamble at once, so a crowd of silent ones can't lock it
+// out.
+
+#include "listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "clock.h"
+#include "log.h"
+
+#define BACKLOG        128
+#define ACCEPT_AT_ONCE 16 /* a turn of the loop */
+#define REST_S         1  /* no accept while the process is out of descriptors or memory */
+
+struct half {
+	TAILQ_ENTRY(half) next;
+	struct listen *l;
+	struct event *readable;
+	int fd;
+	uint64_t until_ns;
+	size_t have;
+	uint8_t buf[PREAMBLE_BYTES];
+	char peer[ADDRESS_TEXT];
+};
+
+struct listen {
+	struct event_base *base;
+	struct event *readable, *rest;
+	int fd;
+	uint16_t port;
+	listen_fn fn;
+	void *arg;
+	unsigned nhalves;
+	TAILQ_HEAD(, half) halves; /* oldest first */
+};
+
+/* Forgets a half-open connection; its fd is closed unless it was passed on (then -1). */
+static void half_free(struct half *h)
+{
+	TAILQ_REMOVE(&h->l->halves, h, next);
+	h->l->nhalves--;
+	if (h->readable != NULL)
+		event_free(h->readable);
+	close_fd(&h->fd);
+	free(h);
+}
+
+static void half_wait(struct half *h)
+{
+	uint64_t now = clock_ns(), left = h->until_ns > now ? h->until_ns - now : 0;
+	struct timeval tv = {.tv_sec = (time_t)(left / NS_PER_S),
+		.tv_usec = (suseconds_t)(left % NS_PER_S / NS_PER_US)};
+
+	event_add(h->readable, &tv);
+}
+
+static void half_done(struct half *h)
+{
+	struct listen *l = h->l;
+	struct preamble p;
+	struct err e;
+	int fd = h->fd;
+
+	if (preamble_decode(&p, h->buf, &e) < 0) {
+		log_warn("listen", "%s: %s", h->peer, e.text);
+		half_free(h);
+		return;
+	}
+	h->fd = -1;
+	half_free(h);
+	l->fn(l->arg, fd, &p);
+}
+
+static void on_half(evutil_socket_t fd, short what, void *arg)
+{
+	struct half *h = arg;
+	ssize_t n;
+
+	if (!(what & EV_READ)) {
+		log_warn("listen", "%s: no preamble within %d s, closed", h->peer, LISTEN_WAIT_S);
+		half_free(h);
+		return;
+	}
+	n = recv(fd, h->buf + h->have, sizeof(h->buf) - h->have, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		half_wait(h);
+		return;
+	}
+	if (n <= 0) {
+		log_debug("listen", "%s: left before its preamble was whole", h->peer);
+		half_free(h);
+		return;
+	}
+	h->have += (size_t)n;
+	if (h->have < sizeof(h->buf))
+		half_wait(h);
+	else
+		half_done(h);
+}
+
+static void half_new(struct listen *l, int fd)
+{
+	struct half *h = calloc(1, sizeof(*h));
+
+	if (h == NULL) {
+		close(fd);
+		return;
+	}
+	if (l->nhalves >= LISTEN_HALF_OPEN) {
+		struct half *oldest = TAILQ_FIRST(&l->halves);
+
+		log_warn("listen", "%s: %u connections are silent, the oldest was closed",
+			oldest->peer, LISTEN_HALF_OPEN);
+		half_free(oldest);
+	}
+	h->l = l;
+	h->fd = fd;
+	h->until_ns = clock_ns() + LISTEN_WAIT_S * NS_PER_S;
+	address_of_peer(fd, h->peer);
+	TAILQ_INSERT_TAIL(&l->halves, h, next);
+	l->nhalves++;
+	h->readable = event_new(l->base, fd, EV_READ, on_half, h);
+	if (h->readable == NULL)
+		half_free(h);
+	else
+		half_wait(h);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval rest = {.tv_sec = REST_S};
+	struct listen *l = arg;
+
+	(void)what;
+	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+		int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (got >= 0) {
+			half_new(l, got);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_error("listen",
+				"cannot accept: %s; raise the limit of open files (ulimit -n)",
+				strerror(errno));
+			event_del(l->readable);
+			event_add(l->rest, &rest);
+		}
+		return;
+	}
+}
+
+static void on_rested(evutil_socket_t fd, short what, void *arg)
+{
+	struct listen *l = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(l->readable, NULL);
+}
+
+static int bind_one(const struct addrinfo *ai)
+{
+	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1, off = 0, errnum;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (ai->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	errnum = errno;
+	close(fd);
+	return -errnum;
+}
+
+static int no_listening(const char *address, const char *port, int errnum, struct err *e)
+{
+	if (errnum == EADDRINUSE)
+		return err_set(e, errnum,
+			"cannot listen on %s: port %s is in use. `ss -ltnp 'sport = :%s'` shows by "
+			"which "
+			"process (another godwitd?): end it, or choose another port with --listen",
+			address, port, port);
+	if (errnum == EADDRNOTAVAIL)
+		return err_set(e, errnum,
+			"cannot listen on %s: this host has no such address (see `ip address`); "
+			"choose "
+			"another with --listen",
+			address);
+	if (errnum == EACCES)
+		return err_set(e, errnum,
+			"cannot listen on %s: ports below 1024 need root; choose another with "
+			"--listen",
+			address);
+	return err_sys(e, errnum, "cannot listen on %s", address);
+}
+
+/* Binds to the first address that takes it. Names are looked up here, before the loop runs. */
+static int listen_open(const char *address, struct err *e)
+{
+	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *list = NULL;
+	char host[ADDRESS_HOST], port[6];
+	int fd = -EADDRNOTAVAIL, rc;
+
+	rc = address_split(address, host, port, e);
+	if (rc < 0)
+		return rc;
+	/* No host: "::" takes IPv4 too; the wildcard of IPv4 where the kernel has no IPv6. */
+	rc = getaddrinfo(host[0] ? host : "::", port, &hints, &list);
+	if (rc != 0)
+		return err_set(
+			e, EADDRNOTAVAIL, "cannot listen on %s: %s", address, gai_strerror(rc));
+	for (const struct addrinfo *ai = list; ai != NULL && fd < 0; ai = ai->ai_next)
+		fd = bind_one(ai);
+	freeaddrinfo(list);
+	if (host[0] == '\0' && (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)) {
+		struct sockaddr_in any = {
+			.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+		struct addrinfo v4 = {.ai_family = AF_INET,
+			.ai_addr = (struct sockaddr *)&any,
+			.ai_addrlen = sizeof(any)};
+
+		log_info("listen", "this kernel has no IPv6: listening on IPv4 only");
+		fd = bind_one(&v4);
+	}
+	return fd < 0 ? no_listening(address, port, -fd, e) : fd;
+}
+
+int listen_new(struct listen **out, struct event_base *base, const char *address, listen_fn fn,
+	void *arg, struct err *e)
+{
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss);
+	struct listen *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return err_set(e, ENOMEM, "listen: no memory");
+	TAILQ_INIT(&l->halves);
+	l->base = base;
+	l->fn = fn;
+	l->arg = arg;
+	l->fd = listen_open(address, e);
+	if (l->fd < 0) {
+		int rc = l->fd;
+
+		free(l);
+		return rc;
+	}
+	getsockname(l->fd, (struct sockaddr *)&ss, &len);
+	/* The port stands at the same place in both families. */
+	l->port = ntohs(((struct sockaddr_in *)&ss)->sin_port);
+	l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+	l->rest = evtimer_new(base, on_rested, l);
+	if (l->readable == NULL || l->rest == NULL || event_add(l->readable, NULL) != 0) {
+		listen_free(l);
+		return err_set(e, ENOMEM, "listen: no memory");
+	}
+	*out = l;
+	return 0;
+}
+
+void listen_free(struct listen *l)
+{
+	struct half *h;
+
+	if (l == NULL)
+		return;
+	while ((h = TAILQ_FIRST(&l->halves)) != NULL)
+		half_free(h);
+	if (l->readable != NULL)
+		event_free(l->readable);
+	if (l->rest != NULL)
+		event_free(l->rest);
+	close_fd(&l->fd);
+	free(l);
+}
+
+uint16_t listen_port(const struct listen *l)
+{
+	return l->port;
+}
