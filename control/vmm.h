@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The VMM-driver port, with the dirty source that belongs to it. Every request is answered later
  * through done(), in the order of the requests; none blocks the control loop.
- * Rows: agent (a VMM that links libgodwit), fake (in memory, for tests). */
+ * Rows: agent (a VMM that links libgodwit). */
 #ifndef GODWIT_CONTROL_VMM_H
 #define GODWIT_CONTROL_VMM_H
 
@@ -25,28 +25,49 @@ struct vmm_answer {
 };
 typedef void (*vmm_fn)(void *arg, struct vmm_answer *answer);
 
-struct vmm {
-	struct agent_hello hello; /* who it is, after open */
-	unsigned state;           /* enum godwit_state as last told */
-	struct region_map map;    /* regions with fds; mapped by the session */
-	uint64_t *out, *in;       /* planes, see agent_proto.h */
-	int planes_fd;
-	/* The VMM is gone: end of file on its socket. Called once, outside of other calls. */
-	void (*gone)(void *arg, const struct err *why);
-	void *arg;
+struct vmm_ops {
+	const char *name;
+	void (*ask)(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_fn done,
+		void *arg);
+	void (*close)(struct vmm *v);
 };
 
-/* Connects to the socket, says hello, fetches regions and planes; then done(). The vmm is *v as
- * soon as this returns 0. deadline_ms is for each request. */
+struct vmm {
+	const struct vmm_ops *ops;
+	struct agent_hello hello; /* who it is, after open */
+	unsigned state;           /* enum godwit_state as told by HELLO */
+	struct region_map map;    /* regions with fds; mapped by the session */
+	uint64_t *out, *in;       /* planes, see agent_proto.h; NULL until open is done */
+	int planes_fd;
+	int pidfd; /* of the VMM's process, for ending it when it does not answer; or -1 */
+	/* The VMM is gone: end of file on its socket. Called once, outside of other calls; requests
+	 * under way were answered with -EPIPE before. May be NULL. */
+	void (*gone)(void *arg, const struct err *why);
+	void *gone_arg;
+};
+
+/* Connects to the socket, says hello, fetches planes and regions; then done(), once. *v is set as
+ * soon as this returns 0, and is the caller's to close whatever done() says. deadline_ms is for
+ * each request: a VMM that is silent for longer is treated as gone. */
 int vmm_agent_open(struct vmm **v, struct event_base *base, const char *socket,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
 
-/* type: AGENT_TRACK_START to AGENT_PING. a, b as agent_proto.h says. fd (or -1) is duplicated.
- * Several may be under way. done is called once, never from within this call. */
+/* type: AGENT_TRACK_START to AGENT_PING. a, b as agent_proto.h says. fd (or -1) is sent, and stays
+ * the caller's. Several may be under way. done is called once, never from within this call. */
 void vmm_ask(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_fn done, void *arg);
 
 /* Closes: a lease ends here, the guest resumes by itself unless it was fenced. Requests under way
  * get no answer any more. NULL is allowed; may be called from a callback. */
 void vmm_close(struct vmm *v);
+
+/* Makes sure that the VMM's process is gone: SIGKILL through its pidfd, then waits up to wait_ms
+ * for its end. True when it has ended. For a guest that must not run here. */
+bool vmm_kill(struct vmm *v, unsigned wait_ms);
+
+/* One request and its answer on a fresh connection, blocking up to timeout_ms: for what has no
+ * session any more (recovery, resolve). HELLO's answer is in hello (may be NULL); type AGENT_HELLO
+ * asks nothing else. state: enum godwit_state at HELLO. 0 or -errno with e set. */
+int vmm_agent_once(const char *socket, uint16_t type, uint64_t a, unsigned timeout_ms,
+	struct agent_hello *hello, unsigned *state, struct err *e);
 
 #endif

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The guest changes hands: law 6. Source: journal the commit and sync it, end the lease (fence),
+// send the commit, wait for "running" or "refused". Until the fence the guest goes back by itself
+// when this daemon dies; after it only an answer, or the operator, says whose it is. Target: take
+// the guest over and say running, or make sure that it can't run here and say refused.
+
+#include "session_impl.h"
+
+#include "clock.h"
+#include "godwit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KILL_WAIT_MS 2000
+#define ONCE_MS      1000
+
+static bool over(const struct session *s)
+{
+	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
+}
+
+/* Source: the target does not run the guest, for sure. It goes on here. */
+static void on_given_back(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (over(s))
+		return;
+	if (a->status < 0) {
+		/* The VMM here is gone as well; there is nothing left to decide. */
+		log_error(s->name, "the guest can't go on at the source either: %s", a->why.text);
+		s->why = a->why;
+	}
+	s->fenced = false;
+	s->paused = false;
+	journal_end(s->journal);
+	s->journal = NULL;
+	session_end(s, RESULT_FAILED, &s->why);
+}
+
+void handover_give_back(struct session *s, const struct err *why)
+{
+	if (over(s) || s->giving_back)
+		return;
+	s->giving_back = true;
+	s->why = *why;
+	event_del(s->deadline);
+	vmm_ask(s->vmm, AGENT_RESUME, 1, 0, -1, on_given_back, s);
+}
+
+static void on_outcome(struct session *s, json_t *answer)
+{
+	char outcome[16], error[ERR_TEXT_BYTES];
+	struct err e;
+
+	if (over(s))
+		return;
+	if (s->state == SESSION_UNDECIDED)
+		session_set_state(s, SESSION_COMMITTING);
+	if (!peer_get_text(answer, "outcome", outcome, sizeof(outcome), &e)) {
+		handover_silence(s, &e);
+		return;
+	}
+	if (strcmp(outcome, "running") == 0) {
+		s->fig.pause_ns = clock_ns() - s->fig.pause_began_ns - s->verify_took_ns;
+		s->why.errnum = 0;
+		stage_done(s);
+		return;
+	}
+	if (strcmp(outcome, "refused") != 0) {
+		err_set(&e, EPROTO,
+			"the target answered the commit with neither running nor refused");
+		handover_silence(s, &e);
+		return;
+	}
+	if (!peer_get_text(answer, "error", error, sizeof(error), &e))
+		strcpy(error, "no reason given");
+	err_set(&e, ECONNREFUSED,
+		"the target could not take the guest over and ended its VMM; the "
+		"guest goes on at the source: %.160s",
+		error);
+	handover_give_back(s, &e);
+}
+
+static void on_fenced(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (over(s) || s->giving_back)
+		return;
+	if (a->status < 0) {
+		/* The message has not gone out: nothing is promised to anybody. */
+		handover_give_back(s, &a->why);
+		return;
+	}
+	s->fenced = true;
+	if (s->conn == NULL) {
+		struct err e;
+
+		err_set(&e, ENOTCONN,
+			"the target's daemon went away just before the commit; the "
+			"guest goes on at the source");
+		handover_give_back(s, &e);
+		return;
+	}
+	peer_ask(s, json_object(), on_outcome);
+}
+
+void handover_commit(struct session *s)
+{
+	struct err e;
+	int rc = journal_open(&s->journal, s->host->state_dir, s->name, &e);
+
+	if (rc == 0)
+		rc = journal_write(s->journal,
+			json_pack("{s:s, s:s, s:s, s:s}", "is", "commit", "side", "source", "agent",
+				s->agent, "to", s->opt.to),
+			&e);
+	if (rc < 0) {
+		handover_give_back(s, &e);
+		return;
+	}
+	vmm_ask(s->vmm, AGENT_FENCE, 0, 0, -1, on_fenced, s);
+}
+
+void handover_silence(struct session *s, const struct err *why)
+{
+	if (over(s) || s->state == SESSION_UNDECIDED || s->giving_back)
+		return;
+	/* The commit has not gone out: nothing is undecided. */
+	if (!s->fenced) {
+		handover_give_back(s, why);
+		return;
+	}
+	event_del(s->deadline);
+	err_set(&s->why, why->errnum,
+		"undecided: the commit was sent and not answered (%.120s). The guest is fenced "
+		"here. "
+		"Run `godwit resolve %s`",
+		why->text, s->name);
+	s->result = RESULT_UNDECIDED;
+	session_set_state(s, SESSION_UNDECIDED);
+	log_error(s->name, "%s", s->why.text);
+	watch_end(s);
+}
+
+static void on_source_ended(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (over(s))
+		return;
+	if (a->status < 0)
+		watch_text(s, LOG_WARN,
+			"the guest runs at the target; the VMM here is fenced and did not end: %s",
+			a->why.text);
+	journal_end(s->journal);
+	s->journal = NULL;
+	stage_done(s);
+}
+
+void handover_finish(struct session *s)
+{
+	struct err e;
+
+	if (journal_write(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
+		watch_text(s, LOG_WARN, "%s", e.text);
+	vmm_ask(s->vmm, AGENT_END, 0, 0, -1, on_source_ended, s);
+}
+
+/* Target. */
+static void refuse(struct session *s, const struct err *why)
+{
+	journal_end(s->journal);
+	s->journal = NULL;
+	s->why = *why;
+	peer_answer(s, json_pack("{s:s, s:s}", "outcome", "refused", "error", why->text));
+	session_end(s, RESULT_FAILED, why);
+}
+
+static void on_running(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+	struct err e;
+
+	if (over(s))
+		return;
+	if (a->status < 0) {
+		/* Refused only after it is certain that the guest can't run here. */
+		if (vmm_kill(s->vmm, KILL_WAIT_MS)) {
+			refuse(s, &a->why);
+			return;
+		}
+		err_set(&e, EIO,
+			"the VMM did not resume the guest, and could not be ended: %.120s. The "
+			"source "
+			"stays undecided; end the VMM here, then run `godwit resolve %s --keep "
+			"source` "
+			"there",
+			a->why.text, s->name);
+		session_end(s, RESULT_UNDECIDED, &e);
+		return;
+	}
+	if (journal_write(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
+		log_warn(s->name, "%s", e.text);
+	peer_answer(s, json_pack("{s:s}", "outcome", "running"));
+	journal_end(s->journal);
+	s->journal = NULL;
+	session_end(s, RESULT_DONE, NULL);
+}
+
+void handover_taken(struct session *s, json_t *msg)
+{
+	struct err e;
+	int rc;
+
+	(void)msg;
+	if (!s->loaded) {
+		session_failf(s, EPROTO, "the source committed a guest whose state is not loaded");
+		return;
+	}
+	rc = journal_open(&s->journal, s->host->state_dir, s->name, &e);
+	if (rc == 0)
+		rc = journal_write(s->journal,
+			json_pack("{s:s, s:s, s:s}", "is", "commit", "side", "target", "agent",
+				s->agent),
+			&e);
+	if (rc < 0) {
+		/* Nothing runs here yet; ending the VMM makes that certain. */
+		if (vmm_kill(s->vmm, KILL_WAIT_MS))
+			refuse(s, &e);
+		else
+			session_end(s, RESULT_UNDECIDED, &e);
+		return;
+	}
+	vmm_ask(s->vmm, AGENT_RESUME, 0, 0, -1, on_running, s);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Requests between the two daemons of a session. The source asks, one request at a time:
+// {"op": stage, "seq": n, ...}; the target answers {"re": n, "ok": true, ...}. Either may say
+// {"op": "abort", "error": sentence} and end the session.
+
+#include "session_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+bool peer_get_text(json_t *msg, const char *key, char *dst, size_t bytes, struct err *e)
+{
+	const json_t *v = json_object_get(msg, key);
+
+	if (!json_is_string(v) || json_string_length(v) >= bytes) {
+		err_set(e, EPROTO,
+			"message from the other daemon: %s is not a text of up to %zu bytes", key,
+			bytes - 1);
+		return false;
+	}
+	memcpy(dst, json_string_value(v), json_string_length(v) + 1);
+	return true;
+}
+
+bool peer_get_u64(json_t *msg, const char *key, uint64_t max, uint64_t *v, struct err *e)
+{
+	const json_t *j = json_object_get(msg, key);
+
+	if (!json_is_integer(j) || json_integer_value(j) < 0 ||
+		(uint64_t)json_integer_value(j) > max) {
+		err_set(e, EPROTO, "message from the other daemon: %s is not a number up to %llu",
+			key, (unsigned long long)max);
+		return false;
+	}
+	*v = (uint64_t)json_integer_value(j);
+	return true;
+}
+
+void peer_ask(struct session *s, json_t *msg, peer_fn answered)
+{
+	s->answered = answered;
+	json_object_set_new(msg, "op", json_string(stage_table[s->stage].name));
+	json_object_set_new(msg, "seq", json_integer(++s->ask_seq));
+	/* A connection that is broken says so through closed(). */
+	conn_send(s->conn, msg);
+}
+
+void peer_answer(struct session *s, json_t *fields)
+{
+	json_t *msg = fields != NULL ? fields : json_object();
+
+	if (s->conn == NULL || s->reply_seq == 0) {
+		json_decref(msg);
+		return;
+	}
+	json_object_set_new(msg, "re", json_integer(s->reply_seq));
+	json_object_set_new(msg, "ok", json_true());
+	s->reply_seq = 0;
+	conn_send(s->conn, msg);
+}
+
+void peer_abort(struct session *s, const struct err *why)
+{
+	if (s->conn != NULL)
+		conn_send(s->conn, json_pack("{s:s, s:s, s:i}", "op", "abort", "error", why->text,
+					   "errno", why->errnum));
+}
+
+static void on_abort(struct session *s, json_t *msg)
+{
+	struct err e = {.errnum = ECONNABORTED};
+	const char *text = json_string_value(json_object_get(msg, "error"));
+
+	snprintf(e.text, sizeof(e.text), "the %s's daemon ended the session: %.200s",
+		s->source ? "target" : "source", text != NULL ? text : "it gave no reason");
+	/* After the commit went out only an answer to it says who owns the guest. */
+	if (s->source && s->state == SESSION_COMMITTING)
+		handover_silence(s, &e);
+	else if (s->source && stage_find("prepare") > s->stage)
+		session_end(s, RESULT_REFUSED, &e);
+	else
+		session_fail(s, &e);
+}
+
+static void on_answer(struct session *s, json_t *msg)
+{
+	const json_t *re = json_object_get(msg, "re");
+	peer_fn fn = s->answered;
+
+	if (fn == NULL || !json_is_integer(re) ||
+		json_integer_value(re) != (json_int_t)s->ask_seq) {
+		session_failf(s, EPROTO, "the target's daemon answered what was not asked");
+		return;
+	}
+	s->answered = NULL;
+	fn(s, msg);
+}
+
+static void on_request(struct session *s, const char *op, json_t *msg)
+{
+	unsigned stage = stage_find(op);
+	const json_t *seq = json_object_get(msg, "seq");
+	unsigned next = s->stage + 1;
+
+	/* Requests come once each, in the order of the table. */
+	while (next < stage_count && stage_table[next].target == NULL)
+		next++;
+	if (stage < stage_count && strcmp(op, "verify") != 0 && next < stage_count &&
+		strcmp(stage_table[next].name, "verify") == 0)
+		next = stage_find("load"); /* not every session verifies memory */
+	if (stage == stage_count || stage != next || s->reply_seq != 0 || !json_is_integer(seq) ||
+		json_integer_value(seq) <= 0 || json_integer_value(seq) > UINT32_MAX) {
+		session_failf(s, EPROTO,
+			"the source's daemon asked for \"%.32s\" when \"%s\" was next", op,
+			next < stage_count ? stage_table[next].name : "nothing");
+		return;
+	}
+	s->reply_seq = (uint32_t)json_integer_value(seq);
+	s->stage = stage;
+	session_set_state(s, stage_table[stage].state);
+	stage_table[stage].target(s, msg);
+}
+
+static void on_json(void *arg, json_t *msg)
+{
+	struct session *s = arg;
+	const char *op = json_string_value(json_object_get(msg, "op"));
+
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+		return;
+	if (op != NULL && strcmp(op, "abort") == 0)
+		on_abort(s, msg);
+	else if (s->source)
+		on_answer(s, msg);
+	else if (op != NULL)
+		on_request(s, op, msg);
+	else
+		session_failf(s, EPROTO, "the source's daemon sent a message without \"op\"");
+}
+
+static void on_blob(void *arg, const uint8_t *data, size_t bytes)
+{
+	struct session *s = arg;
+
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+		return;
+	if (s->source)
+		session_failf(s, EPROTO, "the target's daemon sent data that nobody asked for");
+	else
+		target_blob(s, data, bytes);
+}
+
+static void on_closed(void *arg, const struct err *why)
+{
+	struct session *s = arg;
+	struct err e = {.errnum = why->errnum};
+
+	snprintf(e.text, sizeof(e.text), "the connection to the %s's daemon is gone: %.200s",
+		s->source ? "target" : "source", why->text);
+	conn_free(s->conn);
+	s->conn = NULL;
+	if (s->source && (s->state == SESSION_COMMITTING || s->state == SESSION_UNDECIDED))
+		handover_silence(s, &e);
+	else if (!s->source && s->state == SESSION_COMMITTING)
+		return; /* the guest was committed to this side: it goes on without the source */
+	else
+		session_fail(s, &e);
+}
+
+const struct conn_ops peer_ops = {on_json, on_blob, on_closed};

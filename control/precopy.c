@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The passes of a session at its source: live ones until the decision to switch, then the last and
+// the late ones with the guest paused. Run by the control loop; the tick moves it on.
+
+#include "session_impl.h"
+
+#include "bits.h"
+#include "clock.h"
+#include "hole.h"
+#include "plant.h"
+
+#include <errno.h>
+#include <numa.h>
+#include <string.h>
+
+#define TICK_LIVE_US   1000
+#define TICK_PAUSED_US 100
+#define HOLD_REST_NS   (100 * NS_PER_MS) /* between passes while the operator holds */
+#define STALL_NS       (30 * NS_PER_S)   /* without any progress: the session fails */
+#define LAST_REPEATS   8u                /* passes at a paused guest that still had torn frames */
+#define RATE_PAGES     1024u             /* a pass of at least so many tells a rate */
+
+static enum pass_kind kind_of(const struct session *s)
+{
+	if (s->state != SESSION_SWITCHING)
+		return PASS_LIVE;
+	return s->stage == stage_find("late") ? PASS_LATE : PASS_LAST;
+}
+
+static void on_looked(void *arg, struct vmm_answer *a);
+
+static void io_look(void *arg, bool last)
+{
+	struct session *s = arg;
+
+	vmm_ask(s->vmm, AGENT_LOOK, last, 0, -1, on_looked, s);
+}
+
+/* The range of an arming travels with its answer: armings are answered in order. */
+static void on_armed(void *arg, struct vmm_answer *a);
+
+static void io_arm(void *arg, uint64_t first, uint64_t n)
+{
+	struct session *s = arg;
+
+	s->arm_range[s->arm_tail][0] = first;
+	s->arm_range[s->arm_tail][1] = n;
+	s->arm_tail = (s->arm_tail + 1) % (PASS_WINDOWS + 1);
+	vmm_ask(s->vmm, AGENT_ARM, first, n, -1, on_armed, s);
+}
+
+static int io_holes(void *arg, struct region *r, uint64_t *words, struct err *e)
+{
+	int rc = hole_populated_mapped(r->fd, r->bytes, r->base, words);
+
+	(void)arg;
+	return rc < 0 ? err_sys(e, -rc, "cannot find the holes of region %s", r->name) : 0;
+}
+
+static const struct pass_io pass_io = {io_look, io_arm, io_holes};
+
+/* NUMA nodes of this host, as many as the queues tell apart. */
+static unsigned nodes(void)
+{
+	int n = numa_available() < 0 ? 1 : numa_max_node() + 1;
+
+	return n < (int)CLAIM_NODES ? (unsigned)n : CLAIM_NODES;
+}
+
+int precopy_init(struct session *s, struct err *e)
+{
+	struct region_map *map = &s->vmm->map;
+
+	if (dirty_init(&s->dirty, map->nchunks) < 0)
+		return err_set(e, ENOMEM, "out of memory for the bitmaps of %llu GiB",
+			(unsigned long long)(map->bytes >> 30));
+	if (claim_init(&s->claim, nodes()) < 0 ||
+		pass_init(&s->pass, map, &s->dirty, &s->claim, s->vmm->out, s->vmm->in,
+			s->vmm->planes_fd, &pass_io, s) < 0) {
+		claim_fini(&s->claim);
+		dirty_fini(&s->dirty);
+		return err_set(e, ENOMEM, "out of memory for the queues of the flows");
+	}
+	s->send = (struct send_job){.map = map,
+		.dirty = &s->dirty,
+		.claim = &s->claim,
+		.codec = s->opt.codec,
+		.level = s->opt.codec_level};
+	s->have_pass = true;
+	return 0;
+}
+
+void precopy_fini(struct session *s)
+{
+	pass_fini(&s->pass);
+	claim_fini(&s->claim);
+	dirty_fini(&s->dirty);
+	s->have_pass = false;
+}
+
+static void begin_pass(struct session *s)
+{
+	s->fig.pass_began_ns = clock_ns();
+	if (s->fig.copy_began_ns == 0)
+		s->fig.copy_began_ns = s->fig.pass_began_ns;
+	s->progress_ns = s->fig.pass_began_ns;
+	session_sum_stats(s);
+	s->fig.pass_pages_then = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES;
+	s->arm_head = s->arm_tail = 0;
+	pass_begin(&s->pass, s->next_pass, kind_of(s));
+	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
+}
+
+void precopy_live(struct session *s)
+{
+	begin_pass(s);
+}
+
+void precopy_last(struct session *s)
+{
+	s->repeats = 0;
+	begin_pass(s);
+}
+
+void precopy_late(struct session *s)
+{
+	if (plant(PLANT_LAW9_NO_LATE_DELTA)) {
+		stage_done(s);
+		return;
+	}
+	s->repeats = 0;
+	begin_pass(s);
+}
+
+/* The pass goes to the flows. */
+static void go(struct session *s)
+{
+	for (unsigned i = 0; i < s->nflows; i++)
+		/* release: pairs with the lcore's acquire; it then sees the pass' claims */
+		atomic_store_explicit(&s->flow[i]->run_pass, s->next_pass, memory_order_release);
+	pass_go(&s->pass);
+	watch_state(s);
+}
+
+static struct converge_decision decide(struct session *s)
+{
+	struct converge_facts f = {
+		.passes = s->live_passes,
+		.elapsed_ns = clock_ns() - s->fig.began_ns,
+		.dirty_pages = s->pass.facts.dirty_pages + s->pass.facts.hole_pages,
+		.pages_per_s = s->fig.pages_per_s,
+		.overhead_ns = 20 * NS_PER_MS,
+	};
+
+	return converge_decide(&s->opt.limits, &f);
+}
+
+static void emit_pass(struct session *s, const struct converge_decision *d)
+{
+	const struct pass_facts *f = &s->pass.facts;
+
+	watch_emit(s, json_pack("{s:s, s:i, s:s, s:I, s:I, s:s, s:s, s:f}", "event", "pass", "pass",
+			      (int)f->number, "kind", pass_kind_name(f->kind), "dirty_pages",
+			      (json_int_t)f->dirty_pages, "hole_pages", (json_int_t)f->hole_pages,
+			      "decision",
+			      d->what == CONVERGE_SWITCH    ? "switch"
+			      : d->what == CONVERGE_GIVE_UP ? "give up"
+							    : "go on",
+			      "reason", d->reason, "expected_pause_ms",
+			      (double)d->expected_pause_ns / 1e6));
+}
+
+static void looked_live(struct session *s)
+{
+	struct converge_decision d = decide(s);
+
+	if (s->live_passes > 0 && s->switch_now)
+		d = (struct converge_decision){
+			CONVERGE_SWITCH, d.expected_pause_ns, "the operator said switch-now"};
+	emit_pass(s, &d);
+	if (d.what == CONVERGE_GIVE_UP) {
+		session_failf(s, ETIME,
+			"gave up after %u live passes: %s. %llu pages are dirty and would mean a "
+			"pause of about %.0f ms; raise the downtime limit or the bandwidth, or say "
+			"--on-timeout pause",
+			s->live_passes, d.reason, (unsigned long long)s->pass.facts.dirty_pages,
+			(double)d.expected_pause_ns / 1e6);
+		return;
+	}
+	if (d.what == CONVERGE_SWITCH && (!s->opt.hold || s->switch_now)) {
+		log_info(s->name, "switches over after %u live passes: %s", s->live_passes,
+			d.reason);
+		stage_done(s);
+		return;
+	}
+	if (d.what == CONVERGE_SWITCH && s->state == SESSION_COPYING)
+		session_set_state(s, SESSION_HOLDING);
+	go(s);
+}
+
+static void on_looked(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+		return;
+	pass_looked(&s->pass, a->status, &a->why);
+	if (s->pass.state != PASS_LOOKED)
+		return; /* the tick reports what failed */
+	if (s->next_pass == 0)
+		s->fig.skipped_pages = s->pass.facts.skipped_pages;
+	if (s->pass.facts.kind == PASS_LIVE) {
+		looked_live(s);
+	} else {
+		struct converge_decision d = {CONVERGE_GO_ON, 0, "the guest is paused"};
+
+		emit_pass(s, &d);
+		go(s);
+	}
+}
+
+static void on_armed(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+	uint64_t *range = s->arm_range[s->arm_head];
+
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+		return;
+	s->arm_head = (s->arm_head + 1) % (PASS_WINDOWS + 1);
+	pass_armed(&s->pass, range[0], range[1], a->status, &a->why);
+	pass_poll(&s->pass);
+}
+
+static bool barriers_done(struct session *s)
+{
+	for (unsigned i = 0; i < s->nflows; i++)
+		/* acquire: pairs with the lcore's release; its writes to the planes are seen */
+		if (atomic_load_explicit(&s->flow[i]->done_pass, memory_order_acquire) !=
+			s->next_pass)
+			return false;
+	return true;
+}
+
+static void note_pass(struct session *s, uint64_t now)
+{
+	const struct pass_facts *f = &s->pass.facts;
+	uint64_t ns = now - s->fig.pass_began_ns;
+	uint64_t pages;
+
+	session_sum_stats(s);
+	pages = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES - s->fig.pass_pages_then;
+	if (pages >= RATE_PAGES && ns > 0)
+		s->fig.pages_per_s = (uint64_t)((double)pages * 1e9 / (double)ns);
+	json_array_append_new(s->fig.passes,
+		json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "pass",
+			(int)f->number, "kind", pass_kind_name(f->kind), "dirty_pages",
+			(json_int_t)f->dirty_pages, "hole_pages", (json_int_t)f->hole_pages,
+			"back_pages", (json_int_t)f->back_pages, "pages", (json_int_t)pages,
+			"windows", (json_int_t)f->windows, "ms", (double)ns / 1e6, "look_ms",
+			(double)f->look_ns / 1e6, "hole_ms", (double)f->hole_ns / 1e6, "arm_ms",
+			(double)f->arm_ns / 1e6, "walk_ms", (double)f->walk_ns / 1e6));
+}
+
+/* All barriers of the pass are acknowledged. */
+static void pass_over(struct session *s)
+{
+	uint64_t back = pass_close(&s->pass);
+	uint64_t now = clock_ns();
+
+	note_pass(s, now);
+	s->fig.copy_ended_ns = now;
+	s->next_pass++;
+	if (s->pass.facts.kind == PASS_LIVE) {
+		s->live_passes++;
+		s->rest_until_ns =
+			s->state == SESSION_HOLDING && !s->switch_now ? now + HOLD_REST_NS : now;
+		return;
+	}
+	/* Paused: nothing writes, so one pass suffices, unless frames were torn or lost. */
+	if (back == 0)
+		stage_done(s);
+	else if (++s->repeats > LAST_REPEATS)
+		session_failf(s, EIO,
+			"%llu pages did not arrive whole in %u passes with the guest paused; the "
+			"wire or a writer that is not seen changes them",
+			(unsigned long long)back, s->repeats);
+	else
+		begin_pass(s);
+}
+
+void precopy_tick(struct session *s)
+{
+	struct pass *p = &s->pass;
+	bool copying =
+		s->have_pass && (s->state == SESSION_COPYING || s->state == SESSION_HOLDING ||
+					s->state == SESSION_SWITCHING);
+
+	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
+	if (!copying)
+		return;
+	if (p->state == PASS_FAILED) {
+		session_fail(s, &p->why);
+		return;
+	}
+	if (p->state == PASS_RUNNING)
+		pass_poll(p);
+	if (p->state == PASS_PUBLISHED && barriers_done(s))
+		pass_over(s);
+	else if (p->state == PASS_IDLE && kind_of(s) == PASS_LIVE &&
+		 (clock_ns() >= s->rest_until_ns))
+		begin_pass(s);
+	if ((p->state == PASS_RUNNING || p->state == PASS_PUBLISHED) &&
+		clock_ns() - s->progress_ns > STALL_NS) {
+		session_failf(s, ETIMEDOUT,
+			"nothing moved for %llu s in pass %u; the network or the target hangs",
+			(unsigned long long)(STALL_NS / NS_PER_S), s->next_pass);
+		return;
+	}
+	watch_progress(s);
+}

@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The life of a session: made, moved from state to state, ended. Every end goes through
+// session_end(): roll back, detach the flows from their lcores, let go of the VMM, tell the
+// watchers. An ended session is remembered until its name is used again. Run by the control loop.
+
+#include "session_impl.h"
+
+#include "clock.h"
+#include "lcore.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UNDO_WAIT_NS                                                                               \
+	(5 * NS_PER_S) /* for the VMM to answer the roll-back; then the lease does it */
+
+static TAILQ_HEAD(, session) sessions = TAILQ_HEAD_INITIALIZER(sessions);
+static unsigned nsessions;
+
+const char *const session_state_name[SESSION_STATES] = {
+	"waiting",
+	"preparing",
+	"copying",
+	"holding",
+	"switching",
+	"committing",
+	"undecided",
+	"ending",
+	"ended",
+};
+
+#define TO(x) (1u << SESSION_##x)
+/* From each state, the states that may follow. */
+static const unsigned session_moves[SESSION_STATES] = {
+	[SESSION_WAITING] = TO(PREPARING) | TO(ENDING),
+	[SESSION_PREPARING] = TO(PREPARING) | TO(COPYING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_COPYING] = TO(HOLDING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_HOLDING] = TO(COPYING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_SWITCHING] = TO(SWITCHING) | TO(COMMITTING) | TO(ENDING),
+	[SESSION_COMMITTING] = TO(COMMITTING) | TO(UNDECIDED) | TO(ENDING),
+	[SESSION_UNDECIDED] = TO(COMMITTING) | TO(ENDING),
+	[SESSION_ENDING] = TO(ENDED),
+	[SESSION_ENDED] = 0,
+};
+
+const char *session_result_name(enum session_result r)
+{
+	static const char *const names[] = {
+		"none",
+		"done",
+		"failed",
+		"cancelled",
+		"undecided",
+		"refused",
+		"dry-run",
+	};
+
+	return names[r];
+}
+
+void session_set_state(struct session *s, enum session_state to)
+{
+	if (s->state == to)
+		return;
+	if ((session_moves[s->state] & (1u << to)) == 0) {
+		/* A fault of this program: say so, and keep the guest where it is. */
+		log_error(s->name, "state %s can't follow %s", session_state_name[to],
+			session_state_name[s->state]);
+		abort();
+	}
+	s->state = to;
+	watch_state(s);
+}
+
+bool session_before_commit(const struct session *s)
+{
+	return s->state < SESSION_COMMITTING;
+}
+
+void session_tick_every(struct session *s, unsigned us)
+{
+	struct timeval tv = {us / 1000000, us % 1000000};
+
+	event_add(s->tick, &tv);
+}
+
+void session_sum_stats(struct session *s)
+{
+	uint64_t sum[STATS] = {0};
+	bool any = false;
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		if (s->flow[i] == NULL)
+			continue;
+		stats_sum(sum, &s->flow[i]->stats);
+		any = true;
+	}
+	if (any)
+		memcpy(s->fig.stats, sum, sizeof(sum));
+}
+
+uint64_t session_reserved_bytes(void)
+{
+	uint64_t sum = 0;
+	struct session *s;
+
+	TAILQ_FOREACH(s, &sessions, next)
+	sum += s->reserved_bytes;
+	return sum;
+}
+
+/* The lcores' words: has a flow broken, has anything moved? False when the session has failed. */
+static bool check_flows(struct session *s)
+{
+	uint64_t moved = 0;
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		struct flow *f = s->flow[i];
+
+		if (f == NULL)
+			continue;
+		/* acquire: pairs with the release in flow_fail(), so that why is whole */
+		if (atomic_load_explicit(&f->error, memory_order_acquire) != 0) {
+			struct err e = {.errnum = f->why.errnum};
+
+			snprintf(e.text, sizeof(e.text), "flow %u: %.280s", i, f->why.text);
+			session_fail(s, &e);
+			return false;
+		}
+		moved += atomic_load_explicit(&f->progress, memory_order_relaxed);
+	}
+	if (moved != s->progress_seen) {
+		s->progress_seen = moved;
+		s->progress_ns = clock_ns();
+	}
+	return true;
+}
+
+static void end_tick(struct session *s);
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	if (s->state == SESSION_ENDING) {
+		end_tick(s);
+		return;
+	}
+	if (s->source && !s->begun) {
+		s->begun = true;
+		stage_begin(s, 0);
+		return;
+	}
+	if (s->state == SESSION_ENDED || !check_flows(s))
+		return;
+	if (s->source && s->spool != NULL && s->conn != NULL && s->spool->at < s->spool->bytes) {
+		struct err e;
+
+		if (spool_send(s->spool, s->conn, &e) < 0) {
+			session_fail(s, &e);
+			return;
+		}
+	}
+	if (s->source)
+		precopy_tick(s);
+	else
+		session_tick_every(s, 2000);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+	struct err e;
+
+	(void)fd;
+	(void)what;
+	err_set(&e, ETIMEDOUT, "stage \"%s\" did not end within %u s; the %s does not answer",
+		stage_table[s->stage].name, stage_table[s->stage].deadline_ms / 1000,
+		s->answered != NULL ? "target's daemon" : "VMM");
+	session_fail(s, &e);
+}
+
+static void session_free(struct session *s)
+{
+	watch_drop_all(s);
+	TAILQ_REMOVE(&sessions, s, next);
+	nsessions--;
+	if (s->tick != NULL)
+		event_free(s->tick);
+	if (s->deadline != NULL)
+		event_free(s->deadline);
+	json_decref(s->fig.passes);
+	json_decref(s->peer);
+	free(s);
+}
+
+struct session *session_new(
+	struct session_host *h, const char *name, const char *agent, bool source, struct err *e)
+{
+	struct session *s = session_find(name);
+
+	if (s != NULL && s->state != SESSION_ENDED) {
+		err_set(e, EBUSY,
+			"a session of the name %s is there already (%s); cancel it or use another "
+			"name",
+			name, session_state_name[s->state]);
+		return NULL;
+	}
+	if (s != NULL)
+		session_free(s);
+	if (nsessions >= SESSION_MAX) {
+		/* The oldest one that has ended makes room. */
+		TAILQ_FOREACH(s, &sessions, next)
+		if (s->state == SESSION_ENDED)
+			break;
+		if (s == NULL) {
+			err_set(e, EBUSY, "%u sessions are under way, which is the most at once",
+				SESSION_MAX);
+			return NULL;
+		}
+		session_free(s);
+	}
+	s = calloc(1, sizeof(*s));
+	if (s == NULL) {
+		err_set(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	s->host = h;
+	s->source = source;
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	snprintf(s->agent, sizeof(s->agent), "%s", agent);
+	s->state = source ? SESSION_PREPARING : SESSION_WAITING;
+	s->fig.began_ns = clock_ns();
+	s->progress_ns = s->fig.began_ns;
+	s->fig.passes = json_array();
+	LIST_INIT(&s->watches);
+	TAILQ_INSERT_TAIL(&sessions, s, next);
+	nsessions++;
+	s->tick = event_new(h->base, -1, 0, on_tick, s);
+	s->deadline = event_new(h->base, -1, 0, on_deadline, s);
+	if (s->tick == NULL || s->deadline == NULL) {
+		session_free(s);
+		err_set(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	return s;
+}
+
+/* Detaches and frees flows as their lcores let go. True when none is left. */
+static bool flows_gone(struct session *s)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		struct flow *f = s->flow[i];
+
+		if (f == NULL)
+			continue;
+		/* acquire: pairs with the lcore's release of its last turn */
+		if (s->attached[i] && !atomic_load_explicit(&f->detached, memory_order_acquire)) {
+			all = false;
+			continue;
+		}
+	}
+	if (!all)
+		return false;
+	session_sum_stats(s);
+	for (unsigned i = 0; i < s->nflows; i++) {
+		flow_free(s->flow[i]);
+		s->flow[i] = NULL;
+	}
+	return true;
+}
+
+static void end_tick(struct session *s)
+{
+	bool waiting = s->undoing > 0 && clock_ns() - s->ending_ns < UNDO_WAIT_NS;
+
+	if (!flows_gone(s) || waiting ||
+		(s->conn != NULL && conn_backlog(s->conn) > 0 &&
+			clock_ns() - s->ending_ns < UNDO_WAIT_NS)) {
+		session_tick_every(s, 1000);
+		return;
+	}
+	lcore_park();
+	s->fig.ended_ns = clock_ns();
+	s->state = SESSION_ENDED;
+	watch_end(s);
+	/* From here on a lease ends, and the guest resumes by itself if it has not yet. */
+	verify_cancel(s->verify);
+	s->verify = NULL;
+	vmm_close(s->vmm);
+	s->vmm = NULL;
+	conn_free(s->conn);
+	s->conn = NULL;
+	spool_free(s->spool);
+	s->spool = NULL;
+	journal_close(s->journal);
+	s->journal = NULL;
+	if (s->have_recv)
+		recv_job_fini(&s->recv);
+	s->have_recv = false;
+	if (s->have_pass)
+		precopy_fini(s);
+	s->reserved_bytes = 0;
+	s->have_token = false;
+	watch_drop_all(s);
+}
+
+void session_end(struct session *s, enum session_result result, const struct err *why)
+{
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+		return;
+	s->result = result;
+	if (why != NULL)
+		s->why = *why;
+	if (why != NULL)
+		log_write(result == RESULT_CANCELLED ? LOG_INFO : LOG_ERROR, s->name, "%s: %s",
+			session_result_name(result), why->text);
+	else
+		log_info(s->name, "%s", session_result_name(result));
+	if (result != RESULT_DONE && result != RESULT_DRY_RUN && why != NULL)
+		peer_abort(s, why);
+	event_del(s->deadline);
+	dial_cancel(s->dial);
+	s->dial = NULL;
+	s->answered = NULL;
+	s->ending_ns = clock_ns();
+	if (s->source && result != RESULT_DONE && s->vmm != NULL)
+		stage_undo(s);
+	for (unsigned i = 0; i < s->nflows; i++) {
+		dial_cancel(s->flow_dial[i]);
+		s->flow_dial[i] = NULL;
+		if (s->flow[i] != NULL && s->attached[i])
+			flow_detach(s->flow[i]);
+	}
+	s->state = SESSION_ENDING;
+	watch_state(s);
+	session_tick_every(s, 0);
+}
+
+void session_fail(struct session *s, const struct err *why)
+{
+	/* After commit the guest's owner is not this side's to choose. */
+	if (s->source && s->state == SESSION_COMMITTING) {
+		handover_silence(s, why);
+		return;
+	}
+	session_end(s,
+		s->source && stage_find("prepare") > s->stage ? RESULT_REFUSED : RESULT_FAILED,
+		why);
+}
+
+void session_failf(struct session *s, int errnum, const char *fmt, ...)
+{
+	struct err e = {.errnum = errnum};
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(e.text, sizeof(e.text), fmt, ap);
+	va_end(ap);
+	session_fail(s, &e);
+}
+
+struct session *session_find(const char *name)
+{
+	struct session *s;
+
+	TAILQ_FOREACH(s, &sessions, next)
+	if (strcmp(s->name, name) == 0)
+		return s;
+	return NULL;
+}
+
+void session_each(void (*fn)(void *arg, struct session *s), void *arg)
+{
+	struct session *s;
+
+	TAILQ_FOREACH(s, &sessions, next)
+	fn(arg, s);
+}
+
+const char *session_name(const struct session *s)
+{
+	return s->name;
+}
+
+int session_migrate(struct session_host *h, const struct migrate_options *o, struct session **out,
+	struct err *e)
+{
+	struct session *s;
+
+	if (o->flows < 1 || o->flows > SESSION_FLOWS)
+		return err_set(
+			e, EINVAL, "flows: 1 to %u are possible, not %u", SESSION_FLOWS, o->flows);
+	if (strcmp(o->link, "tcp") != 0)
+		return err_set(e, ENOTSUP, "link %s is not there; this Godwit has: tcp", o->link);
+	s = session_new(h, o->name, o->agent, true, e);
+	if (s == NULL)
+		return -e->errnum;
+	s->opt = *o;
+	s->nflows = 0;
+	s->next_pass = 0;
+	log_info(s->name, "migrates to %s", o->to);
+	/* From the loop, so that the caller can watch from the first event on. */
+	s->stage = 0;
+	session_tick_every(s, 0);
+	*out = s;
+	return 0;
+}
+
+int session_cancel(struct session *s, struct err *e)
+{
+	struct err why;
+
+	if (s->state == SESSION_ENDED || s->state == SESSION_ENDING)
+		return err_set(e, EALREADY, "session %s has ended", s->name);
+	if (s->state == SESSION_UNDECIDED)
+		return err_set(e, EBUSY, "session %s is undecided; run `godwit resolve %s`",
+			s->name, s->name);
+	if (!session_before_commit(s))
+		return err_set(e, EBUSY,
+			"session %s is committed: the guest belongs to the target now", s->name);
+	err_set(&why, ECANCELED, "cancelled by request");
+	session_end(s, RESULT_CANCELLED, &why);
+	return 0;
+}
+
+static int still_copying(const struct session *s, struct err *e)
+{
+	if (!s->source)
+		return err_set(e, EINVAL,
+			"session %s is the receiving side; ask the source's daemon", s->name);
+	if (s->state > SESSION_HOLDING)
+		return err_set(e, EBUSY, "session %s is %s; too late for this", s->name,
+			session_state_name[s->state]);
+	return 0;
+}
+
+int session_switch_now(struct session *s, struct err *e)
+{
+	int rc = still_copying(s, e);
+
+	if (rc == 0) {
+		s->switch_now = true;
+		s->rest_until_ns = 0;
+	}
+	return rc;
+}
+
+int session_set_bandwidth(struct session *s, uint64_t bytes_per_s, struct err *e)
+{
+	int rc = still_copying(s, e);
+
+	if (rc == 0) {
+		s->opt.bytes_per_s = bytes_per_s;
+		atomic_store_explicit(&s->send.bytes_per_s,
+			s->nflows > 0 ? bytes_per_s / s->nflows : bytes_per_s,
+			memory_order_relaxed);
+	}
+	return rc;
+}
+
+int session_set_downtime(struct session *s, uint64_t ns, struct err *e)
+{
+	int rc = still_copying(s, e);
+
+	if (rc == 0)
+		s->opt.limits.downtime_ns = ns;
+	return rc;
+}
+
+json_t *session_status(const struct session *cs)
+{
+	struct session *s = (struct session *)cs;
+	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i}", "name", s->name, "side",
+		s->source ? "source" : "target", "state", session_state_name[s->state], "stage",
+		stage_table[s->stage].name, "agent", s->agent, "pass", (int)s->next_pass);
+
+	if (s->source)
+		json_object_set_new(j, "to", json_string(s->opt.to));
+	if (s->state == SESSION_ENDED || s->state == SESSION_UNDECIDED)
+		json_object_set_new(j, "result", json_string(session_result_name(s->result)));
+	json_object_set_new(
+		j, "error", s->why.errnum != 0 ? json_string(s->why.text) : json_null());
+	json_object_set_new(j, "report", watch_report(s));
+	return j;
+}
+
+void session_shutdown(void)
+{
+	struct session *s;
+	struct err e;
+
+	TAILQ_FOREACH(s, &sessions, next)
+	{
+		if (s->state == SESSION_ENDED || s->state == SESSION_ENDING ||
+			!session_before_commit(s))
+			continue;
+		err_set(&e, ESHUTDOWN, "the daemon was told to end");
+		session_end(s, RESULT_CANCELLED, &e);
+	}
+}

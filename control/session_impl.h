@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The inside of a session, for the files that make it up: session.c (life, list, API), stage.c (the
+ * table of stages), stage_source.c and stage_target.c (what each side does), precopy.c (the passes
+ * at the source), handover.c (commit and its answer), undecided.c (what is
+ * left undecided), peer.c (requests to the other daemon),
+ * watch.c (events and report). All run on the control loop; a session is touched by nobody else. */
+#ifndef GODWIT_CONTROL_SESSION_IMPL_H
+#define GODWIT_CONTROL_SESSION_IMPL_H
+
+#include <sys/queue.h>
+
+#include "conn.h"
+#include "flow.h"
+#include "journal.h"
+#include "log.h"
+#include "pass.h"
+#include "punch.h"
+#include "session.h"
+#include "spool.h"
+#include "verify.h"
+#include "vmm.h"
+
+#define SESSION_PROTOCOL 1 /* version of the control messages, see PROTOCOL.md */
+
+/* See session_moves[] in session.c for which follow which. */
+enum session_state {
+	SESSION_WAITING,    /* target: for a source to come */
+	SESSION_PREPARING,  /* before anything is copied */
+	SESSION_COPYING,    /* live passes; the guest runs at the source */
+	SESSION_HOLDING,    /* live passes go on, the operator holds the switch-over back */
+	SESSION_SWITCHING,  /* source: the guest is paused, under lease. target: state arrives */
+	SESSION_COMMITTING, /* source: the commit is written. target: the guest is being taken over
+			     */
+	SESSION_UNDECIDED,  /* source: silence after commit. The operator decides */
+	SESSION_ENDING,     /* letting go of flows and the VMM */
+	SESSION_ENDED,
+	SESSION_STATES
+};
+
+enum session_result {
+	RESULT_NONE,
+	RESULT_DONE,
+	RESULT_FAILED,
+	RESULT_CANCELLED,
+	RESULT_UNDECIDED,
+	RESULT_REFUSED, /* by preflight: nothing was touched */
+	RESULT_DRY_RUN,
+};
+
+struct session_watch {
+	LIST_ENTRY(session_watch) next;
+	struct session *s;  /* NULL once the session is gone */
+	struct event *late; /* reports "end" to one who came late */
+	void (*fn)(void *arg, json_t *event);
+	void *arg;
+};
+
+/* Figures of the report. */
+struct session_figures {
+	uint64_t began_ns, ended_ns;
+	uint64_t copy_began_ns, copy_ended_ns; /* first look to last barrier */
+	uint64_t pause_began_ns, pause_ns;     /* asking to pause until the target said running */
+	uint64_t populated_bytes, skipped_pages;
+	uint64_t pages_per_s; /* of the last pass that moved enough to tell */
+	uint64_t pass_began_ns, pass_pages_then;
+	uint64_t state_bytes;
+	uint64_t verified_pages, verify_ns;
+	uint64_t stats[STATS]; /* sum over flows */
+	json_t *passes;        /* array, one object a pass */
+};
+
+typedef void (*peer_fn)(struct session *s, json_t *answer);
+
+struct session {
+	TAILQ_ENTRY(session) next;
+	struct session_host *host;
+	char name[SESSION_NAME];
+	char agent[108];
+	bool source;
+	bool begun;     /* source: the first stage was entered */
+	bool recovered; /* from a journal: has no VMM connection, only resolve touches it */
+
+	enum session_state state;
+	unsigned stage; /* index into stage_table */
+	enum session_result result;
+	struct err why;
+	struct session_figures fig;
+	LIST_HEAD(, session_watch) watches;
+
+	struct event *tick;     /* polls lcores' words while flows are attached */
+	struct event *deadline; /* of the stage */
+	uint64_t progress_seen, progress_ns, event_ns;
+
+	struct vmm *vmm;
+	bool vmm_ready; /* target: the VMM answered and waits for a guest */
+	bool tracking, paused, fenced, loaded;
+	unsigned undoing; /* requests of the roll-back under way */
+	uint64_t ending_ns;
+
+	struct conn *conn;
+	struct dial *dial;
+	uint32_t ask_seq; /* of the one request under way */
+	peer_fn answered; /* NULL: none under way */
+	json_t *peer;     /* source: the target's hello. target: the source's description */
+
+	unsigned nflows;
+	struct flow *flow[SESSION_FLOWS];
+	bool attached[SESSION_FLOWS];
+	struct dial *flow_dial[SESSION_FLOWS];
+	unsigned flows_up;
+	uint8_t token[TOKEN_BYTES];
+	bool have_token;
+
+	struct journal *journal;
+	struct spool *spool;
+	struct verify *verify;
+	char digest[33];
+
+	/* source */
+	struct migrate_options opt;
+	bool switch_now;
+	bool giving_back; /* after a commit that did not go out, or was refused */
+	bool keep_target; /* the operator's word on an undecided session */
+	struct dirty dirty;
+	struct claim claim;
+	struct send_job send;
+	struct pass pass;
+	bool have_pass;
+	uint64_t arm_range[PASS_WINDOWS + 1][2]; /* armings under way, in order */
+	unsigned arm_head, arm_tail;
+	uint32_t next_pass; /* number of the next pass */
+	uint32_t live_passes;
+	unsigned repeats;       /* of the last pass */
+	uint64_t rest_until_ns; /* between passes while holding */
+	char peer_digest[33];
+	uint64_t verify_began_ns, verify_took_ns;
+
+	/* target */
+	struct recv_job recv;
+	bool have_recv;
+	uint32_t reply_seq; /* of the source's request that is being worked on; 0: none */
+	uint64_t reserved_bytes;
+};
+
+/* session.c */
+struct session *session_new(
+	struct session_host *h, const char *name, const char *agent, bool source, struct err *e);
+void session_set_state(struct session *s, enum session_state to);
+/* Ends the session: rolls back what is not committed, lets go of everything, then tells the
+ * watchers. why: NULL for success. Safe to call twice; the first result stays. */
+void session_end(struct session *s, enum session_result result, const struct err *why);
+/* The common way: RESULT_FAILED with a sentence. */
+void session_fail(struct session *s, const struct err *why);
+void session_failf(struct session *s, int errnum, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+extern const char *const session_state_name[SESSION_STATES];
+const char *session_result_name(enum session_result r);
+bool session_before_commit(const struct session *s);
+/* Every flow: sums their counters into fig.stats. */
+void session_sum_stats(struct session *s);
+uint64_t session_reserved_bytes(void);
+void session_tick_every(struct session *s, unsigned us);
+
+/* stage.c */
+struct stage {
+	const char *name;
+	enum session_state state;          /* both sides are in it during the stage */
+	void (*source)(struct session *s); /* begins; ends by stage_done() or session_fail() */
+	void (*target)(struct session *s, json_t *msg); /* works on the source's request of that
+							 * name; ends by peer_answer() or
+							 * session_fail(); NULL: no request */
+	void (*undo)(struct session *s); /* source: takes back what was begun; NULL: nothing */
+	unsigned deadline_ms;            /* source: for the whole stage; 0: none */
+};
+extern const struct stage stage_table[];
+extern const unsigned stage_count;
+unsigned stage_find(const char *name); /* stage_count: none */
+void stage_begin(struct session *s, unsigned stage);
+void stage_done(struct session *s);
+/* Source: the undo functions of all stages begun, last first. */
+void stage_undo(struct session *s);
+
+/* stage_source.c */
+void source_vmm(struct session *s);
+void source_connect(struct session *s);
+void source_preflight(struct session *s);
+void source_prepare(struct session *s);
+void source_flows(struct session *s);
+void source_track(struct session *s);
+void source_track_undo(struct session *s);
+void source_pause(struct session *s);
+void source_pause_undo(struct session *s);
+void source_save(struct session *s);
+void source_verify(struct session *s);
+void source_load(struct session *s);
+
+/* precopy.c */
+void precopy_live(struct session *s);
+void precopy_last(struct session *s);
+void precopy_late(struct session *s);
+/* The dirty set, the queues and the pass; regions are mapped. */
+int precopy_init(struct session *s, struct err *e);
+void precopy_fini(struct session *s);
+/* From the tick, in stages that copy. */
+void precopy_tick(struct session *s);
+
+/* stage_target.c */
+void target_preflight(struct session *s, json_t *msg);
+void target_prepare(struct session *s, json_t *msg);
+void target_flows(struct session *s, json_t *msg);
+void target_save(struct session *s, json_t *msg);
+void target_verify(struct session *s, json_t *msg);
+void target_load(struct session *s, json_t *msg);
+/* A source's control connection said hello for this session; takes the connection over. */
+void target_hello(struct session *s, struct conn *c, json_t *msg);
+void target_flow(struct session *s, int fd, uint32_t index);
+void target_blob(struct session *s, const uint8_t *data, size_t bytes);
+
+/* handover.c */
+void handover_commit(struct session *s);
+void handover_finish(struct session *s);
+void handover_taken(struct session *s, json_t *msg);
+/* Source: the control connection broke, or was silent, after the commit went out. */
+void handover_silence(struct session *s, const struct err *why);
+/* Source, committing: it is certain that the target does not run the guest; it goes on here. */
+void handover_give_back(struct session *s, const struct err *why);
+
+/* peer.c */
+extern const struct conn_ops peer_ops;
+/* Source: asks the target; one request at a time. msg is stolen; its "op" is the stage's name. */
+void peer_ask(struct session *s, json_t *msg, peer_fn answered);
+/* Target: answers the request under way. fields: more members (stolen) or NULL. */
+void peer_answer(struct session *s, json_t *fields);
+/* Either: tells the other side why this one ends. */
+void peer_abort(struct session *s, const struct err *why);
+/* Members of messages, checked: each returns false and fills e if it is absent or of another kind.
+ */
+bool peer_get_text(json_t *msg, const char *key, char *dst, size_t bytes, struct err *e);
+bool peer_get_u64(json_t *msg, const char *key, uint64_t max, uint64_t *v, struct err *e);
+
+/* watch.c */
+void watch_emit(struct session *s, json_t *event); /* steals the reference */
+void watch_state(struct session *s);
+void watch_progress(struct session *s);
+void watch_end(struct session *s);
+json_t *watch_report(struct session *s);
+void watch_text(struct session *s, enum log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void watch_drop_all(struct session *s);
+
+#endif

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The stages of a session, in order: one table for both sides. The source walks it; a stage that
+// needs the target sends a request of the stage's name, which the target takes only in this order.
+
+#include "session_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+const struct stage stage_table[] = {
+	/* name, state, source, target, undo, deadline in ms */
+	{"vmm", SESSION_PREPARING, source_vmm, NULL, NULL, 30000},
+	{"hello", SESSION_PREPARING, source_connect, NULL, NULL, 15000},
+	{"preflight", SESSION_PREPARING, source_preflight, target_preflight, NULL, 30000},
+	{"prepare", SESSION_PREPARING, source_prepare, target_prepare, NULL, 120000},
+	{"flows", SESSION_PREPARING, source_flows, target_flows, NULL, 15000},
+	{"track", SESSION_PREPARING, source_track, NULL, source_track_undo, 60000},
+	{"copy", SESSION_COPYING, precopy_live, NULL, NULL, 0},
+	{"pause", SESSION_SWITCHING, source_pause, NULL, source_pause_undo, 30000},
+	{"last", SESSION_SWITCHING, precopy_last, NULL, NULL, 0},
+	{"save", SESSION_SWITCHING, source_save, target_save, NULL, 60000},
+	{"late", SESSION_SWITCHING, precopy_late, NULL, NULL, 0},
+	{"verify", SESSION_SWITCHING, source_verify, target_verify, NULL, 0},
+	{"load", SESSION_SWITCHING, source_load, target_load, NULL, 60000},
+	{"commit", SESSION_COMMITTING, handover_commit, handover_taken, NULL, 30000},
+	{"finish", SESSION_COMMITTING, handover_finish, NULL, NULL, 30000},
+};
+const unsigned stage_count = sizeof(stage_table) / sizeof(stage_table[0]);
+
+unsigned stage_find(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < stage_count; i++)
+		if (strcmp(stage_table[i].name, name) == 0)
+			break;
+	return i;
+}
+
+void stage_begin(struct session *s, unsigned stage)
+{
+	const struct stage *st = &stage_table[stage];
+
+	s->stage = stage;
+	session_set_state(s, st->state);
+	event_del(s->deadline);
+	if (st->deadline_ms != 0) {
+		struct timeval tv = {st->deadline_ms / 1000, (st->deadline_ms % 1000) * 1000};
+
+		event_add(s->deadline, &tv);
+	}
+	log_debug(s->name, "stage %s", st->name);
+	st->source(s);
+}
+
+void stage_done(struct session *s)
+{
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+		return;
+	if (s->stage + 1 == stage_count)
+		session_end(s, RESULT_DONE, NULL);
+	else
+		stage_begin(s, s->stage + 1);
+}
+
+void stage_undo(struct session *s)
+{
+	for (unsigned i = s->stage + 1; i-- > 0;)
+		if (stage_table[i].undo != NULL)
+			stage_table[i].undo(s);
+}

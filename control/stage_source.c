@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the source does in each stage, but for the passes (precopy.c) and the commit (handover.c).
+// Each function begins its stage and returns; the stage ends in a callback.
+
+#include "session_impl.h"
+
+#include "bits.h"
+#include "clock.h"
+#include "describe.h"
+#include "godwit.h"
+#include "hole.h"
+#include "lcore.h"
+#include "map.h"
+#include "reserve.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VMM_DEADLINE_MS  20000
+#define DIAL_DEADLINE_MS 5000
+
+static bool over(const struct session *s)
+{
+	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
+}
+
+/* For requests whose answer only matters when it is a failure. */
+static bool failed(struct session *s, struct vmm_answer *a)
+{
+	if (over(s))
+		return true;
+	if (a->status < 0)
+		session_fail(s, &a->why);
+	return a->status < 0;
+}
+
+static void on_gone(void *arg, const struct err *why)
+{
+	struct session *s = arg;
+
+	if (!over(s) && s->state != SESSION_UNDECIDED)
+		session_fail(s, why);
+}
+
+static void on_vmm(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (failed(s, a))
+		return;
+	if (s->vmm->state != GODWIT_RUNNING) {
+		session_failf(s, EBUSY,
+			"the VMM at %s does not run a guest (it is %s); give the socket of the VMM "
+			"whose "
+			"guest is to go",
+			s->agent,
+			s->vmm->state == GODWIT_INCOMING || s->vmm->state == GODWIT_LOADED
+				? "waiting for one"
+			: s->vmm->state == GODWIT_FENCED
+				? "fenced by an earlier migration, see `godwit resolve`"
+				: "not in a state to migrate");
+		return;
+	}
+	stage_done(s);
+}
+
+void source_vmm(struct session *s)
+{
+	struct err e;
+
+	if (vmm_agent_open(&s->vmm, s->host->base, s->agent, VMM_DEADLINE_MS, on_vmm, s, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	s->vmm->gone = on_gone;
+	s->vmm->gone_arg = s;
+}
+
+static void on_hello(struct session *s, json_t *answer)
+{
+	if (over(s))
+		return;
+	s->peer = json_incref(answer);
+	stage_done(s);
+}
+
+static void on_dialled(void *arg, int fd, const struct err *why)
+{
+	struct session *s = arg;
+	struct err e;
+
+	s->dial = NULL;
+	if (fd < 0) {
+		session_fail(s, why);
+		return;
+	}
+	s->conn = conn_new(s->host->base, fd, &e);
+	if (s->conn == NULL) {
+		session_fail(s, &e);
+		return;
+	}
+	conn_own(s->conn, &peer_ops, s);
+	peer_ask(s,
+		json_pack("{s:i, s:s, s:s}", "protocol", SESSION_PROTOCOL, "godwit", GODWIT_VERSION,
+			"name", s->name),
+		on_hello);
+}
+
+void source_connect(struct session *s)
+{
+	struct preamble p = {.kind = PREAMBLE_CONTROL};
+	struct err e;
+
+	s->dial = dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_dialled, s, &e);
+	if (s->dial == NULL)
+		session_fail(s, &e);
+}
+
+/* Bytes that are no holes; the regions are mapped later. */
+static int count_populated(struct session *s, struct err *e)
+{
+	struct region_map *map = &s->vmm->map;
+	uint64_t *words = map_lazy(map->nchunks * sizeof(uint64_t));
+	uint64_t pages = 0;
+	int rc = 0;
+
+	if (words == NULL)
+		return err_set(e, ENOMEM, "out of memory for a bitmap");
+	for (unsigned i = 0; i < map->n && rc == 0; i++) {
+		struct region *r = &map->r[i];
+
+		rc = hole_populated(r->fd, r->bytes, words + r->first_chunk);
+		if (rc < 0)
+			err_sys(e, -rc, "cannot find the holes of region %s", r->name);
+		else
+			pages += bits_count_range(words + r->first_chunk, 0, r->nchunks * 64);
+	}
+	map_free(words, map->nchunks * sizeof(uint64_t));
+	s->fig.populated_bytes = pages * PAGE_BYTES;
+	return rc;
+}
+
+static void on_preflight(struct session *s, json_t *answer)
+{
+	(void)answer;
+	if (over(s))
+		return;
+	if (s->opt.dry_run)
+		session_end(s, RESULT_DRY_RUN, NULL);
+	else
+		stage_done(s);
+}
+
+void source_preflight(struct session *s)
+{
+	struct err e;
+
+	if (count_populated(s, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	peer_ask(s,
+		json_pack("{s:o, s:s, s:s, s:s, s:i, s:I}", "regions",
+			describe_regions(&s->vmm->map), "hypervisor", s->vmm->hello.hypervisor,
+			"link", s->opt.link, "codec", s->opt.codec->name, "flows",
+			(int)s->opt.flows, "populated_bytes", (json_int_t)s->fig.populated_bytes),
+		on_preflight);
+}
+
+static bool token_from_hex(uint8_t token[TOKEN_BYTES], const char *hex)
+{
+	for (unsigned i = 0; i < TOKEN_BYTES; i++) {
+		unsigned v;
+
+		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
+			return false;
+		token[i] = (uint8_t)v;
+	}
+	return true;
+}
+
+static void on_prepared(struct session *s, json_t *answer)
+{
+	char hex[2 * TOKEN_BYTES + 1];
+	struct err e;
+
+	if (over(s))
+		return;
+	if (!peer_get_text(answer, "token", hex, sizeof(hex), &e)) {
+		session_fail(s, &e);
+		return;
+	}
+	if (strlen(hex) != 2 * TOKEN_BYTES || !token_from_hex(s->token, hex)) {
+		session_failf(s, EPROTO, "the target's daemon sent a token that is none");
+		return;
+	}
+	stage_done(s);
+}
+
+void source_prepare(struct session *s)
+{
+	struct region_map *map = &s->vmm->map;
+	struct err e;
+
+	for (unsigned i = 0; i < map->n; i++)
+		if (region_mmap(&map->r[i], false, &e) < 0) {
+			session_fail(s, &e);
+			return;
+		}
+	reserve_find_nodes(map);
+	if (precopy_init(s, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	peer_ask(s, json_object(), on_prepared);
+}
+
+static void on_flows(struct session *s, json_t *answer)
+{
+	(void)answer;
+	if (!over(s))
+		stage_done(s);
+}
+
+static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
+{
+	unsigned lcore = lcore_pick(-1);
+	int node = (int)lcore_node(lcore);
+	struct link *link;
+	int rc;
+
+	rc = link_tcp_open(&link, fd, true, node, e);
+	if (rc < 0)
+		return rc;
+	rc = flow_send_new(&s->flow[i], &s->send, link, lcore, node, e);
+	if (rc < 0)
+		return rc;
+	rc = flow_attach(s->flow[i]);
+	if (rc < 0)
+		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
+	s->attached[i] = true;
+	return 0;
+}
+
+static void on_flow_dialled(void *arg, int fd, const struct err *why)
+{
+	struct session *s = arg;
+	unsigned i = s->flows_up;
+	struct err e;
+
+	s->flow_dial[i] = NULL;
+	if (fd < 0) {
+		session_fail(s, why);
+		return;
+	}
+	if (flow_up(s, i, fd, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	if (++s->flows_up < s->nflows)
+		source_flows(s);
+	else
+		peer_ask(s, json_object(), on_flows);
+}
+
+/* One after the other: a handful of connections, and clear whose error it is. */
+void source_flows(struct session *s)
+{
+	struct preamble p = {.kind = PREAMBLE_FLOW, .flow = s->flows_up};
+	unsigned i = s->flows_up;
+	struct err e;
+
+	s->nflows = s->opt.flows;
+	memcpy(p.token, s->token, sizeof(p.token));
+	atomic_store_explicit(
+		&s->send.bytes_per_s, s->opt.bytes_per_s / s->nflows, memory_order_relaxed);
+	s->flow_dial[i] =
+		dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_flow_dialled, s, &e);
+	if (s->flow_dial[i] == NULL)
+		session_fail(s, &e);
+}
+
+static void on_tracking(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (!failed(s, a))
+		stage_done(s);
+}
+
+void source_track(struct session *s)
+{
+	s->tracking = true;
+	vmm_ask(s->vmm, AGENT_TRACK_START, 0, 0, -1, on_tracking, s);
+}
+
+static void on_undone(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	close_fd(&a->fd);
+	if (a->status < 0)
+		log_warn(s->name, "roll-back: %s", a->why.text);
+	if (s->undoing > 0)
+		s->undoing--;
+}
+
+static void undo(struct session *s, uint16_t type)
+{
+	s->undoing++;
+	vmm_ask(s->vmm, type, 0, 0, -1, on_undone, s);
+}
+
+void source_track_undo(struct session *s)
+{
+	if (s->tracking)
+		undo(s, AGENT_TRACK_STOP);
+	s->tracking = false;
+}
+
+static void on_paused(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (!failed(s, a))
+		stage_done(s);
+}
+
+void source_pause(struct session *s)
+{
+	s->fig.pause_began_ns = clock_ns();
+	s->paused = true;
+	vmm_ask(s->vmm, AGENT_PAUSE, 0, 0, -1, on_paused, s);
+}
+
+/* Not for a fenced guest: that is handover.c's to decide. */
+void source_pause_undo(struct session *s)
+{
+	if (s->paused && !s->fenced)
+		undo(s, AGENT_RESUME);
+	s->paused = false;
+}
+
+static void on_state_kept(struct session *s, json_t *answer)
+{
+	(void)answer;
+	if (!over(s))
+		stage_done(s);
+}
+
+static void on_saved(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+	struct err e;
+	int rc;
+
+	if (over(s)) {
+		close_fd(&a->fd);
+		return;
+	}
+	if (failed(s, a))
+		return;
+	if (a->fd < 0 || spool_from_fd(&s->spool, a->fd, a->a, &e) < 0) {
+		if (a->fd < 0)
+			err_set(&e, EPROTO, "the VMM saved its state and passed no file");
+		session_fail(s, &e);
+		return;
+	}
+	s->fig.state_bytes = s->spool->bytes;
+	peer_ask(s,
+		json_pack("{s:I, s:I}", "bytes", (json_int_t)s->spool->bytes, "crc",
+			(json_int_t)s->spool->crc),
+		on_state_kept);
+	rc = spool_send(s->spool, s->conn, &e);
+	if (rc < 0)
+		session_fail(s, &e);
+}
+
+void source_save(struct session *s)
+{
+	vmm_ask(s->vmm, AGENT_SAVE, 0, 0, -1, on_saved, s);
+}
+
+static void compare_digests(struct session *s)
+{
+	if (s->digest[0] == '\0' || s->peer_digest[0] == '\0')
+		return;
+	if (strcmp(s->digest, s->peer_digest) != 0) {
+		session_failf(s, EBADMSG,
+			"the target's memory is not the source's: digest %s here, %s there. The "
+			"guest "
+			"goes on at the source; please report this",
+			s->digest, s->peer_digest);
+		return;
+	}
+	watch_text(s, LOG_INFO, "verified: %llu pages identical",
+		(unsigned long long)s->fig.verified_pages);
+	stage_done(s);
+}
+
+static void on_digest(void *arg, const struct verify_result *r)
+{
+	struct session *s = arg;
+
+	if (over(s))
+		return;
+	if (r->status < 0) {
+		session_failf(s, -r->status, "cannot take the digest of the guest's memory");
+		return;
+	}
+	s->fig.verified_pages = r->pages;
+	s->fig.verify_ns = r->ns;
+	memcpy(s->digest, r->digest, sizeof(s->digest));
+	compare_digests(s);
+}
+
+static void on_peer_digest(struct session *s, json_t *answer)
+{
+	struct err e;
+
+	if (over(s))
+		return;
+	if (!peer_get_text(answer, "digest", s->peer_digest, sizeof(s->peer_digest), &e))
+		session_fail(s, &e);
+	else
+		compare_digests(s);
+}
+
+void source_verify(struct session *s)
+{
+	struct err e;
+
+	if (s->opt.verify != VERIFY_MEMORY) {
+		stage_done(s);
+		return;
+	}
+	s->verify_began_ns = clock_ns();
+	if (verify_start(&s->verify, s->host->base, &s->vmm->map, on_digest, s, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	peer_ask(s, json_object(), on_peer_digest);
+}
+
+static void on_loaded(struct session *s, json_t *answer)
+{
+	(void)answer;
+	if (!over(s))
+		stage_done(s);
+}
+
+void source_load(struct session *s)
+{
+	/* The digest's time is reported apart from the pause. */
+	if (s->verify_began_ns != 0)
+		s->verify_took_ns = clock_ns() - s->verify_began_ns;
+	peer_ask(s, json_object(), on_loaded);
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What people and programs get told of a session: events as they happen, and the final report.
+
+#include "session_impl.h"
+
+#include "clock.h"
+#include "lcore.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WATCH_PROGRESS_NS (200 * NS_PER_MS)
+
+static json_t *num(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
+static double ratio(uint64_t a, uint64_t b)
+{
+	return b == 0 ? 0.0 : (double)a / (double)b;
+}
+
+static double gib_per_s(uint64_t bytes, uint64_t ns)
+{
+	return ns == 0 ? 0.0 : (double)bytes / (double)(UINT64_C(1) << 30) / ((double)ns / 1e9);
+}
+
+void watch_emit(struct session *s, json_t *event)
+{
+	struct session_watch *w, *next;
+
+	json_object_set_new(event, "name", json_string(s->name));
+	for (w = LIST_FIRST(&s->watches); w != NULL; w = next) {
+		next = LIST_NEXT(w, next);
+		w->fn(w->arg, event);
+	}
+	json_decref(event);
+}
+
+void watch_text(struct session *s, enum log_level level, const char *fmt, ...)
+{
+	static const char *const names[] = {"error", "warning", "info", "debug"};
+	char text[ERR_TEXT_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_write(level, s->name, "%s", text);
+	watch_emit(s,
+		json_pack("{s:s, s:s, s:s}", "event", "log", "level", names[level], "text", text));
+}
+
+void watch_state(struct session *s)
+{
+	watch_emit(s, json_pack("{s:s, s:s, s:s}", "event", "state", "state",
+			      session_state_name[s->state], "stage", stage_table[s->stage].name));
+}
+
+void watch_progress(struct session *s)
+{
+	uint64_t now = clock_ns(), done, total;
+	const struct pass_facts *f = &s->pass.facts;
+
+	if (!s->have_pass || now - s->event_ns < WATCH_PROGRESS_NS)
+		return;
+	s->event_ns = now;
+	session_sum_stats(s);
+	done = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES - s->fig.pass_pages_then;
+	total = f->dirty_pages + f->hole_pages;
+	watch_emit(s, json_pack("{s:s, s:i, s:s, s:o, s:o, s:o, s:f, s:f}", "event", "progress",
+			      "pass", (int)f->number, "kind", pass_kind_name(f->kind), "pages_done",
+			      num(done), "pages_left", num(total > done ? total - done : 0),
+			      "bytes_wire", num(s->fig.stats[STAT_bytes_wire]), "gib_per_s",
+			      gib_per_s(done * PAGE_BYTES, now - s->fig.pass_began_ns),
+			      "elapsed_ms", ms(now - s->fig.began_ns)));
+}
+
+static const char *memory_kind(const struct session *s, char *buf, size_t bytes)
+{
+	uint32_t largest = 4096;
+
+	if (s->vmm == NULL)
+		return "unknown";
+	for (unsigned i = 0; i < s->vmm->map.n; i++)
+		if (s->vmm->map.r[i].page_bytes > largest)
+			largest = s->vmm->map.r[i].page_bytes;
+	if (largest == 4096)
+		return "4 KiB pages";
+	snprintf(buf, bytes, "%u MiB huge pages", largest >> 20);
+	return buf;
+}
+
+static json_t *cores(const struct session *s)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < s->nflows; i++)
+		if (s->flow[i] != NULL)
+			json_array_append_new(list, json_integer(lcore_cpu(s->flow[i]->lcore)));
+	return list;
+}
+
+json_t *watch_report(struct session *s)
+{
+	const struct session_figures *f = &s->fig;
+	const uint64_t *st = f->stats;
+	uint64_t end = f->ended_ns != 0 ? f->ended_ns : clock_ns();
+	uint64_t copy_end = f->copy_ended_ns != 0 ? f->copy_ended_ns : end;
+	uint64_t copy_ns = f->copy_began_ns != 0 ? copy_end - f->copy_began_ns : 0;
+	char kind[32];
+	json_t *r, *counters = json_object();
+
+	session_sum_stats(s);
+	for (unsigned i = 0; i < STATS; i++)
+		json_object_set_new(counters, stats_name[i], num(st[i]));
+	r = json_pack("{s:f, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f}", "total_ms",
+		ms(end - f->began_ns), "passes", (int)s->next_pass, "pages_data",
+		num(st[STAT_pages_data]), "pages_zero", num(st[STAT_pages_zero]), "pages_hole",
+		num(st[STAT_pages_hole]), "pages_skipped", num(f->skipped_pages), "pages_torn",
+		num(st[STAT_pages_torn]), "bytes_guest", num(st[STAT_bytes_pages]), "bytes_wire",
+		num(st[STAT_bytes_wire]), "ratio", ratio(st[STAT_bytes_pages], st[STAT_bytes_wire]),
+		"gib_per_s", gib_per_s(st[STAT_bytes_pages], copy_ns), "copy_ms", ms(copy_ns));
+	if (f->pause_ns != 0)
+		json_object_set_new(r, "pause_ms", json_real(ms(f->pause_ns)));
+	json_object_set_new(r, "populated_bytes", num(f->populated_bytes));
+	json_object_set_new(r, "state_bytes", num(f->state_bytes));
+	json_object_set_new(r, "verified_pages", num(f->verified_pages));
+	json_object_set_new(r, "verify_ms", json_real(ms(f->verify_ns)));
+	if (s->vmm != NULL) {
+		json_object_set_new(r, "hypervisor", json_string(s->vmm->hello.hypervisor));
+		json_object_set_new(r, "tracker", json_string(s->vmm->hello.tracker));
+	}
+	json_object_set_new(r, "memory", json_string(memory_kind(s, kind, sizeof(kind))));
+	if (s->source) {
+		json_object_set_new(r, "link", json_string(s->opt.link));
+		json_object_set_new(
+			r, "codec", json_string(s->opt.codec != NULL ? s->opt.codec->name : ""));
+		json_object_set_new(r, "codec_level", json_integer(s->opt.codec_level));
+	}
+	json_object_set_new(r, "flows", json_integer(s->nflows));
+	json_object_set_new(r, "cores", cores(s));
+	json_object_set_new(r, "counters", counters);
+	if (f->passes != NULL)
+		json_object_set(r, "passes_detail", f->passes);
+	return r;
+}
+
+static json_t *end_event(struct session *s)
+{
+	json_t *ev = json_pack("{s:s, s:s, s:s}", "event", "end", "result",
+		session_result_name(s->result), "side", s->source ? "source" : "target");
+
+	json_object_set_new(
+		ev, "error", s->why.errnum != 0 ? json_string(s->why.text) : json_null());
+	json_object_set_new(ev, "stage", json_string(stage_table[s->stage].name));
+	json_object_set_new(ev, "report", watch_report(s));
+	return ev;
+}
+
+void watch_end(struct session *s)
+{
+	watch_emit(s, end_event(s));
+}
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct session_watch *w = arg;
+
+	(void)fd;
+	(void)what;
+	if (w->s != NULL) {
+		json_t *ev = end_event(w->s);
+
+		json_object_set_new(ev, "name", json_string(w->s->name));
+		w->fn(w->arg, ev);
+		json_decref(ev);
+	}
+}
+
+struct session_watch *session_watch(
+	struct session *s, void (*fn)(void *arg, json_t *event), void *arg)
+{
+	struct session_watch *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	*w = (struct session_watch){.s = s, .fn = fn, .arg = arg};
+	LIST_INSERT_HEAD(&s->watches, w, next);
+	if (s->state == SESSION_ENDED || s->state == SESSION_UNDECIDED) {
+		struct timeval now = {0, 0};
+
+		w->late = event_new(s->host->base, -1, 0, on_late, w);
+		if (w->late != NULL)
+			event_add(w->late, &now);
+	}
+	return w;
+}
+
+void session_unwatch(struct session_watch *w)
+{
+	if (w == NULL)
+		return;
+	if (w->s != NULL)
+		LIST_REMOVE(w, next);
+	if (w->late != NULL)
+		event_free(w->late);
+	free(w);
+}
+
+void watch_drop_all(struct session *s)
+{
+	struct session_watch *w;
+
+	while ((w = LIST_FIRST(&s->watches)) != NULL) {
+		LIST_REMOVE(w, next);
+		w->s = NULL;
+	}
+}
