@@ -74,9 +74,11 @@ def main():
         owner.update((function, file) for function in functions)
     complaints = []
     checked = 0
+    sources = {os.path.basename(name): tree.text(name) for name in tree.files(".c")}
     for rule in rules["open"]:
+        # In the sources, not in the objects: a small function may be inlined at some level.
         file, function = rule.split(":")
-        if function not in refers.get(file, {}):
+        if not re.search(rf"\b{re.escape(function)}\(", sources.get(file, "")):
             complaints.append(f"{LIST.name}: open {rule}: there is no such function; "
                               "remove the line")
     for file, functions in sorted(refers.items()):
