@@ -17,7 +17,8 @@ DOCS = [name for name in tree.files(".md") if "/" not in name] + tree.files(".sc
 MAPPED = ("base", "kvm", "kvm/vm", "dataplane", "control")
 NAMED = re.compile(r"`((?:base|kvm|dataplane|control|bench|tests|\.ci)/[\w./-]*|[A-Z]+\.md|"
                    r"(?:packages|meson_options)\.txt|\./(?:demo|check))`")
-COMMAND = re.compile(r"^(?:[$#] |\s*)?(?:sudo )?(?:\./build/\S*/)?(godwit|godwitd|godwit-vm)\b(.*)$")
+COMMAND = re.compile(r"^(?:[$#] |\s*)?(?:sudo )?(?:\./build/\S*/)?"
+                     r"(godwit|godwitd|godwit-vm)\b(.*)$")
 programs = dict(arg.split("=", 1) for arg in sys.argv[1:])
 bad = []
 checked = 0
