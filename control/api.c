@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The API's clients: what they ask, what they are told. Run by the control loop. A client streams
+// at most one session, reads as slowly as it likes within bounds, and can end nothing by leaving.
+
+#include "api.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api_socket.h"
+#include "conn.h"
+#include "log.h"
+
+struct client {
+	LIST_ENTRY(client) next;
+	struct api *api;
+	struct conn *conn;
+	struct session_watch *watch; /* what it streams, or NULL */
+};
+
+struct api {
+	struct api_config config;
+	struct api_socket socket;
+	struct event *readable, *rest;
+	unsigned nclients;
+	LIST_HEAD(, client) clients;
+};
+
+static void client_free(struct client *c)
+{
+	LIST_REMOVE(c, next);
+	c->api->nclients--;
+	session_unwatch(c->watch);
+	conn_free(c->conn);
+	free(c);
+}
+
+/* One message holds CONN_JSON_BYTES. What is told of each pass is the only part without a bound. */
+static json_t *cut_to_fit(json_t *event)
+{
+	json_t *copy;
+
+	if (json_dumpb(event, NULL, 0, JSON_COMPACT) <= CONN_JSON_BYTES)
+		return json_incref(event);
+	copy = json_deep_copy(event);
+	json_object_del(json_object_get(copy, "report"), "passes_detail");
+	json_object_del(
+		json_object_get(json_object_get(copy, "session"), "report"), "passes_detail");
+	return copy;
+}
+
+static void on_event(void *arg, json_t *event)
+{
+	const char *what = json_string_value(json_object_get(event, "event"));
+	struct client *c = arg;
+	size_t waits = conn_backlog(c->conn);
+	bool end = what != NULL && strcmp(what, "end") == 0;
+
+	if (waits > API_BACKLOG_BYTES && what != NULL && strcmp(what, "progress") == 0)
+		return;
+	if (waits > API_DROP_BYTES) {
+		log_warn("api", "%s reads too slowly, it is told no more of this session",
+			conn_peer_name(c->conn));
+		end = true;
+	} else {
+		conn_send(c->conn, end ? cut_to_fit(event) : json_incref(event));
+	}
+	if (end) {
+		session_unwatch(c->watch);
+		c->watch = NULL;
+	}
+}
+
+static const char *errno_name(int errnum)
+{
+	const char *name = strerrorname_np(errnum);
+
+	return name ? name : "EIO";
+}
+
+static void on_request(void *arg, json_t *msg)
+{
+	struct client *c = arg;
+	json_t *reply = json_object();
+	struct session *stream = NULL;
+	struct err e = {0};
+	int rc;
+
+	rc = api_call(&c->api->config, msg, reply, &stream, &e);
+	if (rc == 0 && stream != NULL && c->watch != NULL)
+		rc = err_set(&e, EBUSY,
+			"one connection follows one migration: open another for '%s'",
+			session_name(stream));
+	if (rc == 0 && stream != NULL)
+		json_object_set_new(reply, "name", json_string(session_name(stream)));
+	json_object_set_new(reply, "ok", json_boolean(rc == 0));
+	if (rc < 0) {
+		json_object_set_new(reply, "error", json_string(e.text));
+		json_object_set_new(reply, "errno", json_string(errno_name(-rc)));
+		log_debug("api", "%s: %s", conn_peer_name(c->conn), e.text);
+	}
+	conn_send(c->conn, cut_to_fit(reply));
+	json_decref(reply);
+	if (rc == 0 && stream != NULL)
+		c->watch = session_watch(stream, on_event, c);
+}
+
+static void on_closed(void *arg, const struct err *why)
+{
+	struct client *c = arg;
+
+	if (why->errnum != ECONNRESET && why->errnum != EPIPE)
+		log_warn("api", "%s", why->text);
+	client_free(c);
+}
+
+static const struct conn_ops client_ops = {.json = on_request, .closed = on_closed};
+
+static void client_new(struct api *a, int fd)
+{
+	struct client *c;
+	struct err e;
+
+	if (a->nclients >= API_CLIENTS) {
+		log_warn("api",
+			"%u programs are connected, which is the most; one more was refused",
+			a->nclients);
+		close(fd);
+		return;
+	}
+	c = calloc(1, sizeof(*c));
+	if (c == NULL) {
+		close(fd);
+		return;
+	}
+	c->api = a;
+	c->conn = conn_new(a->config.base, fd, &e);
+	if (c->conn == NULL) {
+		log_error("api", "%s", e.text);
+		free(c);
+		return;
+	}
+	LIST_INSERT_HEAD(&a->clients, c, next);
+	a->nclients++;
+	conn_own(c->conn, &client_ops, c);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval rest = {.tv_sec = 1};
+	struct api *a = arg;
+	int got;
+
+	(void)what;
+	while ((got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		client_new(a, got);
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+		log_error("api", "cannot accept: %s; raise the limit of open files (ulimit -n)",
+			strerror(errno));
+		event_del(a->readable);
+		event_add(a->rest, &rest);
+	}
+}
+
+static void on_rested(evutil_socket_t fd, short what, void *arg)
+{
+	struct api *a = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(a->readable, NULL);
+}
+
+int api_new(struct api **out, const struct api_config *c, struct err *e)
+{
+	struct api *a = calloc(1, sizeof(*a));
+	int rc;
+
+	if (a == NULL)
+		return err_set(e, ENOMEM, "api: no memory");
+	a->config = *c;
+	LIST_INIT(&a->clients);
+	rc = api_socket_open(&a->socket, c->path, c->mode, c->group, e);
+	if (rc < 0) {
+		free(a);
+		return rc;
+	}
+	a->readable = event_new(c->base, a->socket.fd, EV_READ | EV_PERSIST, on_accept, a);
+	a->rest = evtimer_new(c->base, on_rested, a);
+	if (a->readable == NULL || a->rest == NULL || event_add(a->readable, NULL) != 0) {
+		api_free(a);
+		return err_set(e, ENOMEM, "api: no memory");
+	}
+	*out = a;
+	return 0;
+}
+
+void api_free(struct api *a)
+{
+	struct client *c;
+
+	if (a == NULL)
+		return;
+	while ((c = LIST_FIRST(&a->clients)) != NULL)
+		client_free(c);
+	if (a->readable != NULL)
+		event_free(a->readable);
+	if (a->rest != NULL)
+		event_free(a->rest);
+	api_socket_close(&a->socket);
+	free(a);
+}

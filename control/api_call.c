@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The requests of the API: a table of handlers. Run by the control loop. Each finds its fields read
+// and checked by the same option table that the command line uses, and calls session.h.
+
+#include "api.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "codec.h"
+#include "command.h"
+#include "journal.h"
+#include "log.h"
+
+static int copy_text(char *dst, size_t bytes, const char *what, const char *src, struct err *e)
+{
+	if (strlen(src) >= bytes)
+		return err_set(e, EINVAL, "%s: longer than %zu characters", what, bytes - 1);
+	memcpy(dst, src, strlen(src) + 1);
+	return 0;
+}
+
+static int find(const struct api_call *c, struct session **s, struct err *e)
+{
+	*s = session_find(c->name);
+	if (*s == NULL)
+		return err_set(e, ENOENT,
+			"there is no migration '%s': `godwit list` shows which are", c->name);
+	return 0;
+}
+
+static void set_limits(struct converge_limits *l, const struct option_set *o)
+{
+	l->downtime_ns = option_number(o, "downtime") * NS_PER_MS;
+	l->max_passes = (uint32_t)option_number(o, "max-passes");
+	l->max_time_ns = option_number(o, "max-time") * NS_PER_MS;
+	l->on_timeout = option_number(o, "on-timeout") ? CONVERGE_PAUSE : CONVERGE_ABORT;
+}
+
+static unsigned flows_of(const struct api_call *c)
+{
+	unsigned n = c->config->host->nlcores;
+
+	if (option_given(c->options, "flows"))
+		return (unsigned)option_number(c->options, "flows");
+	if (n > SESSION_FLOWS)
+		n = SESSION_FLOWS;
+	log_info(c->name, "flows: %u, one for each core of this daemon", n);
+	return n;
+}
+
+static int on_migrate(struct api_call *c, struct err *e)
+{
+	const struct option_set *o = c->options;
+	struct migrate_options m = {0};
+	struct session *s;
+	int rc;
+
+	if (copy_text(m.name, sizeof(m.name), "name", c->name, e) < 0 ||
+		copy_text(m.agent, sizeof(m.agent), "agent", option_text(o, "agent"), e) < 0 ||
+		copy_text(m.to, sizeof(m.to), "to", option_text(o, "to"), e) < 0 ||
+		copy_text(m.link, sizeof(m.link), "link", option_text(o, "link"), e) < 0)
+		return -EINVAL;
+	rc = codec_parse(option_text(o, "codec"), &m.codec, &m.codec_level, e);
+	if (rc < 0)
+		return rc;
+	m.flows = flows_of(c);
+	m.bytes_per_s = option_number(o, "bandwidth");
+	set_limits(&m.limits, o);
+	m.verify = option_number(o, "verify") ? VERIFY_MEMORY : VERIFY_SUMS;
+	m.dry_run = option_number(o, "dry-run");
+	m.hold = option_number(o, "hold");
+	rc = session_migrate(c->config->host, &m, &s, e);
+	if (rc < 0)
+		return rc;
+	json_object_set_new(c->reply, "flows", json_integer(m.flows));
+	c->stream = option_number(o, "detach") ? NULL : s;
+	return 0;
+}
+
+static int on_receive(struct api_call *c, struct err *e)
+{
+	struct receive_options r = {0};
+	struct session *s;
+	int rc;
+
+	if (copy_text(r.name, sizeof(r.name), "name", c->name, e) < 0 ||
+		copy_text(r.agent, sizeof(r.agent), "agent", option_text(c->options, "agent"), e) <
+			0)
+		return -EINVAL;
+	rc = session_receive(c->config->host, &r, &s, e);
+	if (rc < 0)
+		return rc;
+	c->stream = option_number(c->options, "detach") ? NULL : s;
+	return 0;
+}
+
+/* A line for list: without what is long, so that all sessions fit one message. */
+static void add_short(void *arg, struct session *s)
+{
+	json_t *status = session_status(s);
+
+	json_object_del(status, "report");
+	json_array_append_new(arg, status);
+}
+
+static int on_list(struct api_call *c, struct err *e)
+{
+	json_t *list = json_array();
+
+	(void)e;
+	session_each(add_short, list);
+	json_object_set_new(c->reply, "sessions", list);
+	return 0;
+}
+
+static int on_status(struct api_call *c, struct err *e)
+{
+	struct session *s;
+	json_t *daemon;
+	int rc;
+
+	if (c->name != NULL) {
+		rc = find(c, &s, e);
+		if (rc == 0)
+			json_object_set_new(c->reply, "session", session_status(s));
+		return rc;
+	}
+	daemon = json_object();
+	json_object_set_new(daemon, "version", json_string(GODWIT_VERSION));
+	if (c->config->about != NULL)
+		c->config->about(c->config->arg, daemon);
+	json_object_set_new(c->reply, "daemon", daemon);
+	return on_list(c, e);
+}
+
+static int on_cancel(struct api_call *c, struct err *e)
+{
+	struct session *s;
+	int rc = find(c, &s, e);
+
+	return rc < 0 ? rc : session_cancel(s, e);
+}
+
+static int on_switch_now(struct api_call *c, struct err *e)
+{
+	struct session *s;
+	int rc = find(c, &s, e);
+
+	return rc < 0 ? rc : session_switch_now(s, e);
+}
+
+static int on_set(struct api_call *c, struct err *e)
+{
+	bool bandwidth = option_given(c->options, "bandwidth");
+	bool downtime = option_given(c->options, "downtime");
+	struct session *s;
+	int rc = find(c, &s, e);
+
+	if (rc == 0 && !bandwidth && !downtime)
+		return err_set(e, EINVAL, "nothing to set: give --bandwidth or --downtime");
+	if (rc == 0 && bandwidth)
+		rc = session_set_bandwidth(s, option_number(c->options, "bandwidth"), e);
+	if (rc == 0 && downtime)
+		rc = session_set_downtime(s, option_number(c->options, "downtime") * NS_PER_MS, e);
+	return rc;
+}
+
+static int on_resolve(struct api_call *c, struct err *e)
+{
+	const char *keep =
+		option_given(c->options, "keep") ? option_text(c->options, "keep") : NULL;
+	json_t *tell = NULL;
+	int rc = session_resolve(c->config->host, c->name, keep, &tell, e);
+
+	if (tell != NULL)
+		json_object_set_new(c->reply, "tell", tell);
+	return rc;
+}
+
+static int on_watch(struct api_call *c, struct err *e)
+{
+	return find(c, &c->stream, e);
+}
+
+static int on_version(struct api_call *c, struct err *e)
+{
+	(void)e;
+	json_object_set_new(c->reply, "version", json_string(GODWIT_VERSION));
+	return 0;
+}
+
+static int on_help(struct api_call *c, struct err *e)
+{
+	json_t *commands = json_object();
+
+	(void)e;
+	for (unsigned i = 0; i < COMMANDS; i++)
+		json_object_set_new(
+			commands, command_table[i].name, json_string(command_table[i].help));
+	json_object_set_new(c->reply, "commands", commands);
+	return 0;
+}
+
+static int (*const handlers[COMMANDS])(struct api_call *c, struct err *e) = {
+	[COMMAND_MIGRATE] = on_migrate,
+	[COMMAND_RECEIVE] = on_receive,
+	[COMMAND_STATUS] = on_status,
+	[COMMAND_LIST] = on_list,
+	[COMMAND_CANCEL] = on_cancel,
+	[COMMAND_SWITCH_NOW] = on_switch_now,
+	[COMMAND_SET] = on_set,
+	[COMMAND_RESOLVE] = on_resolve,
+	[COMMAND_WATCH] = on_watch,
+	[COMMAND_VERSION] = on_version,
+	[COMMAND_HELP] = on_help,
+};
+
+/* The session's name: wanted, allowed or refused, as the command's row says. */
+static int read_name(enum command what, const json_t *request, const char **name, struct err *e)
+{
+	const json_t *j = json_object_get(request, "name");
+	const char *words = command_table[what].words;
+
+	*name = NULL;
+	if (j == NULL && words[0] == 'N')
+		return err_set(
+			e, EINVAL, "%s: the field 'name' is missing", command_table[what].name);
+	if (j == NULL)
+		return 0;
+	if (words[0] == '\0')
+		return err_set(e, EINVAL, "%s: unknown field 'name'", command_table[what].name);
+	if (!json_is_string(j))
+		return err_set(e, EINVAL, "name: a string is wanted");
+	*name = json_string_value(j);
+	return journal_name_check(*name, e);
+}
+
+int api_call(const struct api_config *c, json_t *request, json_t *reply, struct session **stream,
+	struct err *e)
+{
+	const char *what = json_string_value(json_object_get(request, "do"));
+	enum command command = what ? command_find(what) : COMMANDS;
+	struct option_set options;
+	struct api_call call = {.config = c, .options = &options, .reply = reply};
+	int rc;
+
+	*stream = NULL;
+	if (what == NULL)
+		return err_set(
+			e, EINVAL, "the field 'do' is missing; {\"do\": \"help\"} lists requests");
+	if (command == COMMANDS)
+		return err_set(e, EINVAL,
+			"unknown request '%.40s'; {\"do\": \"help\"} lists requests", what);
+	rc = read_name(command, request, &call.name, e);
+	if (rc < 0)
+		return rc;
+	option_init(&options, option_godwit, 1u << command);
+	rc = option_from_json(&options, request, e);
+	if (rc == 0)
+		rc = option_complete(&options, e);
+	if (rc == 0)
+		rc = handlers[command](&call, e);
+	*stream = rc == 0 ? call.stream : NULL;
+	return rc;
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The API's unix socket as a file. Run by main before the loop, and at its end.
+
+#include "api_socket.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BACKLOG 16
+
+static int group_id(const char *name, gid_t *gid, struct err *e)
+{
+	const struct group *g = getgrnam(name);
+
+	if (g != NULL)
+		*gid = g->gr_gid;
+	else if (strspn(name, "0123456789") == strlen(name))
+		*gid = (gid_t)strtoul(name, NULL, 10);
+	else
+		return err_set(e, ENOENT,
+			"api-group: there is no group '%.60s'; make it (groupadd), or name another",
+			name);
+	return 0;
+}
+
+/* The last folder of the path, so that a fresh system with an empty /run works. */
+static int make_folder(const char *path, struct err *e)
+{
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *slash;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	slash = strrchr(folder, '/');
+	if (slash == NULL || slash == folder)
+		return 0;
+	*slash = '\0';
+	if (mkdir(folder, 0755) != 0 && errno != EEXIST)
+		return err_sys(e, errno, "cannot make the folder %s of the API socket", folder);
+	return 0;
+}
+
+/* A socket file that nobody listens on is left from a daemon that was killed. */
+static int remove_stale(const struct sockaddr_un *at, struct err *e)
+{
+	_cleanup_(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return err_sys(e, errno, "api: cannot make a socket");
+	if (lstat(at->sun_path, &st) != 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, EEXIST,
+			"%s is in the way of the API socket and is no socket: move it, or choose "
+			"another "
+			"path with --api",
+			at->sun_path);
+	if (connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0 || errno == EAGAIN)
+		return err_set(e, EADDRINUSE,
+			"another godwitd answers on %s: end it (`ss -lxp` shows its process), or "
+			"choose "
+			"another path with --api",
+			at->sun_path);
+	if (errno != ECONNREFUSED)
+		return err_sys(e, errno, "cannot tell whether %s is in use", at->sun_path);
+	unlink(at->sun_path);
+	return 0;
+}
+
+/* Made without any rights, then given those it is to have: nobody slips in between. */
+static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group, struct err *e)
+{
+	mode_t mask = umask(0777);
+	int rc = bind(s->fd, (struct sockaddr *)&s->at, sizeof(s->at));
+	gid_t gid = (gid_t)-1;
+	int errnum = errno;
+
+	umask(mask);
+	if (rc != 0)
+		return err_sys(e, errnum, "cannot make the API socket %s", s->at.sun_path);
+	if (group != NULL && group[0] != '\0') {
+		rc = group_id(group, &gid, e);
+		if (rc < 0)
+			return rc;
+	}
+	if (chown(s->at.sun_path, (uid_t)-1, gid) != 0 || chmod(s->at.sun_path, mode) != 0)
+		return err_sys(
+			e, errno, "cannot set the rights of the API socket %s", s->at.sun_path);
+	if (listen(s->fd, BACKLOG) != 0)
+		return err_sys(e, errno, "cannot listen on the API socket %s", s->at.sun_path);
+	return 0;
+}
+
+int api_socket_open(
+	struct api_socket *s, const char *path, mode_t mode, const char *group, struct err *e)
+{
+	int rc;
+
+	memset(s, 0, sizeof(*s));
+	s->fd = -1;
+	s->at.sun_family = AF_UNIX;
+	if (strlen(path) >= sizeof(s->at.sun_path))
+		return err_set(e, ENAMETOOLONG,
+			"the API socket's path is longer than %zu: %.60s...",
+			sizeof(s->at.sun_path) - 1, path);
+	snprintf(s->at.sun_path, sizeof(s->at.sun_path), "%s", path);
+	rc = make_folder(path, e);
+	if (rc == 0)
+		rc = remove_stale(&s->at, e);
+	if (rc < 0)
+		return rc;
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return err_sys(e, errno, "api: cannot make a socket");
+	rc = bind_with_rights(s, mode, group, e);
+	if (rc < 0)
+		api_socket_close(s);
+	return rc;
+}
+
+void api_socket_close(struct api_socket *s)
+{
+	if (s->fd < 0)
+		return;
+	close_fd(&s->fd);
+	unlink(s->at.sun_path);
+}

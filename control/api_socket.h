@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The API's unix socket as a file: made, given its rights, removed. */
+#ifndef GODWIT_CONTROL_API_SOCKET_H
+#define GODWIT_CONTROL_API_SOCKET_H
+
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "err.h"
+
+struct api_socket {
+	int fd;
+	struct sockaddr_un at;
+};
+
+/* See api_new(). group NULL or "": left as it is. */
+int api_socket_open(
+	struct api_socket *s, const char *path, mode_t mode, const char *group, struct err *e);
+/* Closes it and removes the file. */
+void api_socket_close(struct api_socket *s);
+
+#endif
