@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The stage for the end-to-end tests: a folder, two daemons, VMs, all gone after each test."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+
+import godwit
+import wire
+
+HUGEPAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "smoke: runs on the build with sanitizers too")
+    config.addinivalue_line("markers", "long: runs with ./check --long only")
+
+
+def pytest_collection_modifyitems(items):
+    missing = [p.name for p in (godwit.GODWIT, godwit.GODWITD, godwit.GODWIT_VM) if not p.exists()]
+    if missing:
+        raise pytest.UsageError(f"not built in {godwit.BUILD}: {', '.join(missing)}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Shows what each program said when a test fails."""
+    report = (yield).get_result()
+    stage = item.funcargs.get("stage") if hasattr(item, "funcargs") else None
+    if report.failed and stage:
+        for child in stage.children:
+            lines = child.lines if len(child.lines) < 80 else child.lines[:20] + ["..."] + \
+                child.lines[-60:]
+            report.sections.append((f"what {child.name} said", "\n".join(lines)))
+
+
+def kvm_missing():
+    """Why real KVM can't be used here, or None."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError as e:
+        return f"/dev/kvm can't be opened: {e.strerror}"
+    return None
+
+
+class Stage:
+    """Makes what a test needs, remembers it, and ends it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.children = []
+        self.wires = []
+        self.count = 0
+        self.kind = "soft" if kvm_missing() else "kvm"
+
+    def daemon(self, name, **how):
+        child = godwit.Daemon(name, self.folder, **how)
+        self.children.append(child)
+        return child
+
+    def source(self, **how):
+        return self.daemon("source", **dict({"cores": "0"}, **how))
+
+    def target(self, **how):
+        return self.daemon("target", **dict({"cores": str(min(1, os.cpu_count() - 1))}, **how))
+
+    def vm(self, name=None, kind=None, **how):
+        self.count += 1
+        child = godwit.Vm(name or f"vm{self.count}", self.folder, kind or self.kind, **how)
+        self.children.append(child)
+        return child
+
+    def waiting(self, **how):
+        return self.vm(incoming=True, **how)
+
+    def migrate(self, source, target, vm, waiting, name="guest", *args, to=None):
+        """Starts the migration of a guest to a VM that waits."""
+        target.ok("receive", name, "--agent", waiting.agent, "--detach")
+        child = godwit.Migration(source, name, vm, to or target.address, *args)
+        self.children.append(child)
+        return child
+
+    def wire(self, target):
+        made = wire.Wire(target.port)
+        self.wires.append(made)
+        return made
+
+    def moved(self, source, target, vm, name="again", **how):
+        """Migrates a guest whole, and proves it: for 'a second migration succeeds'."""
+        waiting = self.waiting(**how)
+        last = vm.wait_ticks()
+        report = self.migrate(source, target, vm, waiting, name, "--verify", "memory").done()
+        assert report["verified_pages"] > 0
+        assert waiting.wait_ticks() > last
+        waiting.whole()
+        vm.wait()
+        return waiting
+
+    def close(self):
+        for made in self.wires:
+            made.close()
+        for child in reversed(self.children):
+            child.close()
+
+
+@pytest.fixture
+def stage():
+    # A short path: a unix socket's name has 107 bytes.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="gw"))
+    made = Stage(folder)
+    yield made
+    made.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def pair(stage):
+    """Two daemons."""
+    return stage.source(), stage.target()
+
+
+@pytest.fixture(scope="session")
+def hugepages():
+    """2 MiB pages for two guests of 64 MiB; what was there before comes back."""
+    wanted = 96
+    try:
+        before = int(HUGEPAGES.read_text())
+        HUGEPAGES.write_text(str(before + wanted))
+        got = int(HUGEPAGES.read_text())
+    except OSError as e:
+        pytest.skip(f"2 MiB pages can't be reserved: {e.strerror}")
+    if got < before + wanted:
+        HUGEPAGES.write_text(str(before))
+        pytest.skip(f"only {got - before} of {wanted} 2 MiB pages could be reserved")
+    yield
+    HUGEPAGES.write_text(str(before))
+
+
+@pytest.fixture
+def kvm():
+    missing = kvm_missing()
+    if missing:
+        pytest.skip(f"no KVM guest here: {missing}")
+
+
+@pytest.fixture
+def pagemap_scan():
+    release = tuple(int(n) for n in os.uname().release.split(".")[:2])
+    if release < (6, 7):
+        pytest.skip(f"PAGEMAP_SCAN needs Linux 6.7, this is {os.uname().release}")

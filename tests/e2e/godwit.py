@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The programs under test, as objects: daemons, VMs, the command line. Each is a child that dies
+with the test, whose lines are read by a thread, and whose log is kept for a failure's report."""
+
+import ctypes
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / os.environ.get("GODWIT_BUILD", "build/release")
+GODWIT = BUILD / "control/godwit"
+GODWITD = BUILD / "control/godwitd"
+GODWIT_VM = BUILD / "kvm/vm/godwit-vm"
+WAIT_S = 60.0  # for anything; no test is about speed
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def wait_until(what, condition, timeout=WAIT_S):
+    """Polls until condition() is true, and returns what it returned."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout:g} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Child:
+    """A process and the lines it prints (both streams, in order)."""
+
+    def __init__(self, name, argv, **popen):
+        self.name = name
+        self.lines = []
+        self.more = threading.Condition()
+        # The option that sanitizers need not to end a child for what a library leaks at its end.
+        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:" + os.environ.get("ASAN_OPTIONS", ""))
+        self.lines.append("$ " + " ".join(str(a) for a in argv))
+        self.popen = subprocess.Popen(
+            [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, preexec_fn=die_with_parent, env=env, **popen)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for raw in self.popen.stdout:
+            with self.more:
+                self.lines.append(raw.decode(errors="replace").rstrip("\n"))
+                self.more.notify_all()
+        with self.more:
+            self.more.notify_all()
+
+    def wait_line(self, pattern, since=0, timeout=WAIT_S):
+        """The match of the first line from index since on."""
+        found = re.compile(pattern)
+        end = time.monotonic() + timeout
+        with self.more:
+            while True:
+                for line in self.lines[since:]:
+                    match = found.search(line)
+                    if match:
+                        return match
+                since = len(self.lines)
+                left = end - time.monotonic()
+                if left <= 0 or (self.popen.poll() is not None and not self.reader.is_alive()):
+                    raise AssertionError(
+                        f"{self.name} never printed /{pattern}/; its last line: {self.lines[-1]}")
+                self.more.wait(min(left, 0.2))
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def wait(self, timeout=WAIT_S):
+        try:
+            code = self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end within {timeout:g} s") from None
+        self.reader.join(5)
+        return code
+
+    def signal(self, number):
+        if self.alive():
+            self.popen.send_signal(number)
+
+    def freeze(self):
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.signal(signal.SIGCONT)
+
+    def kill(self):
+        """kill -9, as the fault that a test plants."""
+        self.signal(signal.SIGKILL)
+        self.popen.wait()
+        self.lines.append("(killed by the test)")
+
+    def close(self):
+        if self.alive():
+            self.thaw()
+            self.signal(signal.SIGTERM)
+            try:
+                self.popen.wait(5)
+            except subprocess.TimeoutExpired:
+                self.lines.append("(did not end when told to; killed)")
+                self.popen.kill()
+                self.popen.wait()
+        self.reader.join(5)
+        self.popen.stdout.close()
+
+
+class Daemon(Child):
+    def __init__(self, name, folder, cores="0", port=None, args=(), ready=True):
+        self.api = folder / f"{name}.api"
+        self.state = folder / f"{name}.state"
+        self.port = port or free_port()
+        self.config = folder / "none.conf"
+        self.config.touch()
+        super().__init__(name, [
+            GODWITD, "--config", self.config, "--listen", f"127.0.0.1:{self.port}",
+            "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
+            "--log-level", "debug", *args])
+        if ready:
+            wait_until(f"{name} serves its API", self.serves)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def serves(self):
+        if not self.alive():
+            self.reader.join(5)
+            raise AssertionError(f"{self.name} ended at its start: {self.lines[-1]}")
+        with socket.socket(socket.AF_UNIX) as s:
+            try:
+                s.connect(str(self.api))
+            except OSError:
+                return False
+        return True
+
+    def run(self, command, *args, timeout=WAIT_S):
+        """A godwit command that ends by itself: its exit code, output and errors."""
+        done = subprocess.run([str(a) for a in (GODWIT, command, *args, "--api", self.api)],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=timeout, preexec_fn=die_with_parent)
+        self.lines.append(f"$ godwit {command} {' '.join(map(str, args))}: {done.returncode} "
+                          f"{done.stdout.strip()[:200]} {done.stderr.strip()[:400]}")
+        return done
+
+    def ok(self, command, *args):
+        done = self.run(command, *args)
+        assert done.returncode == 0, f"godwit {command}: {done.stderr or done.stdout}"
+        return done.stdout
+
+    def fails(self, command, *args):
+        """The sentence of a command that must fail."""
+        done = self.run(command, *args)
+        assert done.returncode != 0, f"godwit {command} did not fail: {done.stdout}"
+        assert done.stderr.strip(), f"godwit {command} failed without a word"
+        return done.stderr.strip()
+
+    def status(self, name):
+        """The session as the API tells it, or None."""
+        done = self.run("status", name, "--json")
+        if done.returncode != 0:
+            return None
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        for key in ("session", "status"):
+            found = found.get(key, found)
+        if "sessions" in found:
+            found = next((s for s in found["sessions"] if s["name"] == name), None)
+        return found
+
+    def wait_state(self, name, *states):
+        """Waits until the session is in one of the states, or in the stage of that name."""
+        def there():
+            status = self.status(name)
+            return status and (status["state"] in states or status["stage"] in states) and status
+        return wait_until(f"{self.name}: session {name} is {' or '.join(states)}", there)
+
+
+class Migration(Child):
+    """godwit migrate --json, in the background."""
+
+    def __init__(self, daemon, name, vm, to, *args):
+        self.daemon = daemon
+        self.session = name
+        super().__init__(f"migrate {name}", [
+            GODWIT, "migrate", name, "--agent", vm.agent, "--to", to, "--api", daemon.api,
+            "--json", *args])
+
+    def events(self):
+        found = []
+        for line in list(self.lines):
+            if line.startswith("{"):
+                found.append(json.loads(line))
+        return found
+
+    def end(self, timeout=2 * WAIT_S):
+        """The final event."""
+        self.code = self.wait(timeout)
+        ends = [e for e in self.events() if e.get("event") == "end"]
+        assert ends, f"migrate ended without its final event: {self.lines[-1]}"
+        return ends[-1]
+
+    def done(self):
+        end = self.end()
+        assert end["result"] == "done", f"migration {end['result']}: {end['error']}"
+        assert self.code == 0
+        return end["report"]
+
+    def failed(self):
+        end = self.end()
+        assert end["result"] != "done", "the migration went well, which it must not"
+        assert self.code != 0
+        return end
+
+
+class Vm(Child):
+    """godwit-vm: a guest, or one that awaits a guest."""
+
+    def __init__(self, name, folder, kind, memory="64M", incoming=False, args=()):
+        self.agent = folder / f"{name}.agent"
+        super().__init__(name, [
+            GODWIT_VM, "--" + kind, "--memory", memory, "--agent", self.agent, "--name", name,
+            *(["--incoming"] if incoming else []), *args])
+        wait_until(f"{name} listens", self.listens)
+
+    def listens(self):
+        if not self.alive():
+            self.reader.join(5)
+            raise AssertionError(f"{self.name} ended at its start: {self.lines[-1]}")
+        return self.agent.exists()
+
+    def ticks(self):
+        return [int(line.split()[1]) for line in list(self.lines) if re.match(r"tick \d+", line)]
+
+    def wait_ticks(self, more=2):
+        """Waits until the guest has ticked some more; returns the last tick."""
+        before = len(self.ticks())
+        wait_until(f"{self.name} ticks", lambda: len(self.ticks()) >= before + more or
+                   not self.alive())
+        assert self.alive(), f"{self.name} ended: {self.lines[-1]}"
+        return self.ticks()[-1]
+
+    def check(self):
+        """The guest looks at all of its pages; returns how many are good."""
+        since = len(self.lines)
+        self.signal(signal.SIGUSR1)
+        found = self.wait_line(r"check: (\d+) pages ok, (\d+) bad", since)
+        assert int(found[2]) == 0, f"{self.name}: {found[0]}"
+        return int(found[1])
+
+    def whole(self):
+        """Ticks only went forward, no page was torn, and the memory is good."""
+        ticks = self.ticks()
+        assert ticks == sorted(ticks), f"{self.name}: its heartbeat went back"
+        torn = [line for line in self.lines if "TORN" in line]
+        assert not torn, f"{self.name}: {torn[0]}"
+        if self.alive():
+            assert self.check() > 0

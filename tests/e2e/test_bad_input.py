@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bytes from outside that nobody should send: they end their own session, with a sentence, and no
+other one."""
+
+import os
+import random
+import socket
+import struct
+
+import pytest
+
+import godwit
+import wire
+
+RANDOM = random.Random(7).randbytes
+
+
+def dial(daemon):
+    return socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
+
+
+def bad_preambles():
+    good = wire.preamble()
+    yield "random", RANDOM(32)
+    yield "http", b"GET / HTTP/1.1\r\nHost: godwit\r\n\r\n"
+    yield "version", wire.preamble(version=9)
+    yield "kind", wire.preamble(kind=7)
+    yield "token", wire.preamble(kind=wire.FLOW, token=RANDOM(16))
+    yield "control with token", wire.preamble(token=RANDOM(16))
+    yield "reserved", good[:28] + b"\1\0\0\0"
+
+
+def bad_messages():
+    hello = {"op": "hello", "seq": 1, "protocol": 1, "godwit": "0", "name": "guest"}
+    yield "random", RANDOM(400)
+    yield "magic", wire.message(hello, magic=1)
+    yield "version", wire.message(hello, version=9)
+    yield "kind", wire.message(hello, kind=9)
+    yield "blob", wire.message(b"x" * 100, kind=wire.BLOB)
+    yield "oversized", wire.message(b"", length=0xFFFFFFFF)
+    yield "no JSON", wire.message(b"{nonsense")
+    yield "no object", wire.message(b"[1, 2]")
+    yield "deep", wire.message(b'{"a":' * 40 + b"1" + b"}" * 40)
+    yield "twice", wire.message(b'{"op": "hello", "op": "commit", "seq": 1}')
+    yield "nothing in it", wire.message({})
+    yield "op", wire.message({"op": 7, "seq": 1})
+    yield "no such op", wire.message(dict(hello, op="x" * 5000))
+    yield "out of turn", wire.message(dict(hello, op="commit"))
+    yield "no name", wire.message({"op": "hello", "seq": 1, "protocol": 1})
+    yield "seq", wire.message(dict(hello, seq=-1))
+    yield "replayed", wire.message(hello) * 2
+    yield "jumped", wire.message(hello) + wire.message({"op": "load", "seq": 2})
+    yield "regions", wire.message(hello) + wire.message(
+        {"op": "preflight", "seq": 2, "regions": [{"name": "x" * 999, "bytes": -1}],
+         "hypervisor": "kvm", "link": "tcp", "codec": "raw", "flows": 1,
+         "populated_bytes": 1 << 62})
+
+
+@pytest.fixture
+def waiting(stage):
+    """A daemon whose VM awaits a guest, beside a session that must not be touched."""
+    source, target = stage.source(), stage.target()
+    vm = stage.vm()
+    bystander = stage.migrate(source, target, vm, stage.waiting(), "bystander", "--hold")
+    source.wait_state("bystander", "holding")
+    yield target, stage.waiting()
+    assert source.alive() and target.alive()
+    source.ok("switch-now", "bystander")
+    bystander.done()
+
+
+@pytest.mark.parametrize("data", [pytest.param(d, id=n) for n, d in bad_preambles()])
+def test_preamble(waiting, data):
+    target, _ = waiting
+    with dial(target) as sock:
+        sock.sendall(data)
+        assert wire.closes(sock) is not None, "the connection was kept"
+
+
+def test_half_a_preamble_is_not_awaited_for_ever(waiting):
+    target, _ = waiting
+    with dial(target) as sock:
+        sock.sendall(wire.preamble()[:20])
+        assert wire.closes(sock) is not None
+
+
+def test_many_half_open_connections(stage, waiting):
+    target, vm = waiting
+    crowd = [dial(target) for _ in range(100)]
+    for sock in crowd:
+        sock.close()
+    assert target.ok("list")
+
+
+@pytest.mark.parametrize("data", [pytest.param(d, id=n) for n, d in bad_messages()])
+def test_message(waiting, data):
+    target, vm = waiting
+    target.ok("receive", "guest", "--agent", vm.agent, "--detach")
+    with dial(target) as sock:
+        sock.sendall(wire.preamble() + data)
+        assert wire.closes(sock) is not None, "the connection was kept"
+    assert vm.alive() and not vm.ticks()
+
+
+def test_truncated_message(waiting):
+    target, vm = waiting
+    whole = wire.message({"op": "hello", "seq": 1, "protocol": 1, "godwit": "0", "name": "guest"})
+    for cut in (1, 7, 8, len(whole) - 1):
+        with dial(target) as sock:
+            sock.sendall(wire.preamble() + whole[:cut])
+    target.ok("receive", "guest", "--agent", vm.agent, "--detach")
+    target.ok("cancel", "guest")
+
+
+def say_hello(target, name, protocol=1):
+    sock = dial(target)
+    sock.sendall(wire.preamble() + wire.message(
+        {"op": "hello", "seq": 1, "protocol": protocol, "godwit": "9.9", "name": name}))
+    return sock, wire.receive_message(sock)
+
+
+def test_versions_that_do_not_match(waiting):
+    target, vm = waiting
+    target.ok("receive", "guest", "--agent", vm.agent, "--detach")
+    sock, (_, said) = say_hello(target, "guest", protocol=99)
+    sock.close()
+    assert said["op"] == "abort" and "99" in said["error"]
+
+
+def test_name_that_nobody_awaits(waiting):
+    target, _ = waiting
+    sock, (_, said) = say_hello(target, "stranger")
+    sock.close()
+    assert said["op"] == "abort" and "stranger" in said["error"]
+
+
+@pytest.mark.parametrize("said", [
+    pytest.param(wire.message({"re": 1, "ok": True, "protocol": 99, "godwit": "9"}), id="version"),
+    pytest.param(wire.message({"re": 77, "ok": True}), id="wrong answer"),
+    pytest.param(wire.message({"op": "abort", "error": "no", "errno": 5}), id="abort"),
+    pytest.param(wire.message(b"x", kind=wire.BLOB), id="blob"),
+    pytest.param(RANDOM(64), id="random"),
+    pytest.param(b"", id="nothing"),
+])
+def test_target_that_answers_nonsense(stage, said):
+    source = stage.source()
+    vm = stage.vm()
+    vm.wait_ticks()
+    with socket.create_server(("127.0.0.1", 0)) as fake:
+        fake.settimeout(30)
+        migration = godwit.Migration(source, "guest", vm,
+                                     "127.0.0.1:%d" % fake.getsockname()[1])
+        stage.children.append(migration)
+        sock, _ = fake.accept()
+        with sock:
+            wire.receive(sock, 32)
+            wire.receive_message(sock)
+            sock.sendall(said)
+            if not said:
+                sock.shutdown(socket.SHUT_RDWR)
+            assert migration.failed()["error"]
+    vm.wait_ticks()
+    vm.whole()
+
+
+@pytest.mark.parametrize("held", ["prepare", "save", "load"])
+@pytest.mark.parametrize("what", ["random", "frame"])
+def test_flow_that_carries_nonsense(stage, pair, held, what):
+    """A second, foreign connection can't get into a session whose token it does not know."""
+    source, target = pair
+    between = stage.wire(target)
+    between.hold(held, answer=True)
+    vm, waiting = stage.vm(), stage.waiting()
+    migration = stage.migrate(source, target, vm, waiting, to=between.address)
+    between.wait()
+    junk = RANDOM(4096) if what == "random" else struct.pack("<HBB60x", 0x4757, 1, 1)
+    with dial(target) as sock:
+        sock.sendall(wire.preamble(kind=wire.FLOW, token=RANDOM(16)) + junk)
+        assert wire.closes(sock) is not None
+    between.let_go()
+    migration.done()
+    waiting.wait_ticks()
+    waiting.whole()
+
+
+@pytest.mark.parametrize("data", [
+    pytest.param(RANDOM(500), id="random"),
+    pytest.param(wire.message({}), id="empty"),
+    pytest.param(wire.message({"do": "x" * 3000}), id="unknown"),
+    pytest.param(wire.message({"do": "migrate", "name": "../../x", "agent": "a", "to": "b"}),
+                 id="name"),
+    pytest.param(wire.message({"do": "migrate", "name": "x", "agent": 5, "to": []}), id="kinds"),
+    pytest.param(wire.message(b"", length=1 << 31), id="oversized"),
+    pytest.param(wire.message(b"b", kind=wire.BLOB), id="blob"),
+    pytest.param(wire.message({"do": "list"})[:-1], id="truncated"),
+])
+def test_api(stage, data):
+    source = stage.source()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(source.api))
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        assert wire.closes(sock) is not None
+    assert source.ok("list") is not None
+
+
+@pytest.mark.parametrize("data", [
+    pytest.param(b"x", id="short"),
+    pytest.param(RANDOM(32), id="random"),
+    pytest.param(RANDOM(4128), id="random, long"),
+    pytest.param(RANDOM(9000), id="too long"),
+    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 1, 8, 1, 0, 0, 0), id="pause before hello"),
+    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 1, 14, 1, 0, 0, 0), id="end before hello"),
+    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 1, 999, 1, 0, 0, 0), id="unknown"),
+    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 9, 1, 1, 0, 9, 0), id="version"),
+])
+def test_agent_socket(stage, data):
+    """A stranger at the VMM's socket does not hurt the guest."""
+    vm = stage.vm()
+    vm.wait_ticks()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.connect(os.fspath(vm.agent))
+        sock.settimeout(30)
+        sock.send(data)
+        try:
+            sock.recv(5000)
+        except ConnectionResetError:
+            pass
+    vm.wait_ticks()
+    stage.moved(stage.source(), stage.target(), vm)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""kill -9 of each party at each stage. Before the commit the source's guest runs on and a second
+migration succeeds; between the commit and its answer neither side acts, and resolve says what to
+do."""
+
+import pytest
+
+# Where the migration stands when somebody dies: a message of the control connection that is held
+# on the wire, or a state that lasts.
+REQUESTS = ["hello", "preflight", "prepare", "flows", "save", "verify", "load"]
+STAGES = ["copying", "holding", "last"] + REQUESTS + ["load answered"]
+VICTIMS = ["source daemon", "target daemon", "target VM", "source VM"]
+
+
+class Fault:
+    """A migration that stands at a stage."""
+
+    def __init__(self, stage, at):
+        self.stage = stage
+        self.source, self.target = stage.source(), stage.target()
+        self.wire = stage.wire(self.target)
+        self.vm, self.waiting = stage.vm(), stage.waiting()
+        self.vm.wait_ticks()
+        how = ["--verify", "memory"]
+        op = at.split()[0]
+        held = op in REQUESTS or op == "commit"
+        if held:
+            self.wire.hold(op, at.endswith("answered"))
+        elif at == "copying":
+            how += ["--bandwidth", "1M"]
+        else:
+            how += ["--hold"]
+        self.migration = stage.migrate(self.source, self.target, self.vm, self.waiting, "guest",
+                                       *how, to=self.wire.address)
+        if held:
+            self.wire.wait()
+        elif at == "last":
+            self.source.wait_state("guest", "holding")
+            self.wire.flows_free.clear()
+            self.source.ok("switch-now", "guest")
+            self.source.wait_state("guest", "last")
+        else:
+            self.source.wait_state("guest", at)
+
+    def kill(self, who):
+        {"source daemon": self.source, "target daemon": self.target, "target VM": self.waiting,
+         "source VM": self.vm}[who].kill()
+        self.wire.let_go()
+        self.wire.flows_free.set()
+
+    def again(self):
+        """Daemons that died are started anew, and the guest moves."""
+        if not self.source.alive():
+            self.source = self.stage.source(port=self.source.port)
+        if not self.target.alive():
+            self.target = self.stage.target(port=self.target.port)
+        return self.stage.moved(self.source, self.target, self.vm)
+
+
+@pytest.mark.parametrize("victim", VICTIMS[:3])
+@pytest.mark.parametrize("at", STAGES)
+def test_guest_survives(stage, at, victim):
+    fault = Fault(stage, at)
+    fault.kill(victim)
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    if victim != "source daemon":
+        assert fault.migration.failed()["error"]
+    assert not fault.waiting.ticks(), "the guest ran on both sides"
+    fault.again()
+
+
+@pytest.mark.parametrize("at", ["copying", "last", "save", "load"])
+def test_source_vm_dies(stage, at):
+    fault = Fault(stage, at)
+    fault.kill("source VM")
+    assert fault.migration.failed()["error"]
+    assert not fault.waiting.ticks(), "a guest that died came to life at the target"
+    other = stage.vm()
+    stage.moved(fault.source, fault.target, other)
+
+
+@pytest.mark.parametrize("at", ["copying", "last", "load", "load answered"])
+def test_wire_is_cut(stage, at):
+    fault = Fault(stage, at)
+    fault.wire.cut()
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    assert fault.migration.failed()["error"]
+    fault.again()
+
+
+def test_commit_lost_then_source_keeps(stage):
+    """The commit never arrives: the source can't know. The operator looks, and decides."""
+    fault = Fault(stage, "commit")
+    fault.wire.cut()
+    end = fault.migration.failed()
+    assert end["result"] == "undecided" and "resolve" in end["error"]
+    assert "keep" in fault.source.ok("resolve", "guest")
+    fault.waiting.kill()
+    fault.source.ok("resolve", "guest", "--keep", "source")
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    fault.again()
+
+
+def test_answer_lost_then_target_keeps(stage):
+    fault = Fault(stage, "commit answered")
+    fault.wire.cut()
+    end = fault.migration.failed()
+    assert end["result"] == "undecided" and "resolve" in end["error"]
+    fault.waiting.wait_ticks(3)
+    fault.waiting.whole()
+    ticks = len(fault.vm.ticks())
+    fault.source.ok("resolve", "guest", "--keep", "target")
+    fault.vm.wait()
+    assert len(fault.vm.ticks()) == ticks, "the guest ran on both sides"
+
+
+@pytest.mark.parametrize("keep", ["source", "target"])
+def test_source_daemon_dies_after_commit(stage, keep):
+    fault = Fault(stage, "commit" if keep == "source" else "commit answered")
+    fault.source.kill()
+    if keep == "source":
+        fault.wire.cut()
+        fault.waiting.kill()
+    else:
+        fault.wire.let_go()
+        fault.waiting.wait_ticks(2)
+    ticks = len(fault.vm.ticks())
+    source = stage.source(port=fault.source.port)
+    fault.source = source
+    assert source.status("guest")["state"] == "undecided"
+    assert "keep" in source.ok("resolve", "guest")
+    assert len(fault.vm.ticks()) == ticks, "a fenced guest ran before anybody decided"
+    source.ok("resolve", "guest", "--keep", keep)
+    if keep == "source":
+        fault.vm.wait_ticks(2)
+        fault.vm.whole()
+        fault.again()
+    else:
+        fault.vm.wait()
+        fault.waiting.whole()
+
+
+def test_target_vm_dies_after_commit(stage):
+    """The target can't take the guest over and says refused: it goes back to the source."""
+    fault = Fault(stage, "commit")
+    fault.kill("target VM")
+    assert fault.migration.failed()["error"]
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    fault.again()
+
+
+def test_target_daemon_dies_after_commit(stage):
+    fault = Fault(stage, "commit")
+    fault.target.kill()
+    fault.wire.let_go()
+    assert fault.migration.failed()["result"] in ("undecided", "failed")
+    if fault.source.status("guest")["state"] == "undecided":
+        fault.waiting.kill()
+        fault.source.ok("resolve", "guest", "--keep", "source")
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    fault.again()
+
+
+def test_daemon_told_to_end_gives_the_guest_back(stage):
+    fault = Fault(stage, "last")
+    fault.source.signal(15)
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    assert fault.source.wait() == 0

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an operator does with a migration: there and back, look, hold, change, cancel, try."""
+
+import json
+import time
+
+import pytest
+
+
+@pytest.mark.smoke
+def test_there_and_back(stage, pair):
+    here, there = pair
+    vm = stage.vm(memory="32M", args=["--pattern", "random"])
+    first = vm.wait_ticks()
+    for hop in range(3):
+        vm = stage.moved(here, there, vm, f"hop{hop}", memory="32M")
+        here, there = there, here
+    assert vm.ticks()[-1] > first
+
+
+def test_several_at_once(stage, pair):
+    source, target = pair
+    vms = [stage.vm(memory="32M", args=["--pattern", "hot"]) for _ in range(3)]
+    waiting = [stage.waiting(memory="32M") for _ in vms]
+    for vm in vms:
+        vm.wait_ticks()
+    under_way = [stage.migrate(source, target, vm, w, f"guest{n}", "--verify", "memory")
+                 for n, (vm, w) in enumerate(zip(vms, waiting))]
+    for migration in under_way:
+        migration.done()
+    for w in waiting:
+        w.wait_ticks()
+        w.whole()
+
+
+def test_hold_then_switch_now(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(), stage.waiting()
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
+    source.wait_state("guest", "holding")
+    vm.wait_ticks()
+    assert migration.alive()
+    assert not waiting.ticks()
+    source.ok("switch-now", "guest")
+    migration.done()
+    waiting.wait_ticks()
+    waiting.whole()
+
+
+def test_limits_change_while_it_runs(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(), stage.waiting()
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--bandwidth", "1M")
+    source.wait_state("guest", "copying")
+    source.ok("set", "guest", "--bandwidth", "0", "--downtime", "2s")
+    migration.done()
+    waiting.wait_ticks()
+    waiting.whole()
+
+
+@pytest.mark.smoke
+def test_dry_run_touches_nothing(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(), stage.waiting()
+    end = stage.migrate(source, target, vm, waiting, "guest", "--dry-run").end()
+    assert end["result"] == "dry-run"
+    vm.wait_ticks()
+    vm.whole()
+    assert not waiting.ticks() and waiting.alive()
+    target.run("cancel", "guest")
+    stage.moved(source, target, vm)
+
+
+def test_gives_up_at_its_limit(stage, pair):
+    source, target = pair
+    vm = stage.vm(args=["--pattern", "random", "--rate", "0", "--vcpus", "2"])
+    vm.wait_ticks()
+    end = stage.migrate(source, target, vm, stage.waiting(), "guest", "--downtime", "1",
+                        "--bandwidth", "8M", "--max-passes", "2", "--on-timeout",
+                        "abort").failed()
+    assert "downtime" in end["error"] or "limit" in end["error"]
+    vm.wait_ticks()
+    vm.whole()
+
+
+def test_pauses_at_its_limit_where_asked(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(args=["--pattern", "random", "--rate", "0"]), stage.waiting()
+    stage.migrate(source, target, vm, waiting, "guest", "--downtime", "1", "--bandwidth", "64M",
+                  "--max-passes", "2", "--on-timeout", "pause").done()
+    waiting.wait_ticks()
+    waiting.whole()
+
+
+@pytest.mark.parametrize("op,answer", [
+    ("hello", False), ("preflight", False), ("prepare", False), ("prepare", True),
+    ("flows", False), ("save", False), ("save", True), ("verify", False), ("load", False)])
+def test_cancel_at_a_message(stage, pair, op, answer):
+    source, target = pair
+    wire = stage.wire(target)
+    wire.hold(op, answer)
+    vm = stage.vm()
+    vm.wait_ticks()
+    migration = stage.migrate(source, target, vm, stage.waiting(), "guest", "--verify", "memory",
+                              to=wire.address)
+    wire.wait()
+    source.ok("cancel", "guest")
+    wire.let_go()
+    assert migration.failed()["result"] == "cancelled"
+    vm.wait_ticks()
+    vm.whole()
+    stage.moved(source, target, vm)
+
+
+@pytest.mark.parametrize("state", ["copying", "holding"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_cancel_while_copying(stage, pair, state, side):
+    source, target = pair
+    vm = stage.vm()
+    vm.wait_ticks()
+    how = ["--bandwidth", "1M"] if state == "copying" else ["--hold"]
+    migration = stage.migrate(source, target, vm, stage.waiting(), "guest", *how)
+    source.wait_state("guest", state)
+    pair[side].ok("cancel", "guest")
+    migration.failed()
+    vm.wait_ticks()
+    vm.whole()
+    stage.moved(source, target, vm)
+
+
+def test_cancel_after_commit_is_refused(stage, pair):
+    source, target = pair
+    wire = stage.wire(target)
+    wire.hold("commit", answer=True)
+    vm, waiting = stage.vm(), stage.waiting()
+    migration = stage.migrate(source, target, vm, waiting, to=wire.address)
+    wire.wait()
+    assert "commit" in source.fails("cancel", "guest")
+    wire.let_go()
+    migration.done()
+    waiting.wait_ticks()
+
+
+def test_status_list_watch(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(), stage.waiting()
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
+    source.wait_state("guest", "holding")
+    assert source.status("guest")["side"] == "source"
+    assert target.status("guest")["side"] == "target"
+    assert "guest" in source.ok("list") and "guest" in target.ok("list")
+    assert source.ok("status") and source.ok("status", "guest")
+    source.ok("switch-now", "guest")
+    last = json.loads(source.ok("watch", "guest", "--json").strip().splitlines()[-1])
+    assert last["event"] == "end" and last["result"] == "done"
+    migration.done()
+
+
+def test_passes_of_an_idle_guest_send_nothing(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(args=["--rate", "1", "--share", "1"]), stage.waiting()
+    vm.wait_ticks()
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
+    source.wait_state("guest", "holding")
+    time.sleep(1)
+    source.ok("switch-now", "guest")
+    report = migration.done()
+    later = [p["pages"] for p in report["passes_detail"][1:] if p["kind"] == "live"]
+    assert later and min(later) < 64, f"pages of the passes after the first: {later}"

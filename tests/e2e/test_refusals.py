@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What can't work is refused before anything is touched, with a sentence that says what to do."""
+
+import os
+import subprocess
+
+import pytest
+
+import godwit
+
+
+def test_port_in_use(stage):
+    first = stage.source()
+    second = stage.daemon("second", port=first.port, ready=False)
+    assert second.wait() != 0
+    said = "\n".join(second.lines[1:])
+    assert str(first.port) in said and "--listen" in said
+    assert first.ok("list") is not None
+
+
+def test_api_socket_in_use(stage):
+    first = stage.source()
+    second = stage.daemon("source", ready=False)
+    assert second.wait() != 0
+    assert str(first.api) in "\n".join(second.lines[1:])
+    assert first.ok("list") is not None
+
+
+def test_stale_api_socket_is_replaced(stage):
+    first = stage.source()
+    first.kill()
+    assert first.api.exists()
+    assert stage.source().ok("list") is not None
+
+
+def test_nobody_listens_at_the_target(stage):
+    source = stage.source()
+    vm = stage.vm()
+    to = f"127.0.0.1:{godwit.free_port()}"
+    migration = godwit.Migration(source, "guest", vm, to)
+    stage.children.append(migration)
+    assert to in migration.failed()["error"]
+    vm.wait_ticks()
+
+
+def test_target_has_another_memory(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(memory="64M"), stage.waiting(memory="48M")
+    end = stage.migrate(source, target, vm, waiting).failed()
+    assert end["result"] == "refused" and "region" in end["error"]
+    vm.wait_ticks()
+    vm.whole()
+    stage.moved(source, target, vm)
+
+
+def test_names_that_do_not_match(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(), stage.waiting()
+    target.ok("receive", "other", "--agent", waiting.agent, "--detach")
+    migration = godwit.Migration(source, "guest", vm, target.address)
+    stage.children.append(migration)
+    end = migration.failed()
+    assert "guest" in end["error"] and "receive" in end["error"]
+    vm.wait_ticks()
+
+
+def test_no_vm_at_the_socket(stage, pair):
+    source, target = pair
+    nowhere = stage.folder / "nowhere.agent"
+    assert str(nowhere) in target.fails("receive", "guest", "--agent", nowhere)
+    done = source.run("migrate", "guest", "--agent", nowhere, "--to", target.address)
+    assert done.returncode != 0 and str(nowhere) in done.stderr + done.stdout
+
+
+def test_receive_at_a_running_guest(stage):
+    target = stage.target()
+    vm = stage.vm()
+    done = target.run("receive", "guest", "--agent", vm.agent)
+    assert done.returncode != 0 and "incoming" in done.stderr + done.stdout
+    vm.wait_ticks()
+
+
+def test_a_guest_has_one_session(stage, pair):
+    source, target = pair
+    vm, waiting = stage.vm(), stage.waiting()
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
+    source.wait_state("guest", "holding")
+    done = source.run("migrate", "twin", "--agent", vm.agent, "--to", target.address)
+    assert done.returncode != 0 and (done.stderr + done.stdout).strip()
+    assert source.fails("migrate", "guest", "--agent", vm.agent, "--to", target.address)
+    source.ok("switch-now", "guest")
+    migration.done()
+
+
+def test_huge_pages_that_are_not_there(stage):
+    if int(open("/proc/sys/vm/nr_hugepages").read() if os.path.exists(
+            "/proc/sys/vm/nr_hugepages") else 0):
+        pytest.skip("this host has huge pages; the test needs one without")
+    daemon = stage.daemon("source", args=["--huge", "yes"], ready=False)
+    assert daemon.wait() != 0
+    assert "huge" in daemon.lines[-1]
+
+
+def test_huge_guest_without_huge_pages(stage):
+    if int(open("/proc/sys/vm/nr_hugepages").read()):
+        pytest.skip("this host has huge pages; the test needs one without")
+    done = subprocess.run([godwit.GODWIT_VM, "--" + stage.kind, "--hugepages", "--run-for", "100"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "huge" in done.stderr + done.stdout
+
+
+def test_one_core_for_everything(stage):
+    """Source, target and guests share one CPU: slow, and still right."""
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everywhere)})
+    try:
+        core = str(min(everywhere))
+        source, target = stage.source(cores=core), stage.target(cores=core)
+        stage.moved(source, target, stage.vm(memory="32M"), memory="32M")
+    finally:
+        os.sched_setaffinity(0, everywhere)
+
+
+@pytest.mark.parametrize("args,says", [
+    (["migrate", "guest"], "--agent"),
+    (["migrate", "guest", "--agent", "a", "--to", "b:1", "--codec", "zip"], "deflate"),
+    (["migrate", "guest", "--agent", "a", "--to", "b:1", "--flows", "0"], "flows"),
+    (["migrate", "guest", "--agent", "a", "--to", "b:1", "--link", "pigeon"], "tcp"),
+    (["migrate", "a/b", "--agent", "a", "--to", "b:1"], "name"),
+    (["cancel", "nobody"], "nobody"),
+    (["switch-now", "nobody"], "nobody"),
+    (["resolve", "nobody"], "nobody"),
+    (["set", "nobody", "--bandwidth", "fast"], "bandwidth"),
+    (["status", "nobody"], "nobody"),
+    (["fly"], "fly"),
+    (["list", "--nonsense"], "nonsense"),
+])
+def test_wrong_usage(stage, args, says):
+    assert says in stage.source().fails(*args)
+
+
+def test_no_daemon(stage):
+    done = subprocess.run([godwit.GODWIT, "list", "--api", stage.folder / "none.api"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "godwitd" in done.stderr
+
+
+@pytest.mark.smoke
+def test_every_sub_command_has_help(stage):
+    helped = subprocess.run([godwit.GODWIT, "--help"], capture_output=True, text=True, timeout=60)
+    assert helped.returncode == 0
+    for sub in ("migrate", "receive", "status", "list", "cancel", "switch-now", "set", "resolve",
+                "watch", "version"):
+        assert sub in helped.stdout
+        done = subprocess.run([godwit.GODWIT, sub, "--help"], capture_output=True, text=True,
+                              timeout=60)
+        assert done.returncode == 0 and sub in done.stdout, done.stderr

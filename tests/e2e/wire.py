@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Godwit's messages, spoken by a test: PROTOCOL.md, parts 2 and 4. And a wire that a test can
+cut or hold at a message of its choice."""
+
+import json
+import socket
+import struct
+import threading
+
+MAGIC = 0x6D67
+JSON, BLOB = 1, 2
+CONTROL, FLOW = 1, 2
+
+
+def preamble(kind=CONTROL, token=bytes(16), flow=0, magic=0x54574447, version=1):
+    return struct.pack("<IHH16sII", magic, version, kind, token, flow, 0)
+
+
+def message(body, kind=JSON, magic=MAGIC, version=1, length=None):
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    return struct.pack("<HBBI", magic, version, kind, len(body) if length is None else length) + body
+
+
+def receive(sock, count):
+    """Exactly count bytes, or None at end of file."""
+    data = b""
+    while len(data) < count:
+        try:
+            piece = sock.recv(count - len(data))
+        except ConnectionResetError:
+            piece = b""
+        if not piece:
+            return None
+        data += piece
+    return data
+
+
+def receive_message(sock):
+    """(kind, body), or None at end of file."""
+    head = receive(sock, 8)
+    if head is None:
+        return None
+    magic, version, kind, length = struct.unpack("<HBBI", head)
+    assert (magic, version) == (MAGIC, 1), "this is no message"
+    body = receive(sock, length)
+    if body is None:
+        return None
+    return kind, json.loads(body) if kind == JSON else body
+
+
+def closes(sock, timeout=30):
+    """True when the other side closes; whatever it says before is returned as text."""
+    sock.settimeout(timeout)
+    said = b""
+    try:
+        while True:
+            piece = sock.recv(65536)
+            if not piece:
+                return said.decode(errors="replace") or "closed"
+            said += piece
+    except ConnectionResetError:
+        return said.decode(errors="replace") or "closed"
+    except socket.timeout:
+        return None
+
+
+class Wire:
+    """Listens, and forwards to a daemon's port. hold("load") stops at the request of that name,
+    hold("load", answer=True) at its answer; held is set then, and let_go() or cut() goes on.
+    With flows_held nothing passes on the flows."""
+
+    def __init__(self, port):
+        self.to = ("127.0.0.1", port)
+        self.held = threading.Event()
+        self.flows_free = threading.Event()
+        self.flows_free.set()
+        self.free = threading.Event()
+        self.stop_at = None
+        self.op = None
+        self.socks = []
+        self.closing = False
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self):
+        return "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def hold(self, op, answer=False):
+        self.stop_at = (op, answer)
+        self.held.clear()
+        self.free.clear()
+
+    def wait(self):
+        assert self.held.wait(60), f"{self.stop_at} never came over the wire"
+
+    def let_go(self):
+        self.stop_at = None
+        self.free.set()
+
+    def cut(self):
+        """Ends all connections; the message that is held never arrives."""
+        self.closing = True
+        for sock in list(self.socks):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.free.set()
+        self.flows_free.set()
+        self.closing = False
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+        for sock in self.socks:
+            sock.close()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near):
+        try:
+            head = receive(near, 32)
+            far = socket.create_connection(self.to)
+            self.socks += [near, far]
+            far.sendall(head)
+        except (OSError, TypeError):
+            near.close()
+            return
+        control = struct.unpack_from("<H", head, 6)[0] == CONTROL
+        pump = self._messages if control else self._bytes
+        for answer, a, b in ((False, near, far), (True, far, near)):
+            threading.Thread(target=pump, args=(a, b, answer), daemon=True).start()
+
+    def _bytes(self, a, b, answer):
+        try:
+            while True:
+                data = a.recv(1 << 18)
+                self.flows_free.wait()
+                if not data:
+                    break
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def _messages(self, a, b, answer):
+        try:
+            while True:
+                head = receive(a, 8)
+                if head is None:
+                    break
+                _, _, kind, length = struct.unpack("<HBBI", head)
+                body = receive(a, length)
+                if kind == JSON:
+                    said = json.loads(body)
+                    if not answer:
+                        self.op = said.get("op")
+                    if self.stop_at == (self.op, answer) and "error" not in said:
+                        self.held.set()
+                        self.free.wait()
+                b.sendall(head + body)
+            b.shutdown(socket.SHUT_WR)
+        except (OSError, TypeError, ValueError):
+            pass
