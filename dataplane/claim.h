@@ -29,14 +29,16 @@ struct span {
 struct claim_queue {
 	_Atomic uint64_t armed __cacheline;  /* control: wo, lcores: ro */
 	_Atomic uint64_t cursor __cacheline; /* lcores: rw, control: ro */
-	struct span ring[CLAIM_RING] __cacheline;
+	/* Spans, packed into a word each: a claimer that loses the race for a slot may read it
+	 * while control writes the next one there. */
+	_Atomic uint64_t ring[CLAIM_RING] __cacheline;
 };
 
 struct claim {
 	unsigned nnodes;
 	struct claim_queue *node[CLAIM_NODES];
-	/* All spans of this pass are published. control: wo, lcores: ro */
-	_Atomic uint32_t closed_pass __cacheline;
+	/* Passes whose spans are all published. control: wo, lcores: ro */
+	_Atomic uint32_t closed_passes __cacheline;
 };
 
 /* nnodes from 1 to CLAIM_NODES. 0 or -ENOMEM. */

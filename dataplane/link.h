@@ -55,7 +55,8 @@ struct link_ops {
 	int64_t (*poll)(struct link *l);
 	unsigned (*done)(struct link *l, struct link_done *d, unsigned n);
 	unsigned (*rx)(struct link *l, struct link_rx *f, unsigned n);
-	/* Queues one answer; false when full, then poll and try again. ACKs may be merged. */
+	/* Queues one answer; false when full, then poll and try again. f->seq names the frame that
+	 * is answered, for ACK too. ACKs are in the order of the frames and may be merged. */
 	bool (*answer)(struct link *l, const struct frame *f);
 	/* Frees it; NULL is allowed. Control thread, after the lcore let go of the link. */
 	void (*close)(struct link *l);

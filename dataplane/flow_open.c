@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Makes and frees flows, and what all flows of a session share at the target. Run by control
+// threads.
+
+#include "flow.h"
+
+#include "clock.h"
+#include "guard.h"
+#include "map.h"
+#include "mem.h"
+#include "plant.h"
+#include "punch.h"
+#include "recv.h"
+#include "send.h"
+#include "zero.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// Turns are short, so that the flows of one core share it: these cost some 0.5 ms each.
+#define TURN_CHUNKS_RAW   8u
+#define TURN_CHUNKS_CODEC 1u
+
+int send_new(struct flow *f, struct send_job *job, int node, struct err *e)
+{
+	struct send *s = mem_new(sizeof(*s), node);
+	int rc;
+
+	if (s == NULL)
+		return err_set(e, ENOMEM, "no memory for a flow");
+	s->flow = f;
+	s->job = job;
+	rc = pack_open(&s->pack, job, &f->stats, node, e);
+	if (rc < 0) {
+		mem_free(s, sizeof(*s));
+		return rc;
+	}
+	s->turn_chunks = s->pack.codec == NULL ? TURN_CHUNKS_RAW : TURN_CHUNKS_CODEC;
+	pace_init(&s->pace, clock_cycles_hz());
+	f->priv = s;
+	return 0;
+}
+
+void send_free(struct send *s)
+{
+	if (s == NULL)
+		return;
+	pack_close(&s->pack);
+	mem_free(s, sizeof(*s));
+}
+
+int recv_new(struct flow *f, struct recv_job *job, int node, struct err *e)
+{
+	struct recv *r = mem_new(sizeof(*r), node);
+	int rc = 0;
+
+	if (r == NULL)
+		return err_set(e, ENOMEM, "no memory for a flow");
+	r->flow = f;
+	r->job = job;
+	r->pages = mem_new(CHUNK_BYTES, node);
+	if (r->pages == NULL)
+		rc = err_set(e, ENOMEM, "no memory for the decode buffer of a flow");
+	for (const struct codec_ops *const *c = codec_table; rc == 0 && *c != NULL; c++)
+		if ((*c)->decode != NULL)
+			rc = (*c)->open(&r->codec[(*c)->id], (*c)->level_default, node, e);
+	if (rc < 0) {
+		recv_free(r);
+		return rc;
+	}
+	f->priv = r;
+	return 0;
+}
+
+void recv_free(struct recv *r)
+{
+	if (r == NULL)
+		return;
+	for (unsigned i = 0; i < CODEC_IDS; i++)
+		if (r->codec[i] != NULL)
+			r->codec[i]->ops->close(r->codec[i]);
+	mem_free(r->pages, CHUNK_BYTES);
+	mem_free(r, sizeof(*r));
+}
+
+static struct flow *flow_alloc(enum flow_kind kind, struct link *link, unsigned lcore, int node)
+{
+	struct flow *f = mem_new(sizeof(*f), node);
+
+	if (f == NULL)
+		return NULL;
+	f->kind = kind;
+	f->link = link;
+	f->lcore = lcore;
+	f->node = node < 0 ? 0 : (unsigned)node;
+	atomic_init(&f->run_pass, FLOW_NO_PASS);
+	atomic_init(&f->done_pass, FLOW_NO_PASS);
+	return f;
+}
+
+static int flow_ready(struct flow **out, struct flow *f, int rc, struct err *e)
+{
+	if (rc == 0) {
+		rc = guard_install();
+		if (rc < 0)
+			err_sys(e, -rc, "cannot handle SIGBUS");
+	}
+	if (rc < 0) {
+		flow_free(f);
+		return rc;
+	}
+	*out = f;
+	return 0;
+}
+
+int flow_send_new(struct flow **out, struct send_job *job, struct link *link, unsigned lcore,
+	int node, struct err *e)
+{
+	struct flow *f = flow_alloc(FLOW_SEND, link, lcore, node);
+
+	if (f == NULL) {
+		link->ops->close(link);
+		return err_set(e, ENOMEM, "no memory for a flow");
+	}
+	zero_init();
+	return flow_ready(out, f, send_new(f, job, node, e), e);
+}
+
+int flow_recv_new(struct flow **out, struct recv_job *job, struct link *link, unsigned lcore,
+	int node, struct err *e)
+{
+	struct flow *f = flow_alloc(FLOW_RECV, link, lcore, node);
+
+	if (f == NULL) {
+		link->ops->close(link);
+		return err_set(e, ENOMEM, "no memory for a flow");
+	}
+	return flow_ready(out, f, recv_new(f, job, node, e), e);
+}
+
+void flow_free(struct flow *f)
+{
+	if (f == NULL)
+		return;
+	if (f->kind == FLOW_SEND)
+		send_free(f->priv);
+	else
+		recv_free(f->priv);
+	f->link->ops->close(f->link);
+	mem_free(f, sizeof(*f));
+}
+
+// Law 11: what the file holds from before is punched, so that an untouched page is known to be
+// zeros. A file that is all hole costs one system call.
+static int punch_stale(struct region *r, struct err *e)
+{
+	off_t data = lseek(r->fd, 0, SEEK_DATA);
+
+	if ((data < 0 && errno == ENXIO) || data >= (off_t)r->bytes ||
+		plant(PLANT_LAW11_STALE_FILE))
+		return 0;
+	if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)r->bytes) != 0)
+		return err_sys(e, errno,
+			"region %s: cannot punch out what its file holds; give the VMM fresh "
+			"memory",
+			r->name);
+	return 0;
+}
+
+int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e)
+{
+	int rc = 0;
+
+	memset(j, 0, sizeof(*j));
+	j->map = map;
+	j->placed_pass = map_lazy(map->nchunks * sizeof(*j->placed_pass));
+	j->written = map_lazy(map->nchunks * sizeof(*j->written));
+	if (j->placed_pass == NULL || j->written == NULL)
+		rc = err_set(e, ENOMEM, "no memory to track what was placed");
+	for (unsigned i = 0; rc == 0 && i < map->n; i++)
+		rc = punch_stale(&map->r[i], e);
+	if (rc == 0)
+		rc = punch_new(&j->punch, map, e);
+	if (rc < 0)
+		recv_job_fini(j);
+	return rc;
+}
+
+void recv_job_fini(struct recv_job *j)
+{
+	punch_free(j->punch);
+	if (j->map != NULL) {
+		map_free(j->placed_pass, j->map->nchunks * sizeof(*j->placed_pass));
+		map_free(j->written, j->map->nchunks * sizeof(*j->written));
+	}
+	memset(j, 0, sizeof(*j));
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the two files of the tcp link share: link_tcp_open.c makes and ends it, link_tcp.c runs it.
+ *
+ * On the wire: frames one after another from source to target, each a header and its payload;
+ * answers of one header each the other way. ACK there names the first frame that is not yet
+ * answered (frame.h), so one ACK answers many. */
+#ifndef GODWIT_DATAPLANE_LINK_TCP_H
+#define GODWIT_DATAPLANE_LINK_TCP_H
+
+#include "link.h"
+
+#define TCP_TX_FRAMES 64u   /* queued and not yet taken by the kernel; a power of two */
+#define TCP_IOV       4096u /* their segments, headers included; a power of two */
+#define TCP_IOV_MAX   1024u /* segments of one call, IOV_MAX */
+#define TCP_ANSWERS   64u   /* answers read or queued at a time */
+/* Of the receiver's ring: a page multiple that holds a whole frame and part of the next. In use
+ * again before it has left the core's L2. */
+#define TCP_RING_BYTES   ((size_t)768 << 10)
+#define TCP_ACK_FRAMES   256u /* answered at least this often while frames keep coming */
+#define TCP_SOCKET_BYTES (4 << 20)
+
+#define TCP_NO_SEQ UINT64_MAX
+
+void link_tcp_close(struct link *l);
+
+struct link_tcp {
+	struct link link; /* first */
+	int fd;
+	bool source;
+
+	/* source */
+	struct iovec *iov; /* ring of TCP_IOV; [iov_head, iov_tail) wait for the kernel */
+	uint32_t iov_head, iov_tail;
+	uint64_t queued_bytes, out_bytes; /* of the stream so far */
+	uint64_t end[TCP_TX_FRAMES];      /* where a frame ends in the stream, by seq */
+	uint8_t (*hdr)[FRAME_HDR_BYTES];  /* TCP_TX_FRAMES, by seq */
+	struct frame *inflight;           /* LINK_INFLIGHT, by seq */
+	uint64_t *torn;                   /* a bit each */
+	uint64_t answered;                /* frames below have their answer */
+	uint64_t reported;                /* frames below were returned by done() */
+	uint64_t barrier;                 /* seq of the barrier under way, or TCP_NO_SEQ */
+	struct frame barrier_ack;
+	unsigned polls; /* since answers were looked for */
+
+	/* target */
+	uint8_t *ring; /* TCP_RING_BYTES, mapped twice in a row */
+	uint64_t head; /* in the stream: [head, tail) is in the ring, */
+	uint64_t at;   /* frames before `at` were returned by rx() */
+	uint64_t tail;
+	uint64_t ack, ack_out; /* next frame to be answered; as last told to the source */
+
+	/* both: answers read (source) or to be written (target) */
+	uint8_t *answers;
+	size_t answer_at, answer_end;
+};
+
+#endif

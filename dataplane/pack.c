@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From chunks to frames. Run by the source's polling core; the open and close are pack_open.c's.
+//
+// Invariants: bytes that the codec reads do not change under it: pages of a running guest are
+// copied to the stage first. A raw payload is read from guest memory by the link, perhaps after its
+// checksum was taken; that is law 10's case. The bytes of an encoded frame stay in their slot until
+// link.sent has passed it.
+
+#include "pack.h"
+
+#include "bits.h"
+#include "cpu.h"
+#include "crc.h"
+#include "zero.h"
+
+#include <string.h>
+
+static void spend(struct pack *p, enum stats_id stage, uint64_t *since)
+{
+	uint64_t now = cpu_cycles();
+
+	stats_add(p->stats, stage, now - *since);
+	*since = now;
+}
+
+bool pack_room(struct pack *p, uint64_t sent)
+{
+	if (PACK_QUEUE - (p->tail - p->head) < PACK_PER_CHUNK)
+		return false;
+	if (p->codec == NULL)
+		return true;
+	while (p->freed < p->made && p->seq[p->freed % PACK_SLOTS] < sent)
+		p->freed++;
+	return p->made - p->freed < PACK_SLOTS;
+}
+
+static struct link_tx *next_frame(
+	struct pack *p, uint8_t type, uint16_t region, uint32_t chunk, uint32_t chunks)
+{
+	struct link_tx *t = &p->queue[p->tail++ % PACK_QUEUE];
+
+	t->nseg = 0;
+	t->hdr = (struct frame){
+		.type = type,
+		.region = region,
+		.pass = p->pass,
+		.chunk = chunk,
+		.chunks = chunks,
+	};
+	return t;
+}
+
+static void end_run(struct pack *p, struct pack_run *run, uint8_t type)
+{
+	if (run->n > 0)
+		next_frame(p, type, run->region, run->chunk, run->n);
+	run->n = 0;
+}
+
+static void add_to_run(struct pack *p, struct pack_run *run, uint8_t type, uint32_t most,
+	uint16_t region, uint32_t chunk)
+{
+	if (run->n > 0 && (run->region != region || run->chunk + run->n != chunk || run->n >= most))
+		end_run(p, run, type);
+	if (run->n == 0) {
+		run->region = region;
+		run->chunk = chunk;
+	}
+	run->n++;
+}
+
+bool pack_flush(struct pack *p)
+{
+	if (PACK_QUEUE - (p->tail - p->head) < PACK_PER_CHUNK)
+		return false;
+	end_run(p, &p->zero, FRAME_ZERO);
+	end_run(p, &p->hole, FRAME_HOLE);
+	return true;
+}
+
+// Segments of the pages in mask, neighbours in one; their bytes.
+static uint32_t segments(struct link_tx *t, uint8_t *base, uint64_t mask)
+{
+	uint32_t bytes = 0;
+
+	t->nseg = 0;
+	while (mask != 0) {
+		unsigned first = (unsigned)__builtin_ctzll(mask);
+		uint64_t rest = ~(mask >> first);
+		unsigned n = rest == 0 ? CHUNK_PAGES : (unsigned)__builtin_ctzll(rest);
+
+		t->seg[t->nseg++] =
+			(struct iovec){base + first * PAGE_BYTES, n * (size_t)PAGE_BYTES};
+		bytes += n * (uint32_t)PAGE_BYTES;
+		mask &= ~(bits_low(n) << first);
+	}
+	return bytes;
+}
+
+// Encodes what the segments name into a slot. False when that saves nothing: the frame stays raw.
+static bool encode(struct pack *p, struct link_tx *t, uint32_t bytes)
+{
+	unsigned slot = p->made % PACK_SLOTS;
+	uint8_t *out = p->slots + slot * CHUNK_BYTES;
+	uint8_t *stage = p->stage;
+	size_t n;
+
+	for (unsigned i = 0; i < t->nseg; i++) {
+		memcpy(stage, t->seg[i].iov_base, t->seg[i].iov_len);
+		stage += t->seg[i].iov_len;
+	}
+	n = p->codec->ops->encode(p->codec, p->stage, bytes, out, bytes);
+	if (n == 0)
+		return false;
+	t->hdr.codec = p->codec->ops->id;
+	t->hdr.payload_bytes = (uint32_t)n;
+	t->seg[0] = (struct iovec){out, n};
+	t->nseg = 1;
+	p->at[slot] = p->tail - 1;
+	p->seq[slot] = UINT64_MAX;
+	p->made++;
+	return true;
+}
+
+static void add_payload(struct pack *p, struct link_tx *t, uint8_t *base, uint64_t data)
+{
+	uint32_t bytes = segments(t, base, data);
+
+	t->hdr.payload_bytes = bytes;
+	stats_add(p->stats, STAT_bytes_raw, bytes);
+	if (p->codec != NULL)
+		encode(p, t, bytes);
+	for (unsigned i = 0; i < t->nseg; i++)
+		t->hdr.payload_crc =
+			crc32c(t->hdr.payload_crc, t->seg[i].iov_base, t->seg[i].iov_len);
+	stats_add(p->stats, STAT_bytes_encoded, t->hdr.payload_bytes);
+}
+
+void pack_chunk(struct pack *p, uint16_t region, uint32_t chunk, uint64_t data, uint64_t hole)
+{
+	const struct region *r = &p->map->r[region];
+	uint64_t all = region_chunk_mask(r, chunk);
+	uint8_t *base = region_chunk_addr(r, chunk);
+	uint64_t t0 = cpu_cycles();
+	uint64_t zero = data != 0 ? zero_scan(base, data) : 0;
+	struct link_tx *t;
+
+	spend(p, STAT_cycles_scan, &t0);
+	if (zero == all) {
+		add_to_run(p, &p->zero, FRAME_ZERO, PACK_ZERO_CHUNKS, region, chunk);
+		return;
+	}
+	if (hole == all) {
+		add_to_run(p, &p->hole, FRAME_HOLE, PACK_HOLE_CHUNKS, region, chunk);
+		return;
+	}
+	t = next_frame(p, FRAME_CHUNK, region, chunk, 1);
+	t->hdr.data = data & ~zero;
+	t->hdr.zero = zero;
+	t->hdr.hole = hole;
+	if (t->hdr.data != 0)
+		add_payload(p, t, base, t->hdr.data);
+	spend(p, STAT_cycles_encode, &t0);
+}
+
+// The link has numbered the frame at this position of the queue.
+static void slot_sent(struct pack *p, unsigned at, uint64_t seq)
+{
+	for (uint64_t i = p->freed; i < p->made; i++)
+		if (p->seq[i % PACK_SLOTS] == UINT64_MAX && p->at[i % PACK_SLOTS] == at)
+			p->seq[i % PACK_SLOTS] = seq;
+}
+
+unsigned pack_push(
+	struct pack *p, struct link *l, void (*taken)(void *arg, const struct frame *f), void *arg)
+{
+	unsigned n = 0;
+
+	while (p->head != p->tail) {
+		struct link_tx *t = &p->queue[p->head % PACK_QUEUE];
+
+		if (l->ops->tx(l, t, 1) == 0)
+			break;
+		if (t->hdr.codec != CODEC_RAW)
+			slot_sent(p, p->head, t->hdr.seq);
+		taken(arg, &t->hdr);
+		p->head++;
+		n++;
+	}
+	return n;
+}

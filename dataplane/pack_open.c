@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Memory of the packing stage. Run by control threads.
+
+#include "pack.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <string.h>
+
+int pack_open(struct pack *p, struct send_job *job, struct stats *stats, int node, struct err *e)
+{
+	int rc;
+
+	memset(p, 0, sizeof(*p));
+	p->map = job->map;
+	p->stats = stats;
+	if (job->codec == NULL || job->codec->encode == NULL)
+		return 0;
+	rc = job->codec->open(&p->codec, job->level, node, e);
+	if (rc < 0)
+		return rc;
+	p->stage = mem_new(CHUNK_BYTES, node);
+	p->slots = mem_new(PACK_SLOTS * CHUNK_BYTES, node);
+	if (p->stage == NULL || p->slots == NULL) {
+		pack_close(p);
+		return err_set(e, ENOMEM, "no memory for the encode buffers of a flow");
+	}
+	return 0;
+}
+
+void pack_close(struct pack *p)
+{
+	if (p->codec != NULL)
+		p->codec->ops->close(p->codec);
+	mem_free(p->stage, CHUNK_BYTES);
+	mem_free(p->slots, PACK_SLOTS * CHUNK_BYTES);
+	memset(p, 0, sizeof(*p));
+}
