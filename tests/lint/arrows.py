@@ -10,7 +10,7 @@ import tree
 ARROWS = {
     "base": {"base"},
     "kvm": {"kvm", "base"},
-    "kvm/vm": {"kvm/vm", "kvm", "base"},
+    "kvm/vm": {"kvm/vm", "kvm", "base"},  # a program of its own
     "dataplane": {"dataplane", "base"},
     "control": {"control", "base", "kvm", "dataplane"},
 }
@@ -38,7 +38,7 @@ def folder(name):
 headers = {}
 bad = []
 for name in tree.files(".h"):
-    if folder(name) in ARROWS:
+    if folder(name) in ARROWS and folder(name) != "kvm/vm":  # nobody else sees that folder
         other = headers.setdefault(os.path.basename(name), name)
         if other != name:
             bad.append(f"{name}: {other} has the same name, so an include would be ambiguous")
