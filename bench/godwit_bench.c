@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// godwit-bench: times each stage of the data path alone, on one core. For people (a table) and for
+// programs (--json: one line a stage and round). Stages alternate: every round runs each stage
+// once, so that noise of the machine meets all of them alike, and a ratio can be taken within a
+// round.
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "cpu.h"
+#include "memory.h"
+#include "pingpong.h"
+#include "stage.h"
+#include "tcp.h"
+
+#define STAGES_MAX 64u
+#define ROUNDS_MAX 101u
+
+static const struct stage *const tables[] = {stage_memory, stage_codec, stage_path, stage_small};
+
+struct run {
+	const struct stage *stage;
+	void *state;
+	double cycles[ROUNDS_MAX]; // a page
+};
+
+struct options {
+	uint64_t bytes;
+	unsigned rounds;
+	int cpu;
+	bool json, huge, list;
+	enum image_class content;
+	uint64_t seed;
+};
+
+static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
+			    "       godwit-bench tcp [OPTION...]\n"
+			    "Times stages of the data path on one core; STAGE is a name of --list, "
+			    "or ends in /* for all\n"
+			    "of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
+			    "plain send/recv loop.\n"
+			    "  --size MIB       image (4096)\n"
+			    "  --content CLASS  mix, zero, text, binary, random (mix)\n"
+			    "  --seed N         of the image (1)\n"
+			    "  --rounds N       1 to 101 (5)\n"
+			    "  --cpu N          to run on (0)\n"
+			    "  --huge           image on 2 MiB pages\n"
+			    "  --json           one line a stage and round\n"
+			    "  --list           names of the stages\n";
+
+static bool wanted(const char *name, char **picks, int npicks)
+{
+	if (npicks == 0)
+		return true;
+	for (int i = 0; i < npicks; i++) {
+		size_t len = strlen(picks[i]);
+
+		if (strcmp(picks[i], name) == 0)
+			return true;
+		if (len > 0 && picks[i][len - 1] == '*' && strncmp(picks[i], name, len - 1) == 0)
+			return true;
+	}
+	return false;
+}
+
+static unsigned pick(struct run *runs, char **picks, int npicks)
+{
+	unsigned n = 0;
+
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		for (const struct stage *s = tables[t]; s->name != NULL; s++)
+			if (n < STAGES_MAX && wanted(s->name, picks, npicks))
+				runs[n++].stage = s;
+	return n;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double gib_per_s(double cycles_a_page)
+{
+	return (double)clock_cycles_hz() / cycles_a_page * PAGE_BYTES / (1 << 30);
+}
+
+static void print_round(const struct run *r, unsigned round, const struct options *o)
+{
+	printf("{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"mib\": %llu, "
+	       "\"cycles_a_page\": %.2f, \"gib_per_s\": %.3f}\n",
+		r->stage->name, round, image_name(o->content), (unsigned long long)(o->bytes >> 20),
+		r->cycles[round], gib_per_s(r->cycles[round]));
+	fflush(stdout);
+}
+
+static void print_table(struct run *runs, unsigned n, const struct options *o)
+{
+	printf("%llu MiB of %s, %s pages, %u rounds, TSC %.0f MHz; medians\n",
+		(unsigned long long)(o->bytes >> 20), image_name(o->content),
+		o->huge ? "2 MiB" : "4 KiB", o->rounds, (double)clock_cycles_hz() / 1e6);
+	printf("%-18s %14s %10s %17s  %s\n", "stage", "cycles a page", "GiB/s", "min to max",
+		"what");
+	for (unsigned i = 0; i < n; i++) {
+		double *c = runs[i].cycles;
+
+		qsort(c, o->rounds, sizeof(c[0]), by_value);
+		printf("%-18s %14.1f %10.2f %8.2f %8.2f  %s\n", runs[i].stage->name,
+			c[o->rounds / 2], gib_per_s(c[o->rounds / 2]), gib_per_s(c[o->rounds - 1]),
+			gib_per_s(c[0]), runs[i].stage->what);
+	}
+}
+
+// Opens stages; those that this machine can't run are left out. Returns how many are left.
+static unsigned open_stages(struct bench *b, struct run *runs, unsigned n)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct stage *s = runs[i].stage;
+		void *state = NULL;
+		int rc = s->open != NULL ? s->open(b, s->arg, &state) : 0;
+
+		if (rc != 0) {
+			fprintf(stderr, "godwit-bench: %s is left out: %s\n", s->name,
+				strerror(-rc));
+			continue;
+		}
+		runs[left].stage = s;
+		runs[left++].state = state;
+	}
+	return left;
+}
+
+static void time_stages(struct bench *b, struct run *runs, unsigned n, const struct options *o)
+{
+	for (unsigned round = 0; round < o->rounds; round++)
+		for (unsigned i = 0; i < n; i++) {
+			const struct stage *s = runs[i].stage;
+			uint64_t t0, pages;
+
+			t0 = cpu_cycles();
+			pages = s->run(b, s->arg, runs[i].state);
+			runs[i].cycles[round] = (double)(cpu_cycles() - t0) / (double)pages;
+			if (o->json)
+				print_round(&runs[i], round, o);
+		}
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {
+		{"size", required_argument, NULL, 's'},
+		{"content", required_argument, NULL, 'c'},
+		{"seed", required_argument, NULL, 'S'},
+		{"rounds", required_argument, NULL, 'r'},
+		{"cpu", required_argument, NULL, 'p'},
+		{"huge", no_argument, NULL, 'H'},
+		{"json", no_argument, NULL, 'j'},
+		{"list", no_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c;
+
+	*o = (struct options){.bytes = UINT64_C(4) << 30, .rounds = 5, .seed = 1};
+	o->content = IMAGE_MIX;
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		if (c == 's')
+			o->bytes = strtoull(optarg, NULL, 10) << 20;
+		else if (c == 'S')
+			o->seed = strtoull(optarg, NULL, 10);
+		else if (c == 'r')
+			o->rounds = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'p')
+			o->cpu = atoi(optarg);
+		else if (c == 'H')
+			o->huge = true;
+		else if (c == 'j')
+			o->json = true;
+		else if (c == 'l')
+			o->list = true;
+		else if (c != 'c' || image_parse(optarg, &o->content) != 0)
+			return -EINVAL;
+	}
+	if (o->bytes < 2 << 20 || o->bytes > UINT64_C(1) << 40 || o->rounds < 1 ||
+		o->rounds > ROUNDS_MAX)
+		return -EINVAL;
+	return 0;
+}
+
+static int list(void)
+{
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		for (const struct stage *s = tables[t]; s->name != NULL; s++)
+			printf("%-18s %s\n", s->name, s->what);
+	return 0;
+}
+
+static int bench_stages(struct bench *b, const struct options *o, char **picks, int npicks)
+{
+	static struct run runs[STAGES_MAX];
+	unsigned n = pick(runs, picks, npicks);
+	int rc;
+
+	if (n == 0) {
+		fprintf(stderr, "godwit-bench: no stage has that name; --list shows all\n");
+		return 2;
+	}
+	rc = pin(o->cpu);
+	if (rc != 0)
+		fprintf(stderr, "godwit-bench: cannot run on CPU %d alone: %s\n", o->cpu,
+			strerror(-rc));
+	n = open_stages(b, runs, n);
+	if (n == 0)
+		return 1;
+	time_stages(b, runs, n, o);
+	if (!o->json)
+		print_table(runs, n, o);
+	for (unsigned i = 0; i < n; i++)
+		if (runs[i].stage->close != NULL)
+			runs[i].stage->close(runs[i].state);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	bool tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
+	struct bench b = {0};
+	struct options o;
+	int rc;
+
+	if (parse(argc - tcp, argv + tcp, &o) != 0) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	if (o.list)
+		return list();
+	b.content = (struct image){.content = o.content, .seed = o.seed, .populate = 100};
+	rc = bench_image(&b, o.bytes, o.huge);
+	if (rc != 0) {
+		fprintf(stderr,
+			"godwit-bench: cannot make an image of %llu MiB%s: %s; try --size\n",
+			(unsigned long long)(o.bytes >> 20), o.huge ? " on huge pages" : "",
+			strerror(-rc));
+		return 1;
+	}
+	if (tcp)
+		rc = tcp_bench(&b, o.rounds, o.json);
+	else
+		rc = bench_stages(&b, &o, argv + optind, argc - optind);
+	bench_free(&b);
+	return rc;
+}

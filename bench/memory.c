@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The memory that stages work on: files as a VMM has them, mapped and populated before any clock
+// runs, because populating a page costs more than moving it.
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+static int map_populated(struct region_map *map, uint64_t bytes, bool huge)
+{
+	int fd = memfd_create("godwit-bench", MFD_CLOEXEC | (huge ? MFD_HUGETLB : 0));
+	struct err e;
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)bytes) != 0) {
+		close(fd);
+		return -errno;
+	}
+	region_map_init(map);
+	rc = region_add(map, "ram", fd, bytes, huge ? 2u << 20 : 4096, &e);
+	if (rc >= 0)
+		rc = region_mmap(&map->r[0], true, &e);
+	else
+		close(fd);
+	if (rc >= 0 && madvise(map->r[0].base, bytes, MADV_POPULATE_WRITE) != 0)
+		rc = -errno;
+	if (rc < 0)
+		region_map_close(map);
+	return rc < 0 ? rc : 0;
+}
+
+int bench_image(struct bench *b, uint64_t bytes, bool huge)
+{
+	int rc = map_populated(&b->map, bytes, huge);
+
+	if (rc != 0)
+		return rc;
+	b->pages = bytes / PAGE_BYTES;
+	b->image = b->map.r[0].base;
+	b->huge = huge;
+	bench_fill(b);
+	return 0;
+}
+
+void bench_fill(struct bench *b)
+{
+	image_fill(&b->content, 0, b->pages, b->image);
+}
+
+int bench_target(struct bench *b)
+{
+	int rc;
+
+	if (b->target != NULL)
+		return 0;
+	rc = map_populated(&b->target_map, b->pages * PAGE_BYTES, b->huge);
+	if (rc == 0)
+		b->target = b->target_map.r[0].base;
+	return rc;
+}
+
+void bench_free(struct bench *b)
+{
+	region_map_close(&b->map);
+	region_map_close(&b->target_map);
+}

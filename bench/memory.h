@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The memory that stages work on. */
+#ifndef GODWIT_BENCH_MEMORY_H
+#define GODWIT_BENCH_MEMORY_H
+
+#include "stage.h"
+
+/* Makes b->image with b->content, populated. 0 or -errno. */
+int bench_image(struct bench *b, uint64_t bytes, bool huge);
+/* Writes b->content again. */
+void bench_fill(struct bench *b);
+void bench_free(struct bench *b);
+
+#endif

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// godwit-bench tcp: the raw path, one source core and one target core, over loopback; and a plain
+// send/recv loop between the same cores over the same loopback. Both read the same image and write
+// the same target memory, all of it populated. The source runs on CPU 0, the target on CPU 1:
+// unpinned, a loopback pair shares a core and its cache, which no network does.
+
+#include "tcp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "flow.h"
+#include "guard.h"
+#include "link_tcp.h"
+#include "pingpong.h"
+#include "zero.h"
+
+#define SOURCE_CPU 0
+#define TARGET_CPU 1
+
+// One side of a race; both sides wait at the gate, so that no clock runs while a thread is made.
+struct side {
+	struct tcp *tcp;
+	int cpu;
+	double cpu_s; // of this round
+};
+
+struct tcp {
+	struct bench *b;
+	pthread_barrier_t gate;
+	uint64_t ns; // of this round, by the source
+	int failed;
+
+	// The plain loop's sockets (source, target) and the size of one call: one pair as the
+	// system makes them, one with the buffers that the flow's link asks for.
+	int plain[2][2];
+	unsigned pair;
+	uint64_t call_bytes;
+
+	struct send_job send_job;
+	struct recv_job recv_job;
+	struct dirty dirty;
+	struct claim claim;
+	struct flow *send, *recv;
+	uint32_t pass;
+};
+
+static int tcp_pair(int fd[2])
+{
+	struct sockaddr_in at = {.sin_family = AF_INET};
+	socklen_t len = sizeof(at);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int rc = 0;
+
+	fd[0] = fd[1] = -1;
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (l < 0 || bind(l, (struct sockaddr *)&at, len) != 0 || listen(l, 1) != 0 ||
+		getsockname(l, (struct sockaddr *)&at, &len) != 0)
+		rc = -errno;
+	if (rc == 0) {
+		fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd[0] < 0 || connect(fd[0], (struct sockaddr *)&at, len) != 0)
+			rc = -errno;
+	}
+	if (rc == 0 && (fd[1] = accept4(l, NULL, NULL, SOCK_CLOEXEC)) < 0)
+		rc = -errno;
+	if (l >= 0)
+		close(l);
+	return rc;
+}
+
+// The plain loop.
+
+static void plain_source(struct tcp *t)
+{
+	uint64_t bytes = t->b->pages * PAGE_BYTES;
+	char placed;
+
+	for (uint64_t at = 0; at < bytes && t->failed == 0;) {
+		uint64_t n = bytes - at < t->call_bytes ? bytes - at : t->call_bytes;
+		ssize_t sent = send(t->plain[t->pair][0], t->b->image + at, n, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			t->failed = errno;
+		else
+			at += (uint64_t)sent;
+	}
+	if (recv(t->plain[t->pair][0], &placed, 1, 0) != 1)
+		t->failed = EPIPE;
+}
+
+static void plain_target(struct tcp *t)
+{
+	uint64_t bytes = t->b->pages * PAGE_BYTES;
+
+	for (uint64_t at = 0; at < bytes;) {
+		uint64_t n = bytes - at < t->call_bytes ? bytes - at : t->call_bytes;
+		ssize_t got = recv(t->plain[t->pair][1], t->b->target + at, n, 0);
+
+		if (got <= 0)
+			break;
+		at += (uint64_t)got;
+	}
+	(void)!send(t->plain[t->pair][1], "", 1, MSG_NOSIGNAL);
+}
+
+// The flow: control's part is done before the clock runs, as it is done on other cores.
+
+static void flow_prepare(struct tcp *t)
+{
+	uint64_t n = t->b->map.nchunks;
+
+	for (uint64_t c = 0; c < n; c++)
+		t->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c);
+	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
+		struct span s = {.chunk = c,
+			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
+
+		if (claim_publish(&t->claim, 0, &s, 1) != 1)
+			t->failed = ENOSPC;
+	}
+	claim_close_pass(&t->claim, t->pass);
+	atomic_store(&t->recv->run_pass, t->pass);
+}
+
+static void flow_run(struct tcp *t, struct flow *f)
+{
+	while (atomic_load_explicit(&f->done_pass, memory_order_relaxed) != t->pass) {
+		if (flow_poll(f))
+			continue;
+		if (atomic_load_explicit(&f->error, memory_order_acquire) != 0) {
+			fprintf(stderr, "godwit-bench: %s\n", f->why.text);
+			t->failed = EIO;
+		}
+		if (t->failed != 0)
+			return;
+		cpu_pause();
+	}
+}
+
+static void flow_source(struct tcp *t)
+{
+	atomic_store(&t->send->run_pass, t->pass);
+	flow_run(t, t->send);
+}
+
+static void flow_target(struct tcp *t)
+{
+	flow_run(t, t->recv);
+	// The answer may still be in the link.
+	for (unsigned i = 0; i < 16; i++)
+		flow_poll(t->recv);
+}
+
+struct race {
+	const char *name;
+	void (*source)(struct tcp *t);
+	void (*target)(struct tcp *t);
+	unsigned pair;
+	uint64_t call_bytes;
+};
+
+// Plain loops in several sizes: a bar takes the best of them.
+static const struct race races[] = {
+	{"tcp/plain-256k", plain_source, plain_target, 0, 256 << 10},
+	{"tcp/plain-1m", plain_source, plain_target, 0, 1 << 20},
+	{"tcp/plain-256k-buf", plain_source, plain_target, 1, 256 << 10},
+	{"tcp/plain-1m-buf", plain_source, plain_target, 1, 1 << 20},
+	{"tcp/flow", flow_source, flow_target, 0, 0},
+};
+#define RACES (sizeof(races) / sizeof(races[0]))
+
+struct runner {
+	struct side side;
+	void (*run)(struct tcp *t);
+};
+
+static void *run_side(void *arg)
+{
+	struct runner *r = arg;
+	struct tcp *t = r->side.tcp;
+	struct timespec cpu;
+	uint64_t t0;
+
+	if (pin(r->side.cpu) != 0)
+		t->failed = EINVAL;
+	pthread_barrier_wait(&t->gate);
+	t0 = clock_ns();
+	if (t->failed == 0)
+		r->run(t);
+	if (r->side.cpu == SOURCE_CPU)
+		t->ns = clock_ns() - t0;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+	r->side.cpu_s = (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9;
+	return NULL;
+}
+
+static double busy_share(struct flow *f, uint64_t idle_before, double seconds)
+{
+	uint64_t idle = stats_get(&f->stats, STAT_cycles_idle) - idle_before;
+
+	return seconds - (double)idle / (double)clock_cycles_hz();
+}
+
+static void report(
+	struct tcp *t, const char *name, unsigned round, const double cpu_s[2], bool json)
+{
+	double gib = (double)t->b->pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
+
+	printf(json ? "{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"gib_per_s\": "
+		      "%.3f, "
+		      "\"cpu_s_source\": %.3f, \"cpu_s_target\": %.3f}\n"
+		    : "%-18s round %u, %s: %.2f GiB/s; busy CPU seconds %.2f at the source, "
+		      "%.2f at the target\n",
+		name, round, image_name(t->b->content.content), gib, cpu_s[0], cpu_s[1]);
+	fflush(stdout);
+}
+
+static bool same_memory(struct bench *b)
+{
+	return memcmp(b->image, b->target, b->pages * PAGE_BYTES) == 0;
+}
+
+static void run_race(struct tcp *t, const struct race *race, unsigned round, bool json)
+{
+	bool flow = race->source == flow_source;
+	struct runner r[2] = {
+		{{t, SOURCE_CPU, 0}, race->source},
+		{{t, TARGET_CPU, 0}, race->target},
+	};
+	uint64_t idle[2] = {stats_get(&t->send->stats, STAT_cycles_idle),
+		stats_get(&t->recv->stats, STAT_cycles_idle)};
+	double cpu_s[2];
+	pthread_t thread[2];
+
+	// What the others left must not be what is found to be right. A flow takes memory that it
+	// did not write for fresh, so for it that is zeros.
+	memset(t->b->target, flow ? 0 : 0xa5, t->b->pages * PAGE_BYTES);
+	t->pair = race->pair;
+	t->call_bytes = race->call_bytes;
+	if (flow)
+		flow_prepare(t);
+	for (unsigned i = 0; i < 2; i++)
+		if (pthread_create(&thread[i], NULL, run_side, &r[i]) != 0)
+			abort();
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(thread[i], NULL);
+		cpu_s[i] = r[i].side.cpu_s;
+	}
+	if (flow) {
+		cpu_s[0] = busy_share(t->send, idle[0], cpu_s[0]);
+		cpu_s[1] = busy_share(t->recv, idle[1], cpu_s[1]);
+		t->pass++;
+	}
+	if (t->failed == 0 && !same_memory(t->b)) {
+		fprintf(stderr, "godwit-bench: %s: memory differs\n", race->name);
+		t->failed = EBADMSG;
+	}
+	if (t->failed == 0)
+		report(t, race->name, round, cpu_s, json);
+}
+
+static int tcp_open(struct tcp *t, struct err *e)
+{
+	int fd[2] = {-1, -1};
+	struct link *source = NULL, *target = NULL;
+	int rc = tcp_pair(t->plain[0]);
+
+	if (rc == 0)
+		rc = tcp_pair(t->plain[1]);
+	if (rc == 0)
+		rc = tcp_pair(fd);
+	if (rc == 0)
+		rc = dirty_init(&t->dirty, t->b->map.nchunks);
+	if (rc == 0)
+		rc = claim_init(&t->claim, 1);
+	if (rc != 0)
+		return err_sys(e, -rc, "cannot make pairs of sockets over loopback");
+	for (unsigned i = 0; i < 2; i++) {
+		int bytes = TCP_SOCKET_BYTES;
+
+		setsockopt(t->plain[1][i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+		setsockopt(t->plain[1][i], SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	}
+	zero_init();
+	guard_install();
+	t->send_job.map = &t->b->map;
+	t->send_job.dirty = &t->dirty;
+	t->send_job.claim = &t->claim;
+	t->send_job.codec = &codec_raw;
+	rc = recv_job_init(&t->recv_job, &t->b->target_map, e);
+	if (rc == 0)
+		rc = link_tcp_open(&source, fd[0], true, -1, e);
+	if (rc == 0)
+		rc = link_tcp_open(&target, fd[1], false, -1, e);
+	if (rc == 0)
+		rc = flow_send_new(&t->send, &t->send_job, source, 0, -1, e);
+	if (rc == 0)
+		rc = flow_recv_new(&t->recv, &t->recv_job, target, 0, -1, e);
+	return rc;
+}
+
+static void tcp_close(struct tcp *t)
+{
+	flow_free(t->send);
+	flow_free(t->recv);
+	recv_job_fini(&t->recv_job);
+	claim_fini(&t->claim);
+	dirty_fini(&t->dirty);
+	for (unsigned i = 0; i < 2; i++) {
+		close_fd(&t->plain[i][0]);
+		close_fd(&t->plain[i][1]);
+	}
+}
+
+int tcp_bench(struct bench *b, unsigned rounds, bool json)
+{
+	struct tcp *t = calloc(1, sizeof(*t));
+	struct err e = {0};
+	int rc = t == NULL ? -ENOMEM : bench_target(b);
+
+	if (rc == 0)
+		t->b = b;
+	if (rc != 0 || tcp_open(t, &e) != 0) {
+		fprintf(stderr, "godwit-bench: %s\n", rc != 0 ? strerror(-rc) : e.text);
+		return 1;
+	}
+	pthread_barrier_init(&t->gate, NULL, 2);
+	for (unsigned round = 0; round < rounds && t->failed == 0; round++) {
+		double ns = pingpong_ns(SOURCE_CPU, TARGET_CPU);
+
+		printf(json ? "{\"stage\": \"pingpong\", \"round\": %u, \"ns\": %.0f}\n"
+			    : "ping-pong          round %u: %.0f ns a round trip\n",
+			round, ns);
+		for (unsigned i = 0; i < RACES && t->failed == 0; i++)
+			run_race(t, &races[i], round, json);
+	}
+	rc = t->failed != 0;
+	if (t->failed != 0)
+		fprintf(stderr, "godwit-bench: tcp: %s\n", strerror(t->failed));
+	tcp_close(t);
+	pthread_barrier_destroy(&t->gate);
+	free(t);
+	return rc;
+}
