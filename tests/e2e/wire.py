@@ -19,7 +19,8 @@ def preamble(kind=CONTROL, token=bytes(16), flow=0, magic=0x54574447, version=1)
 def message(body, kind=JSON, magic=MAGIC, version=1, length=None):
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
-    return struct.pack("<HBBI", magic, version, kind, len(body) if length is None else length) + body
+    count = len(body) if length is None else length
+    return struct.pack("<HBBI", magic, version, kind, count) + body
 
 
 def receive(sock, count):

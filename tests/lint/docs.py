@@ -32,7 +32,7 @@ def names_exist(doc):
 
 
 def map_is_whole():
-    """ARCHITECTURE.md's block 'map': a line 'folder/', then lines 'stem stem   words about them'."""
+    """ARCHITECTURE.md's block 'map': a line 'folder/', then lines 'stem stem   what they are'."""
     global checked
     folder, named = "", {}
     for line in re.search(r"^```map\n(.*?)^```", tree.text("ARCHITECTURE.md"), re.M | re.S)[1] \
@@ -67,7 +67,8 @@ def commands_exist(doc):
             checked += 1
             words = call[2].split("#")[0].split()
             helped = help_of(programs[call[1]])
-            sub = next((w for w in words if re.search(rf"^\s+{re.escape(w)}\b", helped, re.M)), None)
+            sub = next((w for w in words
+                        if re.search(rf"^\s+{re.escape(w)}\b", helped, re.M)), None)
             if call[1] == "godwit":
                 if not sub:
                     bad.append(f"{doc}: '{line.strip()}': no such sub-command")
