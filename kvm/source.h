@@ -4,9 +4,10 @@
  *
  * Words are one per chunk in the numbering of the region map; functions take words of the given
  * range only. A source reports a page at least until it was armed. Contract, tested for each row by
- * one conformance suite: after start, for any write W to a page, either the page is in the out
- * words of an arm() that began after W, or it is in those of the next look(). arm() consumes only
- * reports of pages in `want`, or returns them in `out`. */
+ * one conformance suite: after start, for any write W to a page, either the page is in the want or
+ * out words of an arm() that began after W, or it is in those of the next look(). arm() consumes
+ * only reports of pages in `want`, or returns them in `out`, or, where a granule reaches past the
+ * range, reports them again in the next look(). */
 #ifndef GODWIT_KVM_SOURCE_H
 #define GODWIT_KVM_SOURCE_H
 
@@ -29,6 +30,7 @@ struct source_info {
 	uint64_t granule_bytes; /* what it can tell apart */
 	unsigned writers;       /* enum source_writers */
 	bool starts_all_dirty;  /* the first look reports every page */
+	const char *mode;       /* a word more on how it works here, for people: "manual protect" */
 };
 
 struct source_config {
@@ -67,6 +69,11 @@ extern const struct source_ops *const source_table[];
 const struct source_ops *source_find(const char *name);
 
 extern const struct source_ops source_kvm_log;
+/* The same for kernels, or tests, without manual protect: each look clears the whole log, which is
+ * kept here until it is armed. Not in the table: source_kvm_log falls back to it, and says so. */
+extern const struct source_ops source_kvm_log_legacy;
 extern const struct source_ops source_pagemap_scan;
+extern const struct source_ops source_vmm_writes; /* see vmm_writes.h */
+extern const struct source_ops source_fake;       /* see source_fake.h */
 
 #endif

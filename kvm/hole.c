@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Finds the holes of RAM files. Run by control threads in the daemon and by the agent's thread; no
+// state. The answer is of the past when it comes: callers look after arming (law 11).
+
+#include "hole.h"
+
+#include "bits.h"
+#include "err.h"
+#include "pagemap.h"
+#include "region.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static int is_hugetlbfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (uint64_t)fs.f_type == HUGETLBFS_MAGIC;
+}
+
+int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg)
+{
+	uint64_t end = offset + len;
+
+	if (is_hugetlbfs(fd))
+		return fn(arg, offset, len);
+	while (offset < end) {
+		off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+		off_t hole;
+		int rc;
+
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno;
+		if ((uint64_t)data >= end)
+			return 0;
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0) {
+			/* Punched, or the file cut, since: ask again from there. */
+			if (errno != ENXIO)
+				return -errno;
+			hole = data + (off_t)PAGE_BYTES;
+		}
+		data &= ~(off_t)(PAGE_BYTES - 1);
+		hole = (hole + (off_t)PAGE_BYTES - 1) & ~(off_t)(PAGE_BYTES - 1);
+		if ((uint64_t)hole > end)
+			hole = (off_t)end;
+		rc = fn(arg, (uint64_t)data, (uint64_t)(hole - data));
+		if (rc != 0)
+			return rc;
+		offset = (uint64_t)hole;
+	}
+	return 0;
+}
+
+int hole_walk(int fd, uint64_t bytes, hole_fn fn, void *arg)
+{
+	return hole_walk_range(fd, 0, bytes, fn, arg);
+}
+
+static int set_words(void *arg, uint64_t offset, uint64_t len)
+{
+	bits_set_range(arg, offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
+	return 0;
+}
+
+int hole_populated(int fd, uint64_t bytes, uint64_t *words)
+{
+	return hole_walk(fd, bytes, set_words, words);
+}
+
+struct populated {
+	int fd;
+	uint64_t at; /* all before is done */
+	uint64_t *words;
+};
+
+/* An absent range: what lies between it and the last one is present. */
+static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
+{
+	struct populated *p = arg;
+
+	(void)state;
+	set_words(p->words, p->at, offset - p->at);
+	p->at = offset + len;
+	return hole_walk_range(p->fd, offset, len, set_words, p->words);
+}
+
+int hole_populated_mapped(int fd, uint64_t bytes, const void *base, uint64_t *words)
+{
+	/* Asking for what is not there is quicker: the kernel says nothing about the rest. */
+	const struct pagemap_query absent = {
+		.inverted = PAGEMAP_PRESENT, .all = PAGEMAP_PRESENT, .report = PAGEMAP_SWAPPED};
+	struct populated p = {fd, 0, words};
+	_cleanup_(close_fd) int pm = -1;
+	int rc;
+
+	if (base == NULL || is_hugetlbfs(fd))
+		return hole_populated(fd, bytes, words);
+	pm = pagemap_open();
+	if (pm < 0)
+		return hole_populated(fd, bytes, words);
+	rc = pagemap_walk(pm, &absent, base, bytes, on_absent, &p);
+	if (rc == -ENOTTY)
+		return hole_populated(fd, bytes, words);
+	if (rc == 0)
+		set_words(words, p.at, bytes - p.at);
+	return rc;
+}

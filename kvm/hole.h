@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Holes of a RAM file: what was never populated, or punched. They read as zeros, and are never
+ * read: reading a hole of shared memory allocates it. */
+#ifndef GODWIT_KVM_HOLE_H
+#define GODWIT_KVM_HOLE_H
+
+#include <stdint.h>
+
+/* Calls fn for each data extent of the file's [0, bytes), in order, whole pages. fn returns 0 to go
+ * on; another value ends the walk and is returned. Otherwise 0 or -errno. A file system that can't
+ * tell (hugetlbfs) counts as one extent: all populated. Costs about 30 ns a populated page. */
+typedef int (*hole_fn)(void *arg, uint64_t offset, uint64_t len);
+int hole_walk(int fd, uint64_t bytes, hole_fn fn, void *arg);
+/* The same for [offset, offset + len). */
+int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg);
+
+/* words |= bits of populated pages, one word a chunk. 0 or -errno. */
+int hole_populated(int fd, uint64_t bytes, uint64_t *words);
+
+/* The same for a file that this process maps whole at base: presence in the page table proves that
+ * a page is populated, and is quick to ask; absence proves nothing, so only absent ranges are
+ * asked of the file. Falls back to hole_populated before Linux 6.7. */
+int hole_populated_mapped(int fd, uint64_t bytes, const void *base, uint64_t *words);
+
+#endif

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// userfaultfd in asynchronous write-protect mode. Run by the agent's thread, in the VMM's process.
+// The features of Linux 6.7 are named here where the headers lack them; see the kernel's
+// Documentation/admin-guide/mm/userfaultfd.rst.
+
+#include "uffd.h"
+
+#include "ioctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FEATURES                                                                                   \
+	((UINT64_C(1) << 12) /* UFFD_FEATURE_WP_HUGETLBFS_SHMEM */ |                               \
+		(UINT64_C(1) << 13) /* UFFD_FEATURE_WP_UNPOPULATED */ |                            \
+		(UINT64_C(1) << 15) /* UFFD_FEATURE_WP_ASYNC */)
+
+/* The device first, as it can be given to an unprivileged VMM; the plain call; and the call for
+ * faults from user mode only, which is enough: in asynchronous mode no fault is handed over. */
+static int make_uffd(void)
+{
+	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	int fd = -1;
+
+	if (dev >= 0) {
+		fd = ioctl_val(dev, _IO(0xAA, 0x00), O_CLOEXEC | O_NONBLOCK);
+		close(dev);
+		if (fd >= 0)
+			return fd;
+	}
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 && errno == EPERM)
+		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	return fd < 0 ? -errno : fd;
+}
+
+int uffd_open(void)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = FEATURES};
+	int fd = make_uffd();
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = ioctl_ptr(fd, UFFDIO_API, &api);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int uffd_track(int uffd, const void *addr, uint64_t bytes)
+{
+	struct uffdio_register reg = {
+		.range = {(uintptr_t)addr, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
+
+	return ioctl_ptr(uffd, UFFDIO_REGISTER, &reg);
+}
+
+int uffd_untrack(int uffd, const void *addr, uint64_t bytes)
+{
+	struct uffdio_range range = {(uintptr_t)addr, bytes};
+
+	return ioctl_ptr(uffd, UFFDIO_UNREGISTER, &range);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* userfaultfd as a write tracker: write-protection that the kernel lifts by itself on the first
+ * write (asynchronous mode), so that no thread waits. */
+#ifndef GODWIT_KVM_UFFD_H
+#define GODWIT_KVM_UFFD_H
+
+#include <stdint.h>
+
+/* A userfaultfd of this process with the features that tracking needs, huge pages too. fd, or
+ * -errno: EPERM (vm.unprivileged_userfaultfd, seccomp), ENOSYS, EINVAL (before Linux 6.7). */
+int uffd_open(void);
+
+/* Registers a shared mapping for tracking; nothing is protected by that. 0 or -errno: EINVAL (the
+ * backing can't be tracked), EBUSY (another userfaultfd has it). */
+int uffd_track(int uffd, const void *addr, uint64_t bytes);
+
+/* Ends that, and lifts all protection. 0 or -errno. */
+int uffd_untrack(int uffd, const void *addr, uint64_t bytes);
+
+#endif
