@@ -190,7 +190,8 @@ void pair_run(struct pair *p, uint32_t pass)
 
 		all = true;
 		for (unsigned i = 0; i < PAIR_FLOWS; i++) {
-			moved |= flow_poll(p->send[i]) | flow_poll(p->recv[i]);
+			moved |= flow_poll(p->send[i]);
+			moved |= flow_poll(p->recv[i]);
 			all &= done(p->send[i], pass) && done(p->recv[i], pass);
 		}
 		if (!moved && time(NULL) > end)

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The loop of a worker lcore. Run by that lcore; no system call but sched_yield where the core is
+// shared, no lock, log or allocation.
+//
+// Invariants: a flow is in the mailbox, or in flow[], or let go; after `detached` is set the worker
+// never touches it again. The worker parks only when both are empty.
+
+#include "lcore_main.h"
+
+#include "cpu.h"
+
+#include <rte_ring.h>
+#include <sched.h>
+
+// Empty turns before a shared core is given to others. A turn is some 100 ns.
+#define EMPTY_TURNS 64u
+
+static void add(_Atomic uint64_t *v, uint64_t n)
+{
+	atomic_store_explicit(
+		v, atomic_load_explicit(v, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static void read_mailbox(struct lcore *l)
+{
+	void *f;
+
+	// Control counts, so there is always room.
+	while (l->nflows < LCORE_FLOWS && rte_ring_sc_dequeue(l->mailbox, &f) == 0)
+		l->flow[l->nflows++] = f;
+}
+
+static void release(struct lcore *l, unsigned i)
+{
+	struct flow *f = l->flow[i];
+
+	l->flow[i] = l->flow[--l->nflows];
+	// Release: all that this core wrote to the flow comes before control may free it.
+	atomic_store_explicit(&f->detached, true, memory_order_release);
+	atomic_store_explicit(&l->released,
+		atomic_load_explicit(&l->released, memory_order_relaxed) + 1, memory_order_release);
+}
+
+static bool turn(struct lcore *l)
+{
+	bool moved = false;
+
+	for (unsigned i = 0; i < l->nflows;) {
+		// Acquire pairs with flow_detach(): what control did before is seen.
+		if (atomic_load_explicit(&l->flow[i]->stop, memory_order_acquire)) {
+			release(l, i);
+			moved = true;
+			continue;
+		}
+		moved |= flow_poll(l->flow[i]);
+		i++;
+	}
+	return moved;
+}
+
+static bool may_park(struct lcore *l)
+{
+	int asked = LCORE_PARK_ASKED;
+
+	if (l->nflows > 0 || !rte_ring_empty(l->mailbox))
+		return false;
+	// Fails if control attached a flow since: it took its request back.
+	return atomic_compare_exchange_strong_explicit(
+		&l->run, &asked, LCORE_PARKED, memory_order_acq_rel, memory_order_relaxed);
+}
+
+int lcore_main(void *arg)
+{
+	struct lcore *l = arg;
+	uint64_t then = cpu_cycles();
+	unsigned empty = 0;
+
+	for (;;) {
+		uint64_t now;
+		bool moved;
+
+		if (!rte_ring_empty(l->mailbox))
+			read_mailbox(l);
+		moved = turn(l);
+		if (!moved &&
+			atomic_load_explicit(&l->run, memory_order_relaxed) == LCORE_PARK_ASKED &&
+			may_park(l))
+			return 0;
+		empty = moved ? 0 : empty + 1;
+		if (!moved && l->idle == LCORE_IDLE_YIELD && empty >= EMPTY_TURNS)
+			sched_yield();
+		else if (!moved)
+			cpu_pause();
+		now = cpu_cycles();
+		add(moved ? &l->busy_cycles : &l->idle_cycles, now - then);
+		then = now;
+	}
+}
