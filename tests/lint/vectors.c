@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The examples of PROTOCOL.md are what the program speaks: vectors FILE decodes each block marked
+// "vector NAME" with the decoder of its kind and encodes it again. Run by the lint suite.
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent_proto.h"
+#include "conn.h"
+#include "frame.h"
+#include "listen.h"
+
+#define VECTOR_BYTES 1024u
+
+// Same bytes after decoding and encoding? Each returns 0, or -errno with e set.
+static int same(const uint8_t *a, const uint8_t *b, size_t len, struct err *e)
+{
+	for (size_t i = 0; i < len; i++)
+		if (a[i] != b[i])
+			return err_set(e, EBADMSG, "byte %zu is 0x%02x, the program writes 0x%02x",
+				i, a[i], b[i]);
+	return 0;
+}
+
+static int try_preamble(const uint8_t *in, size_t len, struct err *e)
+{
+	uint8_t out[PREAMBLE_BYTES];
+	struct preamble p;
+
+	if (len != sizeof(out))
+		return err_set(e, EBADMSG, "%zu bytes, not %zu", len, sizeof(out));
+	if (preamble_decode(&p, in, e) < 0)
+		return -e->errnum;
+	preamble_encode(&p, out);
+	return same(in, out, len, e);
+}
+
+static int try_message(const uint8_t *in, size_t len, struct err *e)
+{
+	enum conn_kind kind;
+	int64_t got = conn_parse(in, len, &kind, e);
+	json_t *msg;
+
+	if (got < 0)
+		return (int)got;
+	if ((size_t)got != len || kind != CONN_JSON)
+		return err_set(e, EBADMSG, "is not one whole JSON message");
+	msg = conn_parse_json(in + 8, len - 8, e);
+	if (msg == NULL)
+		return -e->errnum;
+	json_decref(msg);
+	return 0;
+}
+
+static int try_frame(const uint8_t *in, size_t len, struct err *e)
+{
+	uint8_t out[FRAME_HDR_BYTES];
+	struct frame f;
+	int bad;
+
+	if (len != sizeof(out))
+		return err_set(e, EBADMSG, "%zu bytes, not %zu", len, sizeof(out));
+	bad = frame_decode(&f, in);
+	if (bad < 0)
+		return err_set(e, EBADMSG, "%s", frame_bad_text(bad));
+	frame_encode(&f, out);
+	return same(in, out, len, e);
+}
+
+static int try_agent(const uint8_t *in, size_t len, struct err *e)
+{
+	static uint8_t out[AGENT_MSG_BYTES];
+	static struct agent_msg m;
+
+	if (agent_decode(&m, in, len, e) < 0)
+		return -e->errnum;
+	if (agent_encode(&m, out) != len)
+		return err_set(e, EBADMSG, "the program writes another length");
+	return same(in, out, len, e);
+}
+
+static const struct {
+	const char *name; // first word of a vector's name
+	int (*attempt)(const uint8_t *in, size_t len, struct err *e);
+} kinds[] = {
+	{"preamble", try_preamble},
+	{"message", try_message},
+	{"frame", try_frame},
+	{"agent", try_agent},
+};
+
+static int try_vector(const char *name, const uint8_t *in, size_t len)
+{
+	struct err e = {0};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strncmp(name, kinds[i].name, strlen(kinds[i].name)) != 0)
+			continue;
+		if (kinds[i].attempt(in, len, &e) == 0)
+			return 0;
+		printf("vector %s: %s\n", name, e.text);
+		return 1;
+	}
+	printf("vector %s: its name begins with no known kind\n", name);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	FILE *doc = argc == 2 ? fopen(argv[1], "r") : NULL;
+	char line[512], name[64] = "";
+	uint8_t bytes[VECTOR_BYTES];
+	size_t len = 0;
+	unsigned seen = 0;
+	int bad = 0;
+
+	if (doc == NULL) {
+		printf("cannot read the document\n");
+		return 1;
+	}
+	while (fgets(line, sizeof(line), doc) != NULL) {
+		if (name[0] == 0) {
+			len = 0;
+			sscanf(line, "```vector %63[^\n]", name);
+		} else if (strncmp(line, "```", 3) == 0) {
+			bad += try_vector(name, bytes, len);
+			seen++;
+			name[0] = 0;
+		} else {
+			const char *at = line;
+			unsigned v;
+
+			while (len < sizeof(bytes) && sscanf(at, "%2x", &v) == 1 && at[1] > ' ') {
+				bytes[len++] = (uint8_t)v;
+				at += 2;
+			}
+		}
+	}
+	fclose(doc);
+	printf("%u vectors, %d wrong\n", seen, bad);
+	return bad != 0 || seen == 0;
+}
