@@ -29,9 +29,9 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     """Shows what each program said when a test fails."""
     report = (yield).get_result()
-    stage = item.funcargs.get("stage") if hasattr(item, "funcargs") else None
-    if report.failed and stage:
-        for child in stage.children:
+    funcargs = getattr(item, "funcargs", {})
+    for name in ("stage", "shared") if report.failed else ():
+        for child in getattr(funcargs.get(name), "children", ()):
             lines = child.lines if len(child.lines) < 80 else child.lines[:20] + ["..."] + \
                 child.lines[-60:]
             report.sections.append((f"what {child.name} said", "\n".join(lines)))
@@ -106,14 +106,26 @@ class Stage:
             child.close()
 
 
-@pytest.fixture
-def stage():
+def a_stage():
     # A short path: a unix socket's name has 107 bytes.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gw"))
     made = Stage(folder)
-    yield made
-    made.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stage():
+    yield from a_stage()
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One stage for all tests of a file that asks for it."""
+    yield from a_stage()
 
 
 @pytest.fixture

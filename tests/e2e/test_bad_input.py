@@ -56,17 +56,26 @@ def bad_messages():
          "populated_bytes": 1 << 62})
 
 
-@pytest.fixture
-def waiting(stage):
-    """A daemon whose VM awaits a guest, beside a session that must not be touched."""
-    source, target = stage.source(), stage.target()
-    vm = stage.vm()
-    bystander = stage.migrate(source, target, vm, stage.waiting(), "bystander", "--hold")
+@pytest.fixture(scope="module")
+def beside(shared):
+    """Two daemons with a session under way, which all of these tests must leave alone."""
+    source, target = shared.source(), shared.target()
+    bystander = shared.migrate(source, target, shared.vm(), shared.waiting(), "bystander", "--hold")
     source.wait_state("bystander", "holding")
-    yield target, stage.waiting()
+    yield target, shared.waiting()
     assert source.alive() and target.alive()
     source.ok("switch-now", "bystander")
     bystander.done()
+
+
+@pytest.fixture
+def waiting(shared, beside):
+    """The target daemon of that session, and a VM that awaits a guest."""
+    target, vm = beside
+    yield target, vm
+    target.run("cancel", "guest")
+    assert vm.alive() and not vm.ticks()
+    assert target.status("bystander")["state"] not in ("ending", "ended")
 
 
 @pytest.mark.parametrize("data", [pytest.param(d, id=n) for n, d in bad_preambles()])
@@ -84,8 +93,8 @@ def test_half_a_preamble_is_not_awaited_for_ever(waiting):
         assert wire.closes(sock) is not None
 
 
-def test_many_half_open_connections(stage, waiting):
-    target, vm = waiting
+def test_many_half_open_connections(waiting):
+    target, _ = waiting
     crowd = [dial(target) for _ in range(100)]
     for sock in crowd:
         sock.close()
@@ -99,7 +108,6 @@ def test_message(waiting, data):
     with dial(target) as sock:
         sock.sendall(wire.preamble() + data)
         assert wire.closes(sock) is not None, "the connection was kept"
-    assert vm.alive() and not vm.ticks()
 
 
 def test_truncated_message(waiting):
