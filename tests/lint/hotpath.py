@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Polling cores make no system call, take no lock, log and allocate nothing. This reads the compiled
-objects of the data path, function by function, and complains about every symbol that code on a
-polling core refers to and hotpath.txt does not allow.
+"""Polling cores make no system call, take no lock, log and allocate nothing. This reads the
+compiled objects of the data path, function by function, and complains about every symbol that code
+on a polling core refers to and hotpath.txt does not allow. Data of the project is allowed.
 
 Usage: hotpath.py ARCHIVE..."""
 
@@ -28,7 +28,8 @@ def plain(symbol):
 
 
 def read_list():
-    """Three kinds of line: allow SYMBOL, open FILE:FUNCTION, cold FILE, each with its reason."""
+    """Three kinds of line, each with its reason: allow SYMBOL or allow FILE:SYMBOL, open
+    FILE:FUNCTION, cold FILE. SYMBOL and the FILE of cold may be patterns."""
     rules = {"allow": [], "open": [], "cold": []}
     for number, line in enumerate(LIST.read_text().splitlines(), 1):
         words = line.split("#")[0].split()
@@ -59,15 +60,28 @@ def read_objects(archives):
     return refers
 
 
+def read_data(archives):
+    """Names of the project's variables and tables."""
+    out = subprocess.run(["nm", "--defined-only", *archives],
+                         check=True, capture_output=True, text=True).stdout
+    words = [line.split() for line in out.splitlines()]
+    return {w[2] for w in words if len(w) == 3 and w[1] in "bBdDrRsSvV"}
+
+
+def matches(name, patterns):
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def main():
     rules = read_list()
     refers = read_objects(sys.argv[1:])
+    data = read_data(sys.argv[1:])
     used = {s for functions in refers.values() for f in functions.values() for s in f}
     if any(s.startswith(("__asan_", "__ubsan_", "__tsan_")) for s in used):
         tree.skip("built with sanitizers, which call what they like: run in a build without")
 
     def is_open(file, function):
-        return file in rules["cold"] or f"{file}:{function}" in rules["open"]
+        return matches(file, rules["cold"]) or f"{file}:{function}" in rules["open"]
 
     owner = {}  # of the functions that the project defines
     for file, functions in refers.items():
@@ -90,7 +104,8 @@ def main():
                 home = file if symbol in functions else owner.get(symbol)
                 if home is not None and not is_open(home, symbol):
                     continue
-                if any(fnmatch.fnmatchcase(symbol, a) for a in rules["allow"]):
+                if symbol in data or matches(symbol, rules["allow"]) or matches(
+                        f"{file}:{symbol}", rules["allow"]):
                     continue
                 what = f"{symbol}() of {home}, which may block" if home else symbol
                 complaints.append(
