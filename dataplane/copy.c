@@ -13,8 +13,9 @@
 #if defined(__x86_64__)
 #include <emmintrin.h>
 
-// SSE2 is all that is needed: the stores of a line are combined on their way to memory, so wider
-// ones measure the same.
+// SSE2, which every x86-64 has: the stores of a line are combined on their way to memory. AVX2 and
+// AVX-512 measured 5 to 10 % faster, which no flow would notice: it is not worth a choice at run
+// time. memcpy was a fifth slower, and takes cache that others need.
 void copy_out(uint8_t *dst, const uint8_t *src, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i += 64) {
