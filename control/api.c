@@ -90,11 +90,7 @@ static void on_request(void *arg, json_t *msg)
 	struct err e = {0};
 	int rc;
 
-	rc = api_call(&c->api->config, msg, reply, &stream, &e);
-	if (rc == 0 && stream != NULL && c->watch != NULL)
-		rc = err_set(&e, EBUSY,
-			"one connection follows one migration: open another for '%s'",
-			session_name(stream));
+	rc = api_call(&c->api->config, msg, c->watch != NULL, reply, &stream, &e);
 	if (rc == 0 && stream != NULL)
 		json_object_set_new(reply, "name", json_string(session_name(stream)));
 	json_object_set_new(reply, "ok", json_boolean(rc == 0));

@@ -43,11 +43,12 @@ struct api_call {
 	const char *name; /* of the session, checked; NULL where the request has none */
 	const struct option_set *options;
 	json_t *reply;          /* fields to add to the answer */
-	struct session *stream; /* set: its events follow the answer */
+	struct session *stream; /* its events follow the answer, if the request streams */
 };
 
-/* Carries out a request. 0, or -errno with e set. */
-int api_call(const struct api_config *c, json_t *request, json_t *reply, struct session **stream,
-	struct err *e);
+/* Carries out a request. busy: this client follows a session already, so a request that streams is
+ * refused. 0, or -errno with e set. */
+int api_call(const struct api_config *c, json_t *request, bool busy, json_t *reply,
+	struct session **stream, struct err *e);
 
 #endif

@@ -76,7 +76,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	if (rc < 0)
 		return rc;
 	json_object_set_new(c->reply, "flows", json_integer(m.flows));
-	c->stream = option_number(o, "detach") ? NULL : s;
+	c->stream = s;
 	return 0;
 }
 
@@ -93,7 +93,7 @@ static int on_receive(struct api_call *c, struct err *e)
 	rc = session_receive(c->config->host, &r, &s, e);
 	if (rc < 0)
 		return rc;
-	c->stream = option_number(c->options, "detach") ? NULL : s;
+	c->stream = s;
 	return 0;
 }
 
@@ -238,8 +238,15 @@ static int read_name(enum command what, const json_t *request, const char **name
 	return journal_name_check(*name, e);
 }
 
-int api_call(const struct api_config *c, json_t *request, json_t *reply, struct session **stream,
-	struct err *e)
+static bool streams(enum command what, const struct option_set *o)
+{
+	if (what == COMMAND_MIGRATE || what == COMMAND_RECEIVE)
+		return !option_number(o, "detach");
+	return what == COMMAND_WATCH;
+}
+
+int api_call(const struct api_config *c, json_t *request, bool busy, json_t *reply,
+	struct session **stream, struct err *e)
 {
 	const char *what = json_string_value(json_object_get(request, "do"));
 	enum command command = what ? command_find(what) : COMMANDS;
@@ -261,8 +268,12 @@ int api_call(const struct api_config *c, json_t *request, json_t *reply, struct 
 	rc = option_from_json(&options, request, e);
 	if (rc == 0)
 		rc = option_complete(&options, e);
+	if (rc == 0 && busy && streams(command, &options))
+		rc = err_set(e, EBUSY,
+			"one connection follows one migration: open another one, or detach");
 	if (rc == 0)
 		rc = handlers[command](&call, e);
-	*stream = rc == 0 ? call.stream : NULL;
+	if (rc == 0 && streams(command, &options))
+		*stream = call.stream;
 	return rc;
 }

@@ -82,8 +82,11 @@ static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group
 	int errnum = errno;
 
 	umask(mask);
-	if (rc != 0)
+	if (rc != 0) {
+		/* The file, if there is one, is not ours to remove. */
+		close_fd(&s->fd);
 		return err_sys(e, errnum, "cannot make the API socket %s", s->at.sun_path);
+	}
 	if (group != NULL && group[0] != '\0') {
 		rc = group_id(group, &gid, e);
 		if (rc < 0)

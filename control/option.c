@@ -89,6 +89,7 @@ int option_parse(
 		v->number = (uint64_t)i;
 		break;
 	case OPTION_TEXT:
+	case OPTION_PATH:
 		if (text[0] == '\0')
 			return err_set(e, EINVAL, "%s: the value is empty", row->name);
 		break;

@@ -17,6 +17,7 @@
 enum option_kind {
 	OPTION_SWITCH, /* --name; name = yes|no */
 	OPTION_TEXT,
+	OPTION_PATH,   /* godwit makes it absolute for the daemon */
 	OPTION_CHOICE, /* one of choices; number is its index */
 	OPTION_COUNT,
 	OPTION_BYTES,   /* "64M": K, M, G, T are powers of 1024 */

@@ -6,6 +6,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
+
+/* The daemon's working directory is another one. */
+static json_t *absolute(const char *path)
+{
+	_cleanup_(free_ptr) char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? json_sprintf("%s/%s", here, path) : json_string(path);
+}
 
 void option_to_json(const struct option_set *set, json_t *request)
 {
@@ -16,6 +25,8 @@ void option_to_json(const struct option_set *set, json_t *request)
 			continue;
 		if (r->kind == OPTION_SWITCH)
 			json_object_set_new(request, r->field, json_boolean(v->number));
+		else if (r->kind == OPTION_PATH)
+			json_object_set_new(request, r->field, absolute(v->text));
 		else if (r->kind == OPTION_TEXT || r->kind == OPTION_CHOICE)
 			json_object_set_new(request, r->field, json_string(v->text));
 		else
@@ -35,6 +46,7 @@ static int read_field(
 		v->number = json_is_true(j);
 		break;
 	case OPTION_TEXT:
+	case OPTION_PATH:
 	case OPTION_CHOICE:
 		if (!json_is_string(j))
 			return err_set(e, EINVAL, "%s: a string is wanted", row->field);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which CPUs move pages. */
+#ifndef GODWIT_CONTROL_CORES_H
+#define GODWIT_CONTROL_CORES_H
+
+#include <sched.h>
+#include <stdbool.h>
+
+#include "err.h"
+
+#define CORES_TEXT 256u
+
+struct cores {
+	char list[CORES_TEXT]; /* "2-5,8", as eal_start() takes it */
+	bool isolated;         /* every one of them was isolated from the scheduler (isolcpus) */
+	char why[96];          /* what was chosen, for the log */
+};
+
+/* asked: what the operator wrote, or "". isolated: the kernel's list, see cores_isolated().
+ * Without a wish: the isolated CPUs that this process may use, else the last one that it may use,
+ * as the first ones are the busiest. -EINVAL with e set: no list, or a CPU that may not be used. */
+int cores_choose(struct cores *c, const char *asked, const cpu_set_t *may_use, const char *isolated,
+	struct err *e);
+
+/* Reads the kernel's list of isolated CPUs; "" where there are none. */
+void cores_isolated(char list[CORES_TEXT]);
+
+#endif

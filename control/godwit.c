@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// godwit: asks the daemon of this host. Its sub-commands are the rows of command.h, its options
+// those of option_godwit.c; each sub-command is one request, and a way to show the answer.
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "godwit_client.h"
+#include "godwit_follow.h"
+#include "option.h"
+#include "report.h"
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"usage: godwit COMMAND [NAME] [OPTION...]\n\n"
+		"Moves the memory of a running virtual machine to another host.\n\ncommands:\n");
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		char call[40];
+
+		snprintf(
+			call, sizeof(call), "%s %s", command_table[i].name, command_table[i].words);
+		fprintf(out, "  %-18s %s\n", call, command_table[i].help);
+	}
+	fprintf(out, "\n`godwit COMMAND --help` lists a command's options; see also godwit(1).\n");
+}
+
+static void command_usage(FILE *out, enum command c)
+{
+	fprintf(out, "usage: godwit %s%s%s [OPTION...]\n\n%s\n\noptions:\n", command_table[c].name,
+		*command_table[c].words ? " " : "", command_table[c].words, command_table[c].help);
+	option_help(out, option_godwit, 1u << c);
+}
+
+static int show_version(const json_t *reply)
+{
+	printf("godwit %s\n", GODWIT_VERSION);
+	printf("godwitd %s\n", report_text(reply, "version"));
+	if (strcmp(GODWIT_VERSION, report_text(reply, "version")) != 0)
+		printf("the daemon that runs is of another version: restart it\n");
+	return EXIT_DONE;
+}
+
+/* What resolve tells: an object of texts and lists of texts. */
+static void show_tell(const json_t *tell)
+{
+	const char *key;
+	json_t *j, *item;
+	size_t i;
+
+	json_object_foreach((json_t *)tell, key, j)
+	{
+		if (json_is_string(j)) {
+			printf("%s: %s\n", key, json_string_value(j));
+		} else if (json_is_array(j)) {
+			printf("%s:\n", key);
+			json_array_foreach(j, i, item) printf(
+				"  %s\n", json_is_string(item) ? json_string_value(item) : "");
+		} else if (!json_is_null(j)) {
+			printf("%s: ", key);
+			json_dumpf(j, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+			putchar('\n');
+		}
+	}
+}
+
+static void show_reply(
+	enum command c, const struct option_set *o, const char *name, const json_t *reply)
+{
+	switch (c) {
+	case COMMAND_STATUS:
+		if (name != NULL) {
+			report_session(stdout, json_object_get(reply, "session"));
+			break;
+		}
+		report_daemon(stdout, json_object_get(reply, "daemon"));
+		report_list(stdout, json_object_get(reply, "sessions"));
+		break;
+	case COMMAND_LIST:
+		report_list(stdout, json_object_get(reply, "sessions"));
+		break;
+	case COMMAND_VERSION:
+		show_version(reply);
+		break;
+	case COMMAND_RESOLVE:
+		show_tell(json_object_get(reply, "tell"));
+		if (option_given(o, "keep"))
+			printf("%s: resolved, the guest runs at the %s\n", name,
+				option_text(o, "keep"));
+		break;
+	case COMMAND_CANCEL:
+		printf("%s: cancelled\n", name);
+		break;
+	case COMMAND_MIGRATE:
+	case COMMAND_RECEIVE:
+		printf("%s: begun; follow it with `godwit watch %s`\n", name, name);
+		break;
+	default:
+		printf("%s: done\n", name);
+	}
+}
+
+static bool wants_json(enum command c, const struct option_set *o)
+{
+	for (const struct option_row *r = option_godwit; r->name != NULL; r++)
+		if (strcmp(r->name, "json") == 0)
+			return (r->where & (1u << c)) != 0 && option_number(o, "json") != 0;
+	return false;
+}
+
+static bool follows(enum command c, const struct option_set *o)
+{
+	if (c == COMMAND_MIGRATE || c == COMMAND_RECEIVE)
+		return !option_number(o, "detach");
+	return c == COMMAND_WATCH;
+}
+
+/* The answer to a request that was sent: shown, or followed by events. */
+static int answer(struct godwit_client *client, enum command c, const struct option_set *o,
+	const char *name, struct err *e)
+{
+	json_t *reply = godwit_client_next(client, e);
+	bool json = wants_json(c, o), ok = json_is_true(json_object_get(reply, "ok"));
+	int code = EXIT_DONE;
+
+	if (reply == NULL) {
+		fprintf(stderr, "godwit: %s\n", e->text);
+		return EXIT_NO_DAEMON;
+	}
+	if (json && !follows(c, o)) {
+		json_dumpf(reply, stdout, JSON_COMPACT);
+		putchar('\n');
+	}
+	if (!ok)
+		fprintf(stderr, "godwit: %s: %s\n", command_table[c].name,
+			report_text(reply, "error"));
+	else if (!json && !follows(c, o))
+		show_reply(c, o, name, reply);
+	json_decref(reply);
+	if (!ok)
+		return EXIT_FAILED;
+	if (follows(c, o))
+		code = godwit_follow(client, name, json);
+	return code;
+}
+
+static int ask(enum command c, const struct option_set *o, const char *name)
+{
+	json_t *request = json_pack("{s:s}", "do", command_table[c].name);
+	struct godwit_client client;
+	struct err e;
+	int code;
+
+	if (name != NULL)
+		json_object_set_new(request, "name", json_string(name));
+	option_to_json(o, request);
+	if (godwit_client_open(&client, option_text(o, "api"), &e) < 0) {
+		json_decref(request);
+		if (c == COMMAND_VERSION)
+			printf("godwit %s\n", GODWIT_VERSION);
+		fprintf(stderr, "godwit: %s\n", e.text);
+		code = EXIT_NO_DAEMON;
+	} else if (godwit_client_send(&client, request, &e) < 0) {
+		fprintf(stderr, "godwit: %s\n", e.text);
+		code = EXIT_NO_DAEMON;
+	} else {
+		code = answer(&client, c, o, name, &e);
+	}
+	godwit_client_close(&client);
+	return code;
+}
+
+static int wrong(enum command c, const char *text)
+{
+	fprintf(stderr, "godwit: %s: %s\nTry `godwit %s --help`.\n", command_table[c].name, text,
+		command_table[c].name);
+	return EXIT_USAGE;
+}
+
+static int help(const char *name)
+{
+	enum command c = name ? command_find(name) : COMMANDS;
+
+	if (name == NULL) {
+		usage(stdout);
+		return EXIT_DONE;
+	}
+	if (c == COMMANDS) {
+		fprintf(stderr, "godwit: there is no command '%s'\n", name);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	command_usage(stdout, c);
+	return EXIT_DONE;
+}
+
+static int run(enum command c, int argc, char **argv)
+{
+	const char *name = NULL, *words = command_table[c].words;
+	struct option_set options;
+	struct err e;
+	int n;
+
+	option_init(&options, option_godwit, 1u << c);
+	n = option_argv(&options, argc, argv, &name, *words ? 1 : 0, &e);
+	if (n < 0)
+		return wrong(c, e.text);
+	if (option_number(&options, "help")) {
+		command_usage(stdout, c);
+		return EXIT_DONE;
+	}
+	if (c == COMMAND_HELP)
+		return help(name);
+	if (words[0] == 'N' && name == NULL)
+		return wrong(c, "the NAME of the migration is missing");
+	if (option_complete(&options, &e) < 0)
+		return wrong(c, e.text);
+	return ask(c, &options, name);
+}
+
+int main(int argc, char **argv)
+{
+	enum command c;
+
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return help(NULL);
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("godwit %s\n", GODWIT_VERSION);
+		return EXIT_DONE;
+	}
+	c = command_find(argv[1]);
+	if (c == COMMANDS) {
+		fprintf(stderr, "godwit: there is no command '%s'\n", argv[1]);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	return run(c, argc - 2, argv + 2);
+}

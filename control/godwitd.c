@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// godwitd: the daemon of one host. main() runs the control loop, which is the only thread that
+// decides anything; DPDK's worker lcores move pages, and helper threads resolve names and digest
+// memory. Each step of the start either succeeds or ends the daemon with what to do.
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "api.h"
+#include "clock.h"
+#include "config.h"
+#include "cores.h"
+#include "lcore.h"
+#include "listen.h"
+#include "log.h"
+#include "notify.h"
+#include "option.h"
+#include "session.h"
+#include "statedir.h"
+
+#define PARK_MS 200 /* between looks for lcores that have nothing left */
+#define STOP_S  15  /* for sessions to end once the daemon is told to */
+
+static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
+#define STOP_SIGNALS (sizeof(stop_signals) / sizeof(stop_signals[0]))
+
+struct daemon {
+	struct option_set options;
+	struct event_base *base;
+	struct session_host host;
+	struct eal_info eal;
+	struct api *api;
+	struct listen *listen;
+	struct event *signals[STOP_SIGNALS];
+	struct event *park;
+	int state_fd; /* holds the state directory */
+	bool eal_up;
+	uint64_t stop_ns; /* when the daemon goes whether sessions have ended or not; 0: it stays */
+};
+
+/* Flags win over the file, so they are read again after it. */
+static int read_options(struct option_set *o, int argc, char **argv, struct err *e)
+{
+	const char *path;
+	int rc;
+
+	option_init(o, option_godwitd, OPTION_FLAG | OPTION_FILE);
+	o->where = OPTION_FLAG;
+	rc = option_argv(o, argc, argv, NULL, 0, e);
+	if (rc < 0 || option_number(o, "help") || option_number(o, "version"))
+		return rc;
+	path = option_text(o, "config");
+	if (option_given(o, "config") || access(path, F_OK) == 0) {
+		struct option_set file;
+
+		option_init(&file, option_godwitd, OPTION_FLAG | OPTION_FILE);
+		file.where = OPTION_FILE;
+		rc = config_read(&file, path, e);
+		if (rc < 0)
+			return rc;
+		*o = file;
+		o->where = OPTION_FLAG;
+		rc = option_argv(o, argc, argv, NULL, 0, e);
+	}
+	return rc;
+}
+
+static void about(void *arg, json_t *o)
+{
+	const double hz = (double)clock_cycles_hz();
+	struct daemon *d = arg;
+	json_t *cores = json_array();
+
+	for (unsigned i = 1; i <= lcore_count(); i++)
+		json_array_append_new(
+			cores, json_pack("{s:i, s:i, s:i, s:f, s:f}", "lcore", (int)i, "cpu",
+				       (int)lcore_cpu(i), "node", (int)lcore_node(i), "busy_s",
+				       (double)lcore_busy_cycles(i) / hz, "idle_s",
+				       (double)lcore_idle_cycles(i) / hz));
+	json_object_set_new(o, "pid", json_integer(getpid()));
+	json_object_set_new(o, "listen", json_string(option_text(&d->options, "listen")));
+	json_object_set_new(o, "port", json_integer(listen_port(d->listen)));
+	json_object_set_new(o, "state_dir", json_string(d->host.state_dir));
+	json_object_set_new(o, "memory", json_string(d->eal.chose));
+	json_object_set_new(o, "cores", cores);
+}
+
+static void on_peer(void *arg, int fd, const struct preamble *p)
+{
+	struct daemon *d = arg;
+
+	session_accept(&d->host, fd, p);
+}
+
+static void count_running(void *arg, struct session *s)
+{
+	json_t *status = session_status(s);
+	const char *state = json_string_value(json_object_get(status, "state"));
+
+	if (state != NULL && strcmp(state, "ended") != 0 && strcmp(state, "undecided") != 0)
+		++*(unsigned *)arg;
+	json_decref(status);
+}
+
+static void on_park(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	unsigned running = 0;
+
+	(void)fd;
+	(void)what;
+	lcore_park();
+	if (d->stop_ns == 0)
+		return;
+	session_each(count_running, &running);
+	if (running > 0 && clock_ns() < d->stop_ns)
+		return;
+	if (running > 0)
+		log_warn("godwitd", "%u migrations had not ended after %d s", running, STOP_S);
+	event_base_loopbreak(d->base);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)what;
+	if (d->stop_ns != 0) {
+		log_warn("godwitd", "told to end twice (%s): ending at once", strsignal((int)sig));
+		event_base_loopbreak(d->base);
+		return;
+	}
+	log_info("godwitd", "told to end (%s)", strsignal((int)sig));
+	notify_manager("STOPPING=1");
+	d->stop_ns = clock_ns() + STOP_S * NS_PER_S;
+	session_shutdown();
+}
+
+static int start_loop(struct daemon *d, struct err *e)
+{
+	const struct timeval park = {.tv_usec = PARK_MS * 1000};
+
+	d->base = event_base_new();
+	if (d->base == NULL)
+		return err_set(
+			e, ENOMEM, "cannot start the control loop: no memory or descriptors");
+	for (size_t i = 0; i < STOP_SIGNALS; i++) {
+		d->signals[i] = evsignal_new(d->base, stop_signals[i], on_signal, d);
+		if (d->signals[i] == NULL || event_add(d->signals[i], NULL) != 0)
+			return err_set(e, ENOMEM, "cannot start the control loop: no memory");
+	}
+	d->park = event_new(d->base, -1, EV_PERSIST, on_park, d);
+	if (d->park == NULL || event_add(d->park, &park) != 0)
+		return err_set(e, ENOMEM, "cannot start the control loop: no memory");
+	return 0;
+}
+
+static int start_api(struct daemon *d, struct err *e)
+{
+	const char *mode = option_text(&d->options, "api-mode");
+	const struct api_config c = {
+		.base = d->base,
+		.host = &d->host,
+		.path = option_text(&d->options, "api"),
+		.mode = (mode_t)strtoul(mode, NULL, 8),
+		.group = option_text(&d->options, "api-group"),
+		.about = about,
+		.arg = d,
+	};
+
+	if (strlen(mode) > 4 || strspn(mode, "01234567") != strlen(mode) || c.mode > 0777)
+		return err_set(e, EINVAL, "api-mode: '%.20s' is no octal mode such as 0660", mode);
+	return api_new(&d->api, &c, e);
+}
+
+/* Worker lcores inherit the mask, so that signals reach the control loop only. */
+static int start_eal(struct daemon *d, struct err *e)
+{
+	const char *idle = option_text(&d->options, "idle");
+	char isolated[CORES_TEXT];
+	struct eal_config c = {0};
+	struct cores cores;
+	cpu_set_t may_use;
+	sigset_t stop, before;
+	int rc;
+
+	if (sched_getaffinity(0, sizeof(may_use), &may_use) != 0)
+		return err_sys(e, errno, "cannot tell which CPUs may be used");
+	cores_isolated(isolated);
+	rc = cores_choose(&cores, option_text(&d->options, "cores"), &may_use, isolated, e);
+	if (rc < 0)
+		return rc;
+	c.cores = cores.list;
+	c.mem_mb = (unsigned)(option_number(&d->options, "memory") >> 20);
+	c.huge = strcmp(option_text(&d->options, "huge"), "yes") == 0;
+	c.idle = strcmp(idle, "poll") == 0 || (strcmp(idle, "auto") == 0 && cores.isolated)
+			 ? LCORE_IDLE_POLL
+			 : LCORE_IDLE_YIELD;
+	log_info("godwitd", "pages are moved on CPU %s (%s), which %s when idle", cores.list,
+		cores.why, c.idle == LCORE_IDLE_POLL ? "polls" : "yields");
+	if (CPU_COUNT(&may_use) == 1)
+		log_warn("godwitd",
+			"one CPU only: guests, their VMMs and the data path share it, so a "
+			"migration is slow and disturbs them");
+	sigemptyset(&stop);
+	for (size_t i = 0; i < STOP_SIGNALS; i++)
+		sigaddset(&stop, stop_signals[i]);
+	pthread_sigmask(SIG_BLOCK, &stop, &before);
+	rc = eal_start(&c, &d->eal, e);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc < 0)
+		return rc;
+	d->eal_up = true;
+	d->host.nlcores = d->eal.nlcores;
+	log_info("godwitd", "%s", d->eal.chose);
+	return 0;
+}
+
+/* What is quick to fail comes first; the journals are read before anybody is served. */
+static int start(struct daemon *d, struct err *e)
+{
+	struct rlimit files;
+	int rc;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	d->host.state_dir = option_text(&d->options, "state-dir");
+	d->state_fd = statedir_hold(d->host.state_dir, e);
+	if (d->state_fd < 0)
+		return d->state_fd;
+	rc = start_loop(d, e);
+	d->host.base = d->base;
+	if (rc == 0)
+		rc = listen_new(
+			&d->listen, d->base, option_text(&d->options, "listen"), on_peer, d, e);
+	if (rc == 0)
+		rc = start_api(d, e);
+	if (rc == 0)
+		rc = start_eal(d, e);
+	if (rc == 0)
+		rc = session_recover(&d->host, e);
+	return rc;
+}
+
+static void stop(struct daemon *d)
+{
+	api_free(d->api);
+	listen_free(d->listen);
+	for (size_t i = 0; i < STOP_SIGNALS; i++)
+		if (d->signals[i] != NULL)
+			event_free(d->signals[i]);
+	if (d->park != NULL)
+		event_free(d->park);
+	if (d->eal_up)
+		eal_stop();
+	close_fd(&d->state_fd);
+}
+
+static int show_help(void)
+{
+	printf("usage: godwitd [OPTION...]\n\n"
+	       "Moves the memory of this host's virtual machines; godwit tells it what to do.\n"
+	       "It stays in the foreground and logs to standard error.\n\noptions:\n");
+	option_help(stdout, option_godwitd, OPTION_FLAG);
+	printf("\nSee also godwitd(8), godwit.conf(5).\n");
+	return 0;
+}
+
+/* Tests and scripts wait for this line. The port is the one that was bound, where 0 was asked for.
+ */
+static void log_ready(const struct daemon *d)
+{
+	char host[ADDRESS_HOST] = "", port[6];
+	bool brackets;
+
+	address_split(option_text(&d->options, "listen"), host, port, NULL);
+	brackets = host[0] == '\0' || strchr(host, ':') != NULL;
+	log_info("godwitd", "ready on %s%s%s:%u, api %s", brackets ? "[" : "",
+		host[0] ? host : "::", brackets ? "]" : "", listen_port(d->listen),
+		option_text(&d->options, "api"));
+}
+
+int main(int argc, char **argv)
+{
+	static struct daemon d = {.state_fd = -1};
+	enum log_level level = LOG_INFO;
+	struct err e;
+
+	if (read_options(&d.options, argc - 1, argv + 1, &e) < 0) {
+		fprintf(stderr, "godwitd: %s\n", e.text);
+		return 2;
+	}
+	if (option_number(&d.options, "help"))
+		return show_help();
+	if (option_number(&d.options, "version")) {
+		printf("godwitd %s\n", GODWIT_VERSION);
+		return 0;
+	}
+	log_level_parse(option_text(&d.options, "log-level"), &level);
+	log_set_level(level);
+	signal(SIGPIPE, SIG_IGN);
+	if (start(&d, &e) < 0) {
+		log_error("godwitd", "cannot start: %s", e.text);
+		stop(&d);
+		return 1;
+	}
+	log_ready(&d);
+	notify_manager("READY=1");
+	event_base_dispatch(d.base);
+	stop(&d);
+	log_info("godwitd", "ended");
+	return 0;
+}

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""godwit and godwitd as programs, with stub sessions behind: test_cli.py GODWITD GODWIT"""
+
+import json
+import os
+import pathlib
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+GODWITD, GODWIT = sys.argv.pop(1), sys.argv.pop(1)
+
+
+class Daemon:
+    """A godwitd that has said that it is ready."""
+
+    def __init__(self, folder, *more):
+        self.api = f"{folder}/api.sock"
+        self.process = subprocess.Popen(
+            [GODWITD, "--config", "/dev/null", "--listen", "127.0.0.1:0", "--api", self.api,
+             "--state-dir", f"{folder}/state", *more], stderr=subprocess.PIPE, text=True)
+        self.log = ""
+        while "ready on" not in self.log:
+            line = self.process.stderr.readline()
+            if not line:
+                raise RuntimeError("godwitd ended: " + self.log)
+            self.log += line
+        self.port = self.log.rsplit("ready on 127.0.0.1:", 1)[1].split(",")[0]
+
+    def stop(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        self.log += self.process.communicate(timeout=30)[1]
+        return self.process.returncode
+
+
+def run(*args):
+    return subprocess.run([GODWIT, *args], capture_output=True, text=True, timeout=30)
+
+
+def start(*args):
+    """godwitd that is expected to end by itself."""
+    return subprocess.run([GODWITD, *args], capture_output=True, text=True, timeout=30)
+
+
+class Cli(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="godwit-cli-")
+        self.daemon = Daemon(self.folder.name)
+
+    def tearDown(self):
+        if self.daemon.process.poll() is None:
+            self.assertEqual(self.daemon.stop(), 0, self.daemon.log)
+        self.daemon.process.stderr.close()
+        self.folder.cleanup()
+
+    def godwit(self, *args):
+        return run(*args, "--api", self.daemon.api)
+
+    def migrate(self, name, *more):
+        return self.godwit("migrate", name, "--agent", "/a.sock", "--to", "host", *more)
+
+    def test_migrate_plain(self):
+        done = self.migrate("web")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("web: pass 0 (live): 1520 pages to send", done.stdout)
+        self.assertIn("web: done", done.stdout)
+        self.assertIn("1000 sent, 500 zero, 20 holes, 0 skipped", done.stdout)
+        self.assertIn("verified", done.stdout)
+        self.assertIn("1520 pages identical", done.stdout)
+        self.assertIn("kvm, writes seen by kvm-log, memory on 4 KiB pages", done.stdout)
+        self.assertIn("this is a stub", done.stderr)
+        self.assertNotIn("\r", done.stdout)
+
+    def test_migrate_json(self):
+        done = self.migrate("web", "--json")
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([e["event"] for e in events], ["state", "pass", "progress", "log", "end"])
+        self.assertEqual(events[-1]["report"]["pause_ms"], 21.5)
+
+    def test_migrate_terminal(self):
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [GODWIT, "migrate", "web", "--agent", "/a", "--to", "h:1", "--api", self.daemon.api],
+            stdout=slave, stderr=subprocess.DEVNULL)
+        self.assertEqual(process.wait(timeout=30), 0)
+        os.close(slave)
+        text = os.read(master, 65536).decode()
+        os.close(master)
+        self.assertIn("\r\033[K", text)
+        self.assertIn(" 50 %", text)
+
+    def test_exit_codes(self):
+        for name, code in (("fails", 1), ("undecided", 3), ("refused", 5), ("cancelled", 6)):
+            done = self.migrate(name)
+            self.assertEqual(done.returncode, code, name)
+            self.assertIn("the stub was told to", done.stderr)
+        self.assertEqual(self.migrate("dry", "--dry-run").returncode, 0)
+        self.assertEqual(run("migrate", "web").returncode, 2)
+        self.assertEqual(run("fly").returncode, 2)
+        self.assertEqual(run().returncode, 2)
+        self.assertEqual(self.godwit("list", "--no-such").returncode, 2)
+        gone = run("list", "--api", "/tmp/no-such-godwit.sock")
+        self.assertEqual(gone.returncode, 4)
+        self.assertIn("start it", gone.stderr)
+        self.assertEqual(self.godwit("status", "nobody").returncode, 1)
+
+    def test_detached(self):
+        done = self.migrate("silent", "--detach", "--bandwidth", "1Gbit")
+        self.assertEqual((done.returncode, done.stdout), (0,
+                         "silent: begun; follow it with `godwit watch silent`\n"))
+        self.assertIn("copying", self.godwit("status", "silent").stdout)
+        self.assertIn("silent", self.godwit("list").stdout)
+        self.assertIn("silent", self.godwit("status").stdout)
+        status = json.loads(self.godwit("status", "silent", "--json").stdout)
+        self.assertEqual(status["session"]["side"], "source")
+        self.assertEqual(self.godwit("set", "silent", "--downtime", "1s").returncode, 0)
+        self.assertEqual(self.godwit("set", "silent").returncode, 1)
+        watch = subprocess.Popen([GODWIT, "watch", "silent", "--api", self.daemon.api],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        time.sleep(0.2)
+        self.assertEqual(self.godwit("cancel", "silent").returncode, 0)
+        self.assertIn("silent: cancelled", watch.communicate(timeout=30)[0])
+        self.assertEqual(watch.returncode, 6)
+        again = self.godwit("cancel", "silent")
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("has ended", again.stderr)
+
+    def test_receive_and_switch(self):
+        self.assertEqual(self.godwit("receive", "silent", "--agent", "x", "--detach").returncode, 0)
+        self.assertEqual(self.godwit("switch-now", "silent").returncode, 0)
+        told = self.godwit("resolve", "undecided")
+        self.assertIn("check:", told.stdout)
+        self.assertIn("runs at the source",
+                      self.godwit("resolve", "undecided", "--keep", "source").stdout)
+
+    def test_interrupt(self):
+        process = subprocess.Popen(
+            [GODWIT, "migrate", "silent", "--agent", "/a", "--to", "h:1", "--api",
+             self.daemon.api], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=30)[1]
+        self.assertEqual(process.returncode, 130)
+        self.assertIn("goes on", error)
+        self.assertIn("copying", self.godwit("list").stdout)
+
+    def test_daemon_leaves(self):
+        process = subprocess.Popen(
+            [GODWIT, "migrate", "silent", "--agent", "/a", "--to", "h:1", "--api",
+             self.daemon.api], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        self.daemon.process.kill()
+        self.daemon.process.wait()
+        self.assertIn("has left", process.communicate(timeout=30)[1])
+        self.assertEqual(process.returncode, 4)
+        # A killed daemon leaves its socket; the next one takes its place.
+        self.daemon.process.stderr.close()
+        self.daemon = Daemon(self.folder.name)
+        self.assertEqual(self.godwit("list").returncode, 0)
+
+    def test_stop(self):
+        self.migrate("silent", "--detach")
+        self.assertEqual(self.daemon.stop(), 0)
+        self.assertIn("told to end", self.daemon.log)
+        self.assertFalse(pathlib.Path(self.daemon.api).exists())
+
+    def test_start_errors(self):
+        folder = self.folder.name
+        mine = ["--config", "/dev/null", "--state-dir", f"{folder}/other", "--api",
+                f"{folder}/other.sock", "--listen", "127.0.0.1:0"]
+        cases = (
+            (["--listen", f"127.0.0.1:{self.daemon.port}"], "is in use", 1),
+            (["--api", self.daemon.api], "another godwitd answers", 1),
+            (["--state-dir", f"{folder}/state"], "another godwitd holds", 1),
+            (["--state-dir", "/proc/godwit"], "--state-dir", 1),
+            (["--cores", "4000"], "is no list", 1),
+            (["--huge", "yes"], "huge pages", 1),
+            (["--api-mode", "rw"], "octal", 1),
+            (["--api-group", "no-such-group"], "groupadd", 1),
+            (["--idle", "never"], "auto|poll|yield", 2),
+            (["--config", f"{folder}/none.conf"], "cannot read", 2),
+        )
+        for more, says, code in cases:
+            done = start(*mine, *more)
+            self.assertEqual(done.returncode, code, more)
+            self.assertIn(says, done.stderr, more)
+
+    def test_config_file(self):
+        path = f"{self.folder.name}/godwit.conf"
+        pathlib.Path(path).write_text("log-level = debug\nidle = often\n", encoding="utf-8")
+        done = start("--config", path)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("godwit.conf:2: idle: 'often' is not one of", done.stderr)
+
+    def test_ready_for_a_manager(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(f"{self.folder.name}/notify")
+            manager.settimeout(10)
+            os.environ["NOTIFY_SOCKET"] = f"{self.folder.name}/notify"
+            os.mkdir(f"{self.folder.name}/b")
+            try:
+                other = Daemon(f"{self.folder.name}/b")
+            finally:
+                del os.environ["NOTIFY_SOCKET"]
+            self.assertEqual(manager.recv(64), b"READY=1")
+            self.assertEqual(other.stop(), 0)
+            other.process.stderr.close()
+
+    def test_help_and_version(self):
+        self.assertIn("migrate NAME", run("--help").stdout)
+        self.assertIn("--on-timeout abort|pause", run("migrate", "--help").stdout)
+        self.assertIn("--on-timeout", run("help", "migrate").stdout)
+        self.assertEqual(run("help", "fly").returncode, 2)
+        self.assertIn("--state-dir", start("--help").stdout)
+        version = start("--version").stdout.split()[1]
+        self.assertEqual(self.godwit("version").stdout, f"godwit {version}\ngodwitd {version}\n")
+
+
+unittest.main()

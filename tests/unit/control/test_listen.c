@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// listen.c and preamble.c: what comes through, and what does not.
+
+#include "harness.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "listen.h"
+
+static struct event_base *base;
+static struct listen *l;
+static int accepted;
+static bool any;
+static struct preamble last;
+
+static void on_conn(void *arg, int fd, const struct preamble *p)
+{
+	(void)arg;
+	accepted++;
+	any = true;
+	last = *p;
+	close(fd);
+}
+
+static int setup(void **state)
+{
+	struct err e;
+
+	(void)state;
+	accepted = 0;
+	any = false;
+	return listen_new(&l, base, "127.0.0.1:0", on_conn, NULL, &e);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	listen_free(l);
+	return 0;
+}
+
+static int dial(void)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET,
+		.sin_port = htons(listen_port(l)),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* The other side closed fd: end of file or reset. */
+static bool is_closed(int fd)
+{
+	char c;
+	ssize_t n = recv(fd, &c, 1, MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
+static void test_preamble(void **state)
+{
+	struct preamble p = {.kind = PREAMBLE_FLOW, .token = {1, 2, 3}, .flow = 5}, q;
+	uint8_t buf[PREAMBLE_BYTES], bad[PREAMBLE_BYTES];
+	static const unsigned at[] = {0, 4, 6, 28};
+	struct err e;
+
+	(void)state;
+	preamble_encode(&p, buf);
+	assert_int_equal(preamble_decode(&q, buf, &e), 0);
+	assert_int_equal(q.flow, 5);
+	assert_memory_equal(q.token, p.token, TOKEN_BYTES);
+	for (size_t i = 0; i < 4; i++) {
+		memcpy(bad, buf, sizeof(bad));
+		bad[at[i]] ^= 0x40;
+		assert_int_equal(preamble_decode(&q, bad, &e), -EPROTO);
+	}
+	p.kind = PREAMBLE_CONTROL;
+	preamble_encode(&p, buf);
+	assert_int_equal(preamble_decode(&q, buf, &e), -EPROTO);
+}
+
+static void test_pieces(void **state)
+{
+	struct preamble p = {.kind = PREAMBLE_FLOW, .flow = 3};
+	uint8_t buf[PREAMBLE_BYTES + 1];
+	int fd = dial();
+
+	(void)state;
+	preamble_encode(&p, buf);
+	for (unsigned i = 0; i < PREAMBLE_BYTES; i++) {
+		assert_int_equal(send(fd, buf + i, 1, 0), 1);
+		harness_turn(base, 1);
+	}
+	harness_run(base, &any);
+	assert_int_equal(accepted, 1);
+	assert_int_equal(last.flow, 3);
+	close(fd);
+}
+
+static void test_stranger(void **state)
+{
+	int fd = dial();
+
+	(void)state;
+	assert_int_equal(send(fd, "GET / HTTP/1.1\r\nHost: example.org\r\n", 35, 0), 35);
+	for (int i = 0; i < 100 && !is_closed(fd); i++)
+		harness_turn(base, 10);
+	assert_true(is_closed(fd));
+	assert_int_equal(accepted, 0);
+	close(fd);
+}
+
+static void test_silent_crowd(void **state)
+{
+	struct preamble p = {.kind = PREAMBLE_CONTROL};
+	uint8_t buf[PREAMBLE_BYTES];
+	int fds[LISTEN_HALF_OPEN + 4], honest;
+
+	(void)state;
+	for (unsigned i = 0; i < LISTEN_HALF_OPEN + 4; i++)
+		fds[i] = dial();
+	harness_turn(base, 50);
+	honest = dial();
+	preamble_encode(&p, buf);
+	assert_int_equal(send(honest, buf, sizeof(buf), 0), sizeof(buf));
+	harness_run(base, &any);
+	assert_int_equal(accepted, 1);
+	assert_true(is_closed(fds[0])); /* the oldest made room */
+	assert_true(is_closed(fds[4]));
+	assert_false(is_closed(fds[5]));
+	for (unsigned i = 0; i < LISTEN_HALF_OPEN + 4; i++)
+		close(fds[i]);
+	close(honest);
+}
+
+/* The deadline is for the whole preamble: a byte now and then does not put it off. */
+static void test_deadline(void **state)
+{
+	int fd = dial(), i;
+
+	(void)state;
+	for (i = 0; i < 100 * LISTEN_WAIT_S * 2 && !is_closed(fd); i++) {
+		if (i % 100 == 0)
+			assert_int_equal(send(fd, "G", 1, MSG_NOSIGNAL), 1);
+		harness_turn(base, 10);
+	}
+	assert_true(is_closed(fd));
+	assert_int_equal(accepted, 0);
+	close(fd);
+}
+
+static void test_addresses(void **state)
+{
+	static const char *const bad[] = {
+		"", "::1:1", "127.0.0.1:70000", "127.0.0.1:x", "[::1", "a b:1"};
+	char address[32];
+	struct listen *other;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(listen_new(&other, base, bad[i], on_conn, NULL, &e), -EINVAL);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", listen_port(l));
+	assert_int_equal(listen_new(&other, base, address, on_conn, NULL, &e), -EADDRINUSE);
+	assert_has(e.text, "is in use");
+	assert_has(e.text, "--listen");
+	assert_int_equal(
+		listen_new(&other, base, "192.0.2.1:0", on_conn, NULL, &e), -EADDRNOTAVAIL);
+	assert_int_equal(listen_new(&other, base, ":0", on_conn, NULL, &e), 0);
+	assert_true(listen_port(other) != 0);
+	listen_free(other);
+	listen_free(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_preamble),
+		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_silent_crowd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+	};
+	int rc;
+
+	base = event_base_new();
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	event_base_free(base);
+	return rc;
+}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The manual pages say what the programs do: test_manual.py GODWITD GODWIT
+
+Every command, option, choice and default of --help stands in its page, and no page names an option
+that is not there."""
+
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+
+GODWITD, GODWIT = sys.argv.pop(1), sys.argv.pop(1)
+CONTROL = pathlib.Path(__file__).resolve().parents[3] / "control"
+
+
+def page(name):
+    return (CONTROL / (name + ".scd")).read_text(encoding="utf-8")
+
+
+def options(*command):
+    """Option name: (what stands for its value, default or None), from --help."""
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = re.findall(r"^  --([a-z-]+) (\S*) *(.*?)$", text, re.M)
+    return {name: (arg, (re.findall(r" \[(\S+)\](?: \(required\))?$", rest) or [None])[0])
+            for name, arg, rest in rows}
+
+
+def commands():
+    text = subprocess.run([GODWIT, "help"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^  ([a-z-]+) ", text, re.M)
+
+
+def entries(text, flag):
+    """Term: its text, of a page's list of options or keys."""
+    found = re.findall(rf"^\*{flag}([a-z-]+)\*(.*)\n((?:\t.*\n)+)", text, re.M)
+    return {name: head + " " + " ".join(body.split()) for name, head, body in found}
+
+
+class Manual(unittest.TestCase):
+    def compare(self, wanted, found):
+        self.assertEqual(set(wanted), set(found))
+        for name, (arg, default) in wanted.items():
+            with self.subTest(name):
+                for word in arg.split("|") if "|" in arg else []:
+                    self.assertIn(word, found[name])
+                if default is not None:
+                    self.assertIn(default, found[name])
+
+    def test_godwit(self):
+        wanted = {}
+        for command in commands():
+            for name, (arg, default) in options(GODWIT, command, "--help").items():
+                wanted[name] = (arg, default or wanted.get(name, (None, None))[1])
+        self.compare(wanted, entries(page("godwit.1"), "--"))
+
+    def test_commands(self):
+        part = page("godwit.1").split("# COMMANDS")[1].split("# OPTIONS")[0]
+        self.assertEqual(commands(), re.findall(r"^\*([a-z-]+)\*", part, re.M))
+        self.assertGreater(len(commands()), 8)
+
+    def test_godwitd(self):
+        self.compare(options(GODWITD, "--help"), entries(page("godwitd.8"), "--"))
+
+    def test_conf(self):
+        keys = options(GODWITD, "--help")
+        for flag in ("config", "version", "help"):
+            del keys[flag]
+        self.compare(keys, entries(page("godwit.conf.5"), ""))
+
+    def test_exit_codes(self):
+        header = (CONTROL / "godwit_follow.h").read_text(encoding="utf-8")
+        codes = re.findall(r"EXIT_\w+ = (\d+)", header)
+        part = page("godwit.1").split("# EXIT STATUS")[1].split("# EVENTS")[0]
+        self.assertEqual(re.findall(r"^\*(\d+)\*$", part, re.M), [*codes, "130"])
+
+
+unittest.main()
