@@ -6,8 +6,9 @@
 // A page is written if its entry is not write-protected. An entry that is absent (never touched, or
 // zapped, and since Linux 6.14 whole page tables go with the last entry) says nothing: such a page
 // is reported where the file has data. Arming leaves markers in absent entries, so that they are
-// not reported again. Invariant: what a protecting walk reports is in want, or goes to out, or to
-// pending; nothing that the kernel re-protected is dropped.
+// not reported again (hugetlbfs can't tell its holes: there all is reported until it was armed).
+// Invariant: what a protecting walk reports is in want, or goes to out, or to pending; nothing that
+// the kernel re-protected is dropped.
 
 #include "pagemap_scan.h"
 
@@ -203,7 +204,8 @@ static int64_t pagemap_scan_look(struct source *s, uint64_t *out, bool last, str
 struct arming {
 	struct pagemap_scan *p;
 	const struct region *r; /* of the run at hand */
-	uint64_t page;          /* that the walk's offset 0 is, through all regions */
+	uint64_t from;          /* the region's offset that the walk's offset 0 is */
+	uint64_t page;          /* the page that it is, through all regions */
 	uint64_t first, n;      /* chunks of the range */
 	const uint64_t *want;
 	uint64_t *out;
@@ -232,8 +234,17 @@ static int arm_run(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 	uint64_t page = a->page + (offset >> PAGE_SHIFT);
 	uint64_t end = page + (len >> PAGE_SHIFT);
 
-	if ((state & PAGEMAP_WRITTEN) == 0 && (state & PAGEMAP_SWAPPED) != 0)
-		return 0; /* protected already */
+	if ((state & PAGEMAP_WRITTEN) == 0) {
+		int rc;
+
+		if ((state & PAGEMAP_SWAPPED) != 0)
+			return 0; /* protected already */
+		/* Absent, and the scan left it so (hugetlb, or before Linux 6.18). What is written
+		 * to it in between is read after this arming. */
+		rc = uffd_protect(a->p->uffd, a->r->base + a->from + offset, len);
+		if (rc < 0)
+			return rc;
+	}
 	while (page < end) {
 		unsigned at = page % 64;
 		unsigned n = end - page < 64 - at ? (unsigned)(end - page) : 64 - at;
@@ -271,6 +282,7 @@ static int arm_wanted(void *arg, uint64_t start, uint64_t len)
 			to = r->bytes;
 		if (from >= to)
 			continue; /* bits past the region's end */
+		a->from = from;
 		a->page = zero + (from >> PAGE_SHIFT);
 		rc = pagemap_walk(a->p->pm, &q, r->base + from, to - from, arm_run, a);
 		if (rc < 0)

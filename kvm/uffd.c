@@ -61,6 +61,19 @@ int uffd_track(int uffd, const void *addr, uint64_t bytes)
 	return ioctl_ptr(uffd, UFFDIO_REGISTER, &reg);
 }
 
+int uffd_protect(int uffd, const void *addr, uint64_t bytes)
+{
+	struct uffdio_writeprotect wp = {
+		.range = {(uintptr_t)addr, bytes}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+	int rc;
+
+	/* EAGAIN: the address space is just being changed (fork, mremap). */
+	do
+		rc = ioctl_ptr(uffd, UFFDIO_WRITEPROTECT, &wp);
+	while (rc == -EAGAIN);
+	return rc;
+}
+
 int uffd_untrack(int uffd, const void *addr, uint64_t bytes)
 {
 	struct uffdio_range range = {(uintptr_t)addr, bytes};

@@ -14,7 +14,10 @@ int uffd_open(void);
  * backing can't be tracked), EBUSY (another userfaultfd has it). */
 int uffd_track(int uffd, const void *addr, uint64_t bytes);
 
-/* Ends that, and lifts all protection. 0 or -errno. */
+/* Write-protects the range, pages that are not there by a marker. 0 or -errno. */
+int uffd_protect(int uffd, const void *addr, uint64_t bytes);
+
+/* Ends the tracking, and lifts all protection. 0 or -errno. */
 int uffd_untrack(int uffd, const void *addr, uint64_t bytes);
 
 #endif

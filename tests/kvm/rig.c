@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The rigs. Two regions whose sizes are no multiple of a chunk; KVM shows the first by slots that
+// begin at odd pages and end off a multiple of 64, one of them an alias.
+
+#include "rig.h"
+
+#include "guest32.h"
+#include "source_fake.h"
+#include "vmm_writes.h"
+
+#include <errno.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGES_0 1061u
+#define PAGES_1 300u
+#define HUGE    (2u << 20)
+#define NR_HUGE "/proc/sys/vm/nr_hugepages"
+
+const struct rig_kind rig_kinds[] = {
+	{"fake", &source_fake, 4096, false},
+	{"vmm-writes", &source_vmm_writes, 4096, false},
+	{"pagemap-scan 4 KiB", &source_pagemap_scan, 4096, false},
+	{"pagemap-scan 2 MiB", &source_pagemap_scan, HUGE, false},
+	{"kvm-log", &source_kvm_log, 4096, true},
+	{"kvm-log-legacy", &source_kvm_log_legacy, 4096, true},
+	{NULL, NULL, 0, false},
+};
+
+static const struct {
+	unsigned region;
+	struct view v;
+} views[] = {
+	{0, {0x10000000, 5 * PAGE_BYTES, 900 * PAGE_BYTES, 1, 0}},
+	{0, {0x20000000, 905 * PAGE_BYTES, (PAGES_0 - 905) * PAGE_BYTES, 2, 0}},
+	{0, {0x30000000, 300 * PAGE_BYTES, 333 * PAGE_BYTES, 3, 0}},
+	{1, {0x40000000, 0, PAGES_1 *PAGE_BYTES, 4, 0}},
+};
+
+static long huge_count(void)
+{
+	FILE *f = fopen(NR_HUGE, "r");
+	long n = -1;
+
+	if (f != NULL) {
+		if (fscanf(f, "%ld", &n) != 1)
+			n = -1;
+		fclose(f);
+	}
+	return n;
+}
+
+/* Reserves n huge pages more, or gives back as many (n < 0). What was had. */
+static long huge_add(long n)
+{
+	long before = huge_count();
+	FILE *f = fopen(NR_HUGE, "w");
+
+	if (f == NULL)
+		return 0;
+	fprintf(f, "%ld", before + n);
+	fclose(f);
+	return huge_count() - before;
+}
+
+static int add_region(struct rig *r, const char *name, uint64_t bytes, struct err *e)
+{
+	unsigned flags = r->kind->page_bytes == HUGE ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+	int fd = memfd_create(name, MFD_CLOEXEC | flags);
+	int i;
+
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0) {
+		err_sys(e, errno, "no memfd");
+		close_fd(&fd);
+		return 1;
+	}
+	i = region_add(&r->map, name, fd, bytes, r->kind->page_bytes, e);
+	if (i < 0)
+		return i;
+	/* Populated, so that no write dies of a lack of memory. */
+	r->map.r[i].base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (r->map.r[i].base == MAP_FAILED) {
+		r->map.r[i].base = NULL;
+		err_sys(e, errno, "no memory to map");
+		return 1;
+	}
+	return 0;
+}
+
+static int add_memory(struct rig *r, struct err *e)
+{
+	int rc;
+
+	if (r->kind->page_bytes == HUGE) {
+		long had = huge_add(9);
+
+		r->huge = had > 0 ? (uint32_t)had : 0;
+		rc = add_region(r, "low", 3 * HUGE, e);
+		if (rc == 0)
+			rc = add_region(r, "high", 2 * HUGE, e);
+		return rc;
+	}
+	rc = add_region(r, "low", PAGES_0 * PAGE_BYTES, e);
+	if (rc == 0)
+		rc = add_region(r, "high", PAGES_1 * PAGE_BYTES, e);
+	for (unsigned i = 0; rc == 0 && i < sizeof(views) / sizeof(views[0]); i++)
+		rc = region_add_view(&r->map.r[views[i].region], &views[i].v, e);
+	return rc;
+}
+
+int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
+{
+	struct source_config c = {.map = &r->map, .vm_fd = -1};
+	int rc;
+
+	memset(r, 0, sizeof(*r));
+	r->kind = kind;
+	rc = add_memory(r, e);
+	if (rc == 0 && kind->kvm)
+		rc = guest32_open(&r->guest, &r->map, e);
+	if (rc == 0) {
+		c.vm_fd = guest32_vm_fd(r->guest);
+		rc = kind->ops->open(&r->source, &c, e);
+		if (rc == -ENOSYS || rc == -EPERM || (rc == -EINVAL && !kind->kvm))
+			rc = 1; /* the kernel is too old, or does not let us */
+	}
+	if (rc != 0)
+		rig_close(r);
+	return rc;
+}
+
+void rig_close(struct rig *r)
+{
+	r->kind->ops->close(r->source);
+	guest32_close(r->guest);
+	region_map_close(&r->map);
+	if (r->huge != 0)
+		huge_add(-(long)r->huge);
+	r->huge = 0;
+}
+
+static uint32_t *word_of(struct rig *r, uint64_t page)
+{
+	struct region *g = region_of_chunk(&r->map, page / 64);
+
+	return (uint32_t *)(g->base + ((page - g->first_chunk * 64) << PAGE_SHIFT));
+}
+
+uint32_t rig_read(const struct rig *r, uint64_t page)
+{
+	return __atomic_load_n(word_of((struct rig *)r, page), __ATOMIC_RELAXED);
+}
+
+/* The guest address of a page in one of the views that show it. False: in none. */
+static bool gpa_of(struct rig *r, uint64_t page, unsigned pick, uint64_t *gpa)
+{
+	struct region *g = region_of_chunk(&r->map, page / 64);
+	uint64_t offset = (page - g->first_chunk * 64) << PAGE_SHIFT;
+	bool found = false;
+
+	for (unsigned i = 0; i < g->nviews; i++) {
+		const struct view *v = &g->views[i];
+
+		if (offset < v->offset_bytes || offset - v->offset_bytes >= v->bytes)
+			continue;
+		if (!found || pick % 2)
+			*gpa = v->gpa + (offset - v->offset_bytes);
+		found = true;
+	}
+	return found;
+}
+
+bool rig_page(struct rig *r, uint64_t page)
+{
+	struct region *g = region_of_chunk(&r->map, page / 64);
+	uint64_t gpa;
+
+	if (g == NULL || (page - g->first_chunk * 64) << PAGE_SHIFT >= g->bytes)
+		return false;
+	return !r->kind->kvm || gpa_of(r, page, 0, &gpa);
+}
+
+void rig_write(struct rig *r, uint64_t page, uint32_t value, unsigned pick)
+{
+	uint64_t gpa;
+
+	if (r->kind->kvm) {
+		if (gpa_of(r, page, pick, &gpa))
+			guest32_write(r->guest, (uint32_t)gpa, value);
+		return;
+	}
+	__atomic_store_n(word_of(r, page), value, __ATOMIC_RELAXED);
+	if (r->kind->ops == &source_fake)
+		source_fake_write(r->source, page);
+	else if (r->kind->ops == &source_vmm_writes)
+		vmm_writes_mark(r->source, page, 1);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A dirty source with memory and something that writes it, one for each row and backing. */
+#ifndef GODWIT_TESTS_RIG_H
+#define GODWIT_TESTS_RIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "source.h"
+
+struct guest32;
+
+struct rig {
+	const struct rig_kind *kind;
+	struct region_map map;
+	struct source *source;
+	struct guest32 *guest; /* kvm rows */
+	uint32_t huge;         /* huge pages that were reserved for it */
+};
+
+struct rig_kind {
+	const char *name;
+	const struct source_ops *ops;
+	uint32_t page_bytes;
+	bool kvm;
+};
+
+extern const struct rig_kind rig_kinds[]; /* ended by a name of NULL */
+
+/* 0, or 1 with the reason to skip in e, or -errno. */
+int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e);
+void rig_close(struct rig *r);
+
+/* Writes value to the first word of a page (chunk * 64 + bit). pick chooses among its views. */
+void rig_write(struct rig *r, uint64_t page, uint32_t value, unsigned pick);
+uint32_t rig_read(const struct rig *r, uint64_t page);
+/* Whether the page is one, and one that this rig can write. */
+bool rig_page(struct rig *r, uint64_t page);
+
+#endif
