@@ -35,6 +35,8 @@ struct options {
 	bool json, huge, list;
 	enum image_class content;
 	uint64_t seed;
+	const struct codec_ops *codec;
+	int level;
 };
 
 static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
@@ -49,6 +51,7 @@ static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
 			    "  --rounds N       1 to 101 (5)\n"
 			    "  --cpu N          to run on (0)\n"
 			    "  --huge           image on 2 MiB pages\n"
+			    "  --codec CODEC    of tcp: raw, deflate:0 to deflate:3 (raw)\n"
 			    "  --json           one line a stage and round\n"
 			    "  --list           names of the stages\n";
 
@@ -159,6 +162,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{"content", required_argument, NULL, 'c'},
 		{"seed", required_argument, NULL, 'S'},
 		{"rounds", required_argument, NULL, 'r'},
+		{"codec", required_argument, NULL, 'C'},
 		{"cpu", required_argument, NULL, 'p'},
 		{"huge", no_argument, NULL, 'H'},
 		{"json", no_argument, NULL, 'j'},
@@ -170,6 +174,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 	*o = (struct options){.bytes = UINT64_C(4) << 30, .rounds = 5, .seed = 1};
 	o->content = IMAGE_MIX;
+	o->codec = &codec_raw;
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		if (c == 's')
 			o->bytes = strtoull(optarg, NULL, 10) << 20;
@@ -185,6 +190,8 @@ static int parse(int argc, char **argv, struct options *o)
 			o->json = true;
 		else if (c == 'l')
 			o->list = true;
+		else if (c == 'C' && codec_parse(optarg, &o->codec, &o->level, NULL) == 0)
+			continue;
 		else if (c != 'c' || image_parse(optarg, &o->content) != 0)
 			return -EINVAL;
 	}
@@ -251,7 +258,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (tcp)
-		rc = tcp_bench(&b, o.rounds, o.json);
+		rc = tcp_bench(&b, o.codec, o.level, o.rounds, o.json);
 	else
 		rc = bench_stages(&b, &o, argv + optind, argc - optind);
 	bench_free(&b);

@@ -213,14 +213,18 @@ static double busy_share(struct flow *f, uint64_t idle_before, double seconds)
 static void report(
 	struct tcp *t, const char *name, unsigned round, const double cpu_s[2], bool json)
 {
-	double gib = (double)t->b->pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
+	double pages = (double)t->b->pages;
+	double gib = pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
+	double hz = (double)clock_cycles_hz();
 
 	printf(json ? "{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"gib_per_s\": "
 		      "%.3f, "
-		      "\"cpu_s_source\": %.3f, \"cpu_s_target\": %.3f}\n"
+		      "\"cpu_s_source\": %.3f, \"cpu_s_target\": %.3f, "
+		      "\"cycles_a_page_source\": %.0f, \"cycles_a_page_target\": %.0f}\n"
 		    : "%-18s round %u, %s: %.2f GiB/s; busy CPU seconds %.2f at the source, "
-		      "%.2f at the target\n",
-		name, round, image_name(t->b->content.content), gib, cpu_s[0], cpu_s[1]);
+		      "%.2f at the target; cycles a page %.0f and %.0f\n",
+		name, round, image_name(t->b->content.content), gib, cpu_s[0], cpu_s[1],
+		cpu_s[0] * hz / pages, cpu_s[1] * hz / pages);
 	fflush(stdout);
 }
 
@@ -268,7 +272,7 @@ static void run_race(struct tcp *t, const struct race *race, unsigned round, boo
 		report(t, race->name, round, cpu_s, json);
 }
 
-static int tcp_open(struct tcp *t, struct err *e)
+static int tcp_open(struct tcp *t, const struct codec_ops *codec, int level, struct err *e)
 {
 	int fd[2] = {-1, -1};
 	struct link *source = NULL, *target = NULL;
@@ -295,7 +299,8 @@ static int tcp_open(struct tcp *t, struct err *e)
 	t->send_job.map = &t->b->map;
 	t->send_job.dirty = &t->dirty;
 	t->send_job.claim = &t->claim;
-	t->send_job.codec = &codec_raw;
+	t->send_job.codec = codec;
+	t->send_job.level = level;
 	rc = recv_job_init(&t->recv_job, &t->b->target_map, e);
 	if (rc == 0)
 		rc = link_tcp_open(&source, fd[0], true, -1, e);
@@ -321,7 +326,7 @@ static void tcp_close(struct tcp *t)
 	}
 }
 
-int tcp_bench(struct bench *b, unsigned rounds, bool json)
+int tcp_bench(struct bench *b, const struct codec_ops *codec, int level, unsigned rounds, bool json)
 {
 	struct tcp *t = calloc(1, sizeof(*t));
 	struct err e = {0};
@@ -329,7 +334,7 @@ int tcp_bench(struct bench *b, unsigned rounds, bool json)
 
 	if (rc == 0)
 		t->b = b;
-	if (rc != 0 || tcp_open(t, &e) != 0) {
+	if (rc != 0 || tcp_open(t, codec, level, &e) != 0) {
 		fprintf(stderr, "godwit-bench: %s\n", rc != 0 ? strerror(-rc) : e.text);
 		return 1;
 	}

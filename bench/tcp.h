@@ -5,9 +5,11 @@
 
 #include <stdbool.h>
 
+#include "codec.h"
 #include "stage.h"
 
 /* Alternates both, rounds times; prints a line each. Returns an exit code. */
-int tcp_bench(struct bench *b, unsigned rounds, bool json);
+int tcp_bench(
+	struct bench *b, const struct codec_ops *codec, int level, unsigned rounds, bool json);
 
 #endif

@@ -227,6 +227,27 @@ static void full_queue_is_taken_up_again(void **state)
 	free(ring);
 }
 
+// Zeros over much old content are written in several turns, and all of them.
+static void long_zero_runs_give_way(void **state)
+{
+	struct frame f = {.type = FRAME_ZERO, .region = 1, .chunks = CHUNKS};
+	unsigned turns = 1;
+	uint32_t at = 0;
+
+	(void)state;
+	memset(t.map.r[1].base, 7, PAGES * PAGE_BYTES);
+	for (unsigned c = 0; c < CHUNKS; c++)
+		t.job.written[5 + c] = region_chunk_mask(&t.map.r[1], c);
+	while (!place_frame(&t.job, &f, NULL, &at)) {
+		assert_int_equal(t.map.r[1].base[at * CHUNK_BYTES - 1], 0);
+		assert_int_equal(t.map.r[1].base[at * CHUNK_BYTES], 7);
+		turns++;
+	}
+	assert_true(turns > 1);
+	for (uint64_t i = 0; i < PAGES * PAGE_BYTES; i += 8)
+		assert_memory_equal(t.map.r[1].base + i, "\0\0\0\0\0\0\0", 8);
+}
+
 // A long run of chunks that hold something becomes one hole; with large backing pages it is widened
 // to whole ones as far as the frame reaches.
 static void hole_runs_are_merged(void **state)
@@ -283,6 +304,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(equals_model, setup, teardown),
 		cmocka_unit_test_setup_teardown(fresh_memory_stays_fresh, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_queue_is_taken_up_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(long_zero_runs_give_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(hole_runs_are_merged, setup, teardown),
 	};
 
