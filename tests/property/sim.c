@@ -72,7 +72,7 @@ void sim_open(struct sim *s, struct seed *seed)
 	region_map_init(&s->from);
 	region_map_init(&s->to);
 	for (unsigned i = 0; i < SIM_REGIONS; i++) {
-		uint64_t pages = 1 + seed_below(seed, 400);
+		uint64_t pages = 1 + seed_below(seed, seed_below(seed, 4) == 0 ? 400 : 90);
 
 		add_region(&s->from, i, pages);
 		add_region(&s->to, i, pages);
