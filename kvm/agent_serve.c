@@ -61,13 +61,16 @@ static bool answer_send(struct godwit *g, int sock, const struct agent_msg *m)
 	return rc == 0;
 }
 
+/* Tells the peer why it is not served any further. A request whose type is none is answered as a
+ * hello would be, so that the answer itself can be read. */
 static void answer_error(struct godwit *g, int sock, const struct agent_msg *ask, struct err *e)
 {
-	struct agent_msg m = {.type = (ask->type & ~AGENT_ANSWER) | AGENT_ANSWER,
-		.seq = ask->seq,
-		.status = -e->errnum,
-		.fd = -1};
+	unsigned type = ask->type & ~AGENT_ANSWER;
+	struct agent_msg m = {.seq = ask->seq, .status = -e->errnum, .fd = -1};
 
+	if (type < AGENT_HELLO || type >= AGENT_TYPES)
+		type = AGENT_HELLO;
+	m.type = (uint16_t)(type | AGENT_ANSWER);
 	m.body_bytes = strlen(e->text);
 	memcpy(m.body, e->text, m.body_bytes);
 	answer_send(g, sock, &m);

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The VMM of the agent's tests. Its memory is a memfd of three chunks and a bit; it has no guest,
+// the test writes the memory itself.
+
+#include "vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int take_fail(struct vmm *v)
+{
+	return atomic_exchange(&v->fail, 0);
+}
+
+static int on_pause(void *arg)
+{
+	struct vmm *v = arg;
+
+	v->pauses++;
+	return take_fail(v);
+}
+
+static int on_resume(void *arg)
+{
+	struct vmm *v = arg;
+
+	v->resumes++;
+	return take_fail(v);
+}
+
+static int on_throttle(void *arg, unsigned percent)
+{
+	struct vmm *v = arg;
+
+	v->percent = (int)percent;
+	return 0;
+}
+
+static int on_save(void *arg, int fd)
+{
+	struct vmm *v = arg;
+
+	v->saves++;
+	/* Saving may write guest memory: told, not seen by a vCPU's log. */
+	v->mem[PAGE_BYTES] = 7;
+	godwit_wrote(v->g, 0, PAGE_BYTES, 1);
+	return write(fd, "state", 5) == 5 ? take_fail(v) : -EIO;
+}
+
+static int on_load(void *arg, int fd, uint64_t bytes)
+{
+	struct vmm *v = arg;
+	char buf[5];
+
+	v->loads++;
+	if (bytes != 5 || read(fd, buf, 5) != 5 || memcmp(buf, "state", 5) != 0)
+		return -EINVAL;
+	return take_fail(v);
+}
+
+static void on_end(void *arg)
+{
+	((struct vmm *)arg)->ends++;
+}
+
+static const struct godwit_ops ops = {on_pause, on_resume, on_throttle, on_save, on_load, on_end};
+
+int vmm_open(struct vmm *v, int incoming, char why[256])
+{
+	static atomic_int number;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/tmp/godwit-test-%d-%d", getpid(), ++number);
+	return vmm_open_at(v, path, incoming, why);
+}
+
+int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256])
+{
+	struct godwit_config c = {
+		.api_version = GODWIT_API_VERSION,
+		.name = "guest",
+		.vm_fd = -1,
+		.incoming = incoming,
+		.ops = &ops,
+		.opaque = v,
+	};
+
+	memset(v, 0, sizeof(*v));
+	snprintf(v->path, sizeof(v->path), "%s", path);
+	c.socket = v->path;
+	v->fd = memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (v->fd < 0 || ftruncate(v->fd, VMM_BYTES) < 0)
+		return -1;
+	v->mem = mmap(NULL, VMM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	v->g = godwit_new(&c, why, 256);
+	if (v->g == NULL || v->mem == MAP_FAILED)
+		return -1;
+	if (godwit_add_region(v->g, "ram", v->fd, VMM_BYTES, v->mem, 4096) != 0 ||
+		godwit_add_view(v->g, 0, 0, 0, 0, 0, VMM_BYTES, 0) != 0)
+		return -1;
+	return godwit_start(v->g, why, 256);
+}
+
+void vmm_close(struct vmm *v)
+{
+	godwit_free(v->g);
+	munmap(v->mem, VMM_BYTES);
+	close(v->fd);
+}
+
+int vmm_wait(struct vmm *v, enum godwit_state s)
+{
+	for (unsigned i = 0; i < 5000; i++) {
+		if (godwit_get_state(v->g) == s)
+			return 0;
+		usleep(1000);
+	}
+	return -1;
+}
+
+int vmm_connect(const struct vmm *v)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", v->path);
+	if (connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		close(sock);
+		return -1;
+	}
+	return sock;
+}
+
+int vmm_ask(int sock, uint16_t type, uint64_t a, uint64_t b, int fd, struct agent_msg *answer)
+{
+	struct agent_msg ask = {.type = type, .seq = 77, .a = a, .b = b, .fd = fd};
+	struct agent_msg own;
+	struct err e;
+	int rc = agent_send(sock, &ask);
+
+	if (rc == 0)
+		rc = agent_recv(sock, answer != NULL ? answer : &own, &e);
+	if (rc < 0)
+		return rc;
+	if (answer == NULL) {
+		answer = &own;
+		close_fd(&own.fd);
+	}
+	if (answer->type != (type | AGENT_ANSWER) || answer->seq != 77)
+		return -EPROTO;
+	return answer->status;
+}
+
+int vmm_hello(int sock, uint64_t **planes, struct agent_hello *h)
+{
+	struct agent_msg m;
+	struct err e;
+	int rc = vmm_ask(sock, AGENT_HELLO, AGENT_VERSION, 0, -1, &m);
+
+	if (rc < 0)
+		return rc;
+	if (h != NULL)
+		rc = agent_get_hello(&m, h, &e);
+	if (planes != NULL)
+		*planes = mmap(NULL, 2 * m.b * 8, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
+	close(m.fd);
+	return rc;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A VMM without a guest, on libgodwit: counts its callbacks. And a daemon's end of the socket. */
+#ifndef GODWIT_TESTS_VMM_H
+#define GODWIT_TESTS_VMM_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "agent_proto.h"
+#include "godwit.h"
+
+#define VMM_BYTES (3 * CHUNK_BYTES + 5 * PAGE_BYTES)
+
+struct vmm {
+	struct godwit *g;
+	char path[108];
+	int fd;
+	uint8_t *mem;
+	atomic_int pauses, resumes, saves, loads, ends, percent;
+	atomic_int fail; /* what the next callback returns */
+};
+
+/* Starts it, on a path of its own or on the given one. 0, or -errno with the reason in why. */
+int vmm_open(struct vmm *v, int incoming, char why[256]);
+int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256]);
+void vmm_close(struct vmm *v);
+/* Waits up to 5 s for the guest to get into a state. */
+int vmm_wait(struct vmm *v, enum godwit_state s);
+
+/* Connects to its socket; blocks on it. */
+int vmm_connect(const struct vmm *v);
+/* One request and its answer; the answer's status. */
+int vmm_ask(int sock, uint16_t type, uint64_t a, uint64_t b, int fd, struct agent_msg *answer);
+/* Says hello; 0 or its status. planes: NULL, or gets the mapped planes (out first). */
+int vmm_hello(int sock, uint64_t **planes, struct agent_hello *h);
+
+#endif
