@@ -40,7 +40,8 @@ struct daemon {
 	struct listen *listen;
 	struct event *signals[STOP_SIGNALS];
 	struct event *park;
-	int state_fd; /* holds the state directory */
+	char address[ADDRESS_HOST + 16]; /* that is listened on, with the port that was bound */
+	int state_fd;                    /* holds the state directory */
 	bool eal_up;
 	uint64_t stop_ns; /* when the daemon goes whether sessions have ended or not; 0: it stays */
 };
@@ -85,7 +86,7 @@ static void about(void *arg, json_t *o)
 				       (double)lcore_busy_cycles(i) / hz, "idle_s",
 				       (double)lcore_idle_cycles(i) / hz));
 	json_object_set_new(o, "pid", json_integer(getpid()));
-	json_object_set_new(o, "listen", json_string(option_text(&d->options, "listen")));
+	json_object_set_new(o, "listen", json_string(d->address));
 	json_object_set_new(o, "port", json_integer(listen_port(d->listen)));
 	json_object_set_new(o, "state_dir", json_string(d->host.state_dir));
 	json_object_set_new(o, "memory", json_string(d->eal.chose));
@@ -132,6 +133,9 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 	struct daemon *d = arg;
 
 	(void)what;
+	/* Some wrappers deliver one signal twice: that is no second wish. */
+	if (d->stop_ns != 0 && clock_ns() < d->stop_ns - (STOP_S - 1) * NS_PER_S)
+		return;
 	if (d->stop_ns != 0) {
 		log_warn("godwitd", "told to end twice (%s): ending at once", strsignal((int)sig));
 		event_base_loopbreak(d->base);
@@ -159,6 +163,22 @@ static int start_loop(struct daemon *d, struct err *e)
 	d->park = event_new(d->base, -1, EV_PERSIST, on_park, d);
 	if (d->park == NULL || event_add(d->park, &park) != 0)
 		return err_set(e, ENOMEM, "cannot start the control loop: no memory");
+	return 0;
+}
+
+static int start_listening(struct daemon *d, struct err *e)
+{
+	const char *asked = option_text(&d->options, "listen");
+	char host[ADDRESS_HOST] = "", port[6];
+	int rc = listen_new(&d->listen, d->base, asked, on_peer, d, e);
+	bool v6;
+
+	if (rc < 0)
+		return rc;
+	address_split(asked, host, port, NULL);
+	v6 = host[0] == '\0' || strchr(host, ':') != NULL;
+	snprintf(d->address, sizeof(d->address), "%s%s%s:%u", v6 ? "[" : "",
+		host[0] ? host : "::", v6 ? "]" : "", listen_port(d->listen));
 	return 0;
 }
 
@@ -275,20 +295,6 @@ static int show_help(void)
 	return 0;
 }
 
-/* Tests and scripts wait for this line. The port is the one that was bound, where 0 was asked for.
- */
-static void log_ready(const struct daemon *d)
-{
-	char host[ADDRESS_HOST] = "", port[6];
-	bool brackets;
-
-	address_split(option_text(&d->options, "listen"), host, port, NULL);
-	brackets = host[0] == '\0' || strchr(host, ':') != NULL;
-	log_info("godwitd", "ready on %s%s%s:%u, api %s", brackets ? "[" : "",
-		host[0] ? host : "::", brackets ? "]" : "", listen_port(d->listen),
-		option_text(&d->options, "api"));
-}
-
 int main(int argc, char **argv)
 {
 	static struct daemon d = {.state_fd = -1};
@@ -313,7 +319,8 @@ int main(int argc, char **argv)
 		stop(&d);
 		return 1;
 	}
-	log_ready(&d);
+	/* Tests and scripts wait for this line. */
+	log_info("godwitd", "ready on %s, api %s", d.address, option_text(&d.options, "api"));
 	notify_manager("READY=1");
 	event_base_dispatch(d.base);
 	stop(&d);
