@@ -260,8 +260,7 @@ static int start(struct daemon *d, struct err *e)
 	rc = start_loop(d, e);
 	d->host.base = d->base;
 	if (rc == 0)
-		rc = listen_new(
-			&d->listen, d->base, option_text(&d->options, "listen"), on_peer, d, e);
+		rc = start_listening(d, e);
 	if (rc == 0)
 		rc = start_api(d, e);
 	if (rc == 0)
