@@ -203,11 +203,14 @@ static void *run_side(void *arg)
 	return NULL;
 }
 
+// Cycles in which the core polled and found nothing are not busy. They are counted by the clock on
+// the wall: when others take the core meanwhile, too many are.
 static double busy_share(struct flow *f, uint64_t idle_before, double seconds)
 {
 	uint64_t idle = stats_get(&f->stats, STAT_cycles_idle) - idle_before;
+	double busy = seconds - (double)idle / (double)clock_cycles_hz();
 
-	return seconds - (double)idle / (double)clock_cycles_hz();
+	return busy > 0 ? busy : 0;
 }
 
 static void report(
