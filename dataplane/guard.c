@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <string.h>
 
 _Thread_local struct guard *guard_here;
@@ -32,15 +31,9 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 int guard_install(void)
 {
-	static bool installed;
 	// NODEFER: the jump leaves the handler, and sigsetjmp() saved no mask to restore.
 	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
 
-	if (installed)
-		return 0;
 	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, NULL) != 0)
-		return -errno;
-	installed = true;
-	return 0;
+	return sigaction(SIGBUS, &sa, NULL) == 0 ? 0 : -errno;
 }

@@ -12,7 +12,8 @@ struct guard {
 	uintptr_t addr; /* what could not be reached */
 };
 
-/* Installs the handler, once a process. Control thread, before any flow is polled. 0 or -errno. */
+/* Installs the process's handler; again does no harm. Control thread, before a flow is polled. 0 or
+ * -errno. */
 int guard_install(void);
 
 /* Where this thread's SIGBUS goes; NULL: nowhere, it ends the process. */
