@@ -56,4 +56,11 @@ struct loop {
 	uint64_t done_head, done_tail;
 };
 
+static inline struct loop *loop_of(struct link *l)
+{
+	return ((struct loop_end *)l)->loop;
+}
+
+void link_loop_close(struct link *l);
+
 #endif
