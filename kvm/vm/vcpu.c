@@ -34,11 +34,11 @@ static void on_kick(int signal)
 
 static int set_cpuid(struct vcpu *v, struct err *e)
 {
-	union machine_cpuid c = {.room = {0}};
-	int rc = machine_cpuid(v->vm, &c);
+	union machine_cpuid *c = v->cpuid;
+	int rc = machine_cpuid(v->vm, c);
 
-	for (uint32_t i = 0; rc == 0 && i < c.head.nent; i++) { // each has its own APIC id
-		struct kvm_cpuid_entry2 *n = &c.head.entries[i];
+	for (uint32_t i = 0; rc == 0 && i < c->head.nent; i++) { // each has its own APIC id
+		struct kvm_cpuid_entry2 *n = &c->head.entries[i];
 
 		if (n->function == 1)
 			n->ebx = (n->ebx & 0xffffff) | v->id << 24;
@@ -46,7 +46,7 @@ static int set_cpuid(struct vcpu *v, struct err *e)
 			n->edx = v->id;
 	}
 	if (rc == 0)
-		rc = ioctl_ptr(v->fd, KVM_SET_CPUID2, &c.head);
+		rc = ioctl_ptr(v->fd, KVM_SET_CPUID2, &c->head);
 	return rc < 0 ? err_sys(e, -rc, "cannot set the CPU features of vCPU %u", v->id) : 0;
 }
 
@@ -96,6 +96,9 @@ int vcpu_open(struct vcpu *v, struct err *e)
 		v->run = NULL;
 		return err_sys(e, errno, "cannot map the run area of vCPU %u", v->id);
 	}
+	v->cpuid = calloc(1, sizeof(*v->cpuid));
+	if (v->cpuid == NULL)
+		return err_set(e, ENOMEM, "no memory for vCPU %u", v->id);
 	rc = v->vm->has_guest ? set_cpuid(v, e) : 0; // else its state will say
 	if (rc == 0)
 		rc = vcpu_state_probe(v, e);
@@ -111,6 +114,8 @@ void vcpu_close(struct vcpu *v)
 	v->run = NULL;
 	free(v->msrs);
 	v->msrs = NULL;
+	free(v->cpuid);
+	v->cpuid = NULL;
 	close_fd(&v->fd);
 }
 

@@ -85,17 +85,6 @@ static int failed(int rc, const struct vcpu *v, const char *verb, const char *wh
 	return err_sys(e, -rc, "cannot %s the %s of vCPU %u", verb, what, v->id);
 }
 
-static int save_cpuid(struct vcpu *v, struct state_out *s, struct err *e)
-{
-	union machine_cpuid c = {.head.nent = MACHINE_CPUID_MAX};
-	int rc = ioctl_ptr(v->fd, KVM_GET_CPUID2, &c.head);
-
-	if (rc < 0)
-		return failed(rc, v, "read", "CPU features", e);
-	state_put(s, STATE_CPUID, v->id, c.head.entries, c.head.nent * sizeof(c.head.entries[0]));
-	return 0;
-}
-
 static int save_xsave(struct vcpu *v, struct state_out *s, struct err *e)
 {
 	_cleanup_(free_ptr) struct kvm_xsave *x = calloc(1, v->vm->kvm_xsave_bytes);
@@ -114,12 +103,13 @@ int vcpu_state_save(struct vcpu *v, struct state_out *s, struct err *e)
 {
 	uint8_t buf[PART_MAX];
 	uint32_t khz;
-	int rc = save_cpuid(v, s, e);
+	int rc = save_xsave(v, s, e);
 
-	if (rc == 0)
-		rc = save_xsave(v, s, e);
 	if (rc < 0)
 		return rc;
+	// What was set, not what KVM_GET_CPUID2 says: some KVMs add features of their host to that.
+	state_put(s, STATE_CPUID, v->id, v->cpuid->head.entries,
+		v->cpuid->head.nent * sizeof(v->cpuid->head.entries[0]));
 	for (unsigned i = 0; i < NPARTS; i++) {
 		if (parts[i].irqchip && !v->vm->kvm_irqchip)
 			continue;
@@ -271,14 +261,13 @@ static int load_msrs(struct vcpu *v, const struct state_in *s, struct err *e)
 
 int vcpu_state_load(struct vcpu *v, const struct state_in *s, struct err *e)
 {
-	union machine_cpuid c;
 	uint8_t buf[PART_MAX];
 	uint32_t khz;
-	int rc = get_cpuid(v, s, &c, e);
+	int rc = get_cpuid(v, s, v->cpuid, e);
 
 	if (rc < 0)
 		return rc;
-	rc = ioctl_ptr(v->fd, KVM_SET_CPUID2, &c.head);
+	rc = ioctl_ptr(v->fd, KVM_SET_CPUID2, &v->cpuid->head);
 	if (rc < 0)
 		return failed(rc, v, "set", "CPU features", e);
 	rc = state_get(s, STATE_TSC_KHZ, v->id, &khz, sizeof(khz), e);

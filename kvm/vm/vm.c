@@ -177,7 +177,7 @@ static int same_moment(const struct vm *vm, const struct state_vmm *v, struct er
 	if (p == NULL)
 		return -EPROTO;
 	done = check_done(&vm->mem);
-	if (done < v->ticks || done - v->ticks > (uint64_t)p->batch * vm->nvcpus)
+	if (done < v->ticks || done - v->ticks > (uint64_t)p->batch * p->nvcpus)
 		return err_set(e, EPROTO,
 			"memory is not of the same moment as the device state: %" PRIu64
 			" pages stamped in memory, %" PRIu64 " in the state",

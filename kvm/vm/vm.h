@@ -16,6 +16,7 @@
 struct vm;
 struct kvm_run;
 struct kvm_msrs;
+union machine_cpuid;
 
 /* Fields of one vCPU belong to its thread; while that is outside the gate, to whoever holds it
  * there. */
@@ -30,7 +31,8 @@ struct vcpu {
 	int fd;           /* kvm: the rest */
 	struct kvm_run *run;
 	uint32_t run_bytes;
-	struct kvm_msrs *msrs; /* those that can be read */
+	struct kvm_msrs *msrs;      /* those that can be read */
+	union machine_cpuid *cpuid; /* what the guest was promised */
 };
 
 /* What runs the guest: KVM or threads. */
