@@ -18,6 +18,9 @@
 		(UINT64_C(1) << 13) /* UFFD_FEATURE_WP_UNPOPULATED */ |                            \
 		(UINT64_C(1) << 15) /* UFFD_FEATURE_WP_ASYNC */)
 
+/* A multiple of every huge page that can be tracked. */
+#define PIECE_BYTES (UINT64_C(1) << 27)
+
 /* The device first, as it can be given to an unprivileged VMM; the plain call; and the call for
  * faults from user mode only, which is enough: in asynchronous mode no fault is handed over. */
 static int make_uffd(void)
@@ -76,7 +79,15 @@ int uffd_protect(int uffd, const void *addr, uint64_t bytes)
 
 int uffd_untrack(int uffd, const void *addr, uint64_t bytes)
 {
-	struct uffdio_range range = {(uintptr_t)addr, bytes};
+	/* The kernel walks the page tables with the address space locked, which stops every fault
+	 * of the guest (20 ms a GiB): so in pieces. */
+	for (uint64_t at = 0; at < bytes; at += PIECE_BYTES) {
+		struct uffdio_range range = {
+			(uintptr_t)addr + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES};
+		int rc = ioctl_ptr(uffd, UFFDIO_UNREGISTER, &range);
 
-	return ioctl_ptr(uffd, UFFDIO_UNREGISTER, &range);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
