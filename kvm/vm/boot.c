@@ -4,7 +4,7 @@
 
 #include "boot.h"
 
-#include "guest_bin.h"
+#include <guest_bin.h> // made from guest.c by the build
 
 #include <string.h>
 #include <unistd.h>

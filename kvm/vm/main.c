@@ -110,6 +110,17 @@ static int finish(struct vm *vm, int code)
 	return code;
 }
 
+static void describe(const struct vm *vm)
+{
+	char vcpus[32] = "vCPUs as it brings";
+
+	if (vm->nvcpus > 0)
+		snprintf(vcpus, sizeof(vcpus), "%u vCPUs", vm->nvcpus);
+	printf("guest %s: %s, %s, %" PRIu64 " MiB used of %" PRIu64 " MiB, %s pages\n",
+		vm->opt.name, vm->engine->name, vcpus, vm->mem.lay.used_bytes >> 20,
+		vm->mem.lay.file_bytes[LAYOUT_RAM] >> 20, vm->opt.huge ? "2 MiB" : "4 KiB");
+}
+
 static int run(struct vm *vm, pthread_t *self, const sigset_t *set)
 {
 	struct migrate m;
@@ -122,9 +133,7 @@ static int run(struct vm *vm, pthread_t *self, const sigset_t *set)
 		migrate_stop(&m);
 		return fail(EXIT_START, &e);
 	}
-	printf("guest %s: %s, %u vCPUs, %" PRIu64 " MiB used of %" PRIu64 " MiB, %s pages\n",
-		vm->opt.name, vm->engine->name, vm->nvcpus, vm->mem.lay.used_bytes >> 20,
-		vm->mem.lay.file_bytes[LAYOUT_RAM] >> 20, vm->opt.huge ? "2 MiB" : "4 KiB");
+	describe(vm);
 	migrate_say(&m, vm->opt.incoming ? GODWIT_INCOMING : GODWIT_RUNNING);
 	if (vm_start(vm, &e) < 0)
 		fail(EXIT_START, &e);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The seeded content, the layout and the options: pure functions.
 
-#include "image.h"
-#include "layout.h"
-#include "option.h"
+#include "../image.h"
+#include "../layout.h"
+#include "../option.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

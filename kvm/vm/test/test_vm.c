@@ -3,8 +3,8 @@
 // what was lost on the way is found by the host's check and by the guest itself.
 // Takes "kvm" or "soft"; exits 77 where KVM cannot be used.
 
-#include "device.h"
-#include "vm.h"
+#include "../device.h"
+#include "../vm.h"
 
 #include <errno.h>
 #include <setjmp.h>

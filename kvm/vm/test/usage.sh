@@ -11,7 +11,8 @@ expect() { # CODE TEXT ARG...
 	said=$("$vm" "$@" 2>&1)
 	got=$?
 	if [ "$got" != "$code" ] || ! printf '%s\n' "$said" | grep -q -- "$text"; then
-		printf 'godwit-vm %s: expected %s and "%s", got %s:\n%s\n' "$*" "$code" "$text" "$got" "$said"
+		printf 'godwit-vm %s: expected %s and "%s", got %s:\n%s\n' \
+			"$*" "$code" "$text" "$got" "$said"
 		bad=1
 	fi
 }
