@@ -54,7 +54,7 @@ class Stage:
         self.children = []
         self.wires = []
         self.count = 0
-        self.kind = "soft" if kvm_missing() else "kvm"
+        self.kind = os.environ.get("GODWIT_GUEST") or ("soft" if kvm_missing() else "kvm")
 
     def daemon(self, name, **how):
         child = godwit.Daemon(name, self.folder, **how)
@@ -78,7 +78,9 @@ class Stage:
 
     def migrate(self, source, target, vm, waiting, name="guest", *args, to=None):
         """Starts the migration of a guest to a VM that waits."""
+        since = len(target.lines)
         target.ok("receive", name, "--agent", waiting.agent, "--detach")
+        target.wait_line(f"{name}: waits for its source", since)
         child = godwit.Migration(source, name, vm, to or target.address, *args)
         self.children.append(child)
         return child
@@ -136,8 +138,8 @@ def pair(stage):
 
 @pytest.fixture(scope="session")
 def hugepages():
-    """2 MiB pages for two guests of 64 MiB; what was there before comes back."""
-    wanted = 96
+    """2 MiB pages for two guests of 64 MiB and two daemons; what was there before comes back."""
+    wanted = 192
     try:
         before = int(HUGEPAGES.read_text())
         HUGEPAGES.write_text(str(before + wanted))

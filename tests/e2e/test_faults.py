@@ -143,11 +143,24 @@ def test_source_daemon_dies_after_commit(stage, keep):
         fault.waiting.whole()
 
 
-def test_target_vm_dies_after_commit(stage):
+def test_target_vm_dies_while_it_takes_over(stage):
     """The target can't take the guest over and says refused: it goes back to the source."""
     fault = Fault(stage, "commit")
+    fault.waiting.freeze()
+    fault.wire.let_go()
+    fault.target.wait_state("guest", "committing")
     fault.kill("target VM")
-    assert fault.migration.failed()["error"]
+    assert fault.migration.failed()["result"] == "failed"
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    fault.again()
+
+
+def test_target_vm_dies_before_the_commit_arrives(stage):
+    fault = Fault(stage, "commit")
+    fault.kill("target VM")
+    if fault.migration.failed()["result"] == "undecided":
+        fault.source.ok("resolve", "guest", "--keep", "source")
     fault.vm.wait_ticks(3)
     fault.vm.whole()
     fault.again()

@@ -20,10 +20,18 @@ def test_port_in_use(stage):
 
 def test_api_socket_in_use(stage):
     first = stage.source()
-    second = stage.daemon("source", ready=False)
+    second = stage.daemon("second", args=["--api", first.api], ready=False)
     assert second.wait() != 0
     assert str(first.api) in "\n".join(second.lines[1:])
     assert first.ok("list") is not None
+
+
+def test_state_directory_in_use(stage):
+    first = stage.source()
+    second = stage.daemon("second", args=["--state-dir", first.state], ready=False)
+    assert second.wait() != 0
+    said = "\n".join(second.lines[1:])
+    assert str(first.state) in said and "--state-dir" in said
 
 
 def test_stale_api_socket_is_replaced(stage):
