@@ -104,6 +104,8 @@ static int open_as(struct source **s, const struct source_ops *ops, const struct
 	k->source.ops = ops;
 	k->c = *c;
 	rc = set_protect(k, manual, e);
+	if (k->protect == 0)
+		k->source.ops = &source_kvm_log_legacy; /* so that its name says what it is */
 	if (rc == 0)
 		rc = add_views(k, e);
 	if (rc == 0 && marks_init(&k->pending, c->map->nchunks) < 0)
