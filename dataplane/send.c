@@ -15,7 +15,8 @@
 
 #include <errno.h>
 
-#define DONE_BURST 64u
+#define DONE_BURST  64u
+#define TURN_CHUNKS 32u // packed in one turn, at most
 
 static uint64_t frame_pages(const struct send *s, const struct frame *f)
 {
@@ -38,6 +39,7 @@ static void on_taken(void *arg, const struct frame *f)
 
 	s->sums.frames++;
 	s->sums.sum += frame_sum(f);
+	s->out_bytes += bits_count(f->data) << PAGE_SHIFT;
 	pace_spend(&s->pace, FRAME_HDR_BYTES + f->payload_bytes);
 	stats_add(st, STAT_frames, 1);
 	stats_add(st, STAT_bytes_pages, pages << PAGE_SHIFT);
@@ -219,9 +221,11 @@ static bool push(struct send *s)
 static bool send_chunks(struct send *s)
 {
 	uint64_t rate = atomic_load_explicit(&s->job->bytes_per_s, memory_order_relaxed);
-	bool moved = push(s);
+	bool moved;
 
-	for (unsigned n = 0; n < s->turn_chunks; n++) {
+	s->out_bytes = 0;
+	moved = push(s);
+	for (unsigned n = 0; n < TURN_CHUNKS && s->out_bytes < s->turn_bytes; n++) {
 		if (!pack_room(&s->pack, s->flow->link->sent) ||
 			!pace_ready(&s->pace, rate, cpu_cycles()))
 			return moved;

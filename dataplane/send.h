@@ -17,7 +17,8 @@ struct send_sums {
 struct send {
 	struct flow *flow;
 	struct send_job *job;
-	unsigned turn_chunks; /* packed in one turn, at most */
+	uint64_t turn_bytes; /* of content packed in one turn, about */
+	uint64_t out_bytes;  /* of content in this turn so far */
 
 	bool running; /* pass has begun and its barrier was not answered */
 	bool barrier; /* the link has it */
