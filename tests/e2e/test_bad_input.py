@@ -60,7 +60,8 @@ def bad_messages():
 def beside(shared):
     """Two daemons with a session under way, which all of these tests must leave alone."""
     source, target = shared.source(), shared.target()
-    bystander = shared.migrate(source, target, shared.vm(), shared.waiting(), "bystander", "--hold")
+    bystander = shared.migrate(source, target, shared.vm(), shared.waiting(), "bystander", "--hold",
+                               "--max-passes", "0")
     source.wait_state("bystander", "holding")
     yield target, shared.waiting()
     assert source.alive() and target.alive()
