@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A fresh guest's memory. Run by the main thread before any vCPU; never for an incoming guest.
-// Invariant: page tables map all that the guest uses one to one, and nothing is mapped twice.
+// Invariant: page tables map guest addresses one to one, so each slot is seen at its own address,
+// the alias too.
 
 #include "boot.h"
 
