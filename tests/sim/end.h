@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A flow in the simulated network: a source that has frames to send, pass by pass, a target that
+ * places them, and the checks: every byte right, every frame once, sums that agree. */
+#ifndef GODWIT_TESTS_SIM_END_H
+#define GODWIT_TESTS_SIM_END_H
+
+#include "net.h"
+#include "rel_recv.h"
+#include "rel_send.h"
+
+struct end_plan {
+	struct rel_config cfg;
+	unsigned passes;
+	uint64_t frames;     /* in a pass */
+	uint64_t begin_ns;   /* after the simulation's begin */
+	bool large;          /* whole raw chunks only */
+	uint64_t place_ns;   /* the target takes this for a frame, at most */
+	uint32_t tear, drop; /* parts of 65536 that the target refuses, or drops unanswered */
+	uint64_t poll_ns;    /* both cores look only so often */
+};
+
+struct end {
+	struct net *net;
+	struct net_wire *there, *back;
+	struct end_plan plan;
+	struct rel_send send;
+	struct rel_recv recv;
+	void *send_mem, *recv_mem;
+	uint8_t *ring;
+
+	/* source */
+	uint32_t pass;
+	uint64_t in_pass, frames, sum, torn, torn_sum, lost;
+	bool barrier_out, finished;
+	uint64_t send_timer_ns;
+	/* target; by seq */
+	uint32_t recv_pass;
+	uint64_t placed, placed_sum, refused;
+	uint64_t first_of_pass, taken;
+	bool placing;
+	uint64_t placing_seq;
+	uint64_t recv_timer_ns;
+	/* frames of the pass under way, by seq - first */
+	struct end_frame {
+		uint64_t seq;
+		uint32_t hdr_crc;
+		uint32_t payload_bytes;
+		uint8_t taken, answer;
+	} * log;
+	uint64_t nlog;
+
+	uint64_t goodput_bytes; /* of payload placed */
+	uint64_t began_ns, ended_ns;
+	char wrong[160]; /* what was not as it should be; empty: nothing */
+};
+
+void end_init(struct end *e, struct net *n, struct net_wire *there, struct net_wire *back,
+	const struct end_plan *p);
+void end_free(struct end *e);
+/* Nothing more will happen: finished, or something went wrong. */
+bool end_over(const struct end *e);
+
+#endif
