@@ -12,14 +12,19 @@
 #define FIRST_PACKETS     16u
 #define PERIOD_NS         UINT64_C(5000000000) // the base is the least of one or two of them
 #define SAMPLE_PACKETS    256u                 // enough to tell 10 % from 15 %
+#define SAMPLE_HEAVY      64u                  // enough to tell 15 % from 30 %
+#define SAMPLE_LEAST      16u
 #define LOSS_PARTS        100u
 #define LOSS_CONGESTION   15u // parts of a hundred, whatever the queue is
 #define LOSS_WITH_QUEUE   2u  // parts of a hundred, while a queue stands
+#define LOSS_HEAVY        30u // parts of a hundred
 #define QUEUE_STANDS_PART 8u  // of the target
 #define FULL_ROUNDS       16u // without an empty queue, before it is drained
 #define DRAIN_ROUNDS      2u  // one to let it run empty, one to see it
-#define BETA_TENTHS       8u  // Swift's
-#define MOST_DECREASE     2u  // Swift's max_mdf: to a half, at most
+#define LONG_PATH_NS      8e6 // rounds of this length grow twice as fast, so that flows meet in time
+#define LONG_PATH_MOST    4.0
+#define BETA_TENTHS       8u // Swift's
+#define MOST_DECREASE     2u // Swift's max_mdf: to a half, at most
 
 static uint64_t least_window(const struct congestion *c)
 {
@@ -103,22 +108,27 @@ static uint64_t root(uint64_t n)
 	return r;
 }
 
-// Loss that is congestion, once enough packets were seen to tell.
-static bool shrink_by_loss(struct congestion *c, bool queue)
+// Loss that is congestion, once enough packets were seen to tell. Where loss is heavy, or a queue
+// says the same, few are enough; and as long as it looks like congestion, the window does not grow.
+enum loss { LOSS_NONE, LOSS_HOLD, LOSS_SHRINK };
+
+static enum loss judge_loss(struct congestion *c, bool queue)
 {
 	uint64_t all = c->sample_acked + c->sample_lost;
 	uint64_t parts = (uint64_t)c->sample_lost * LOSS_PARTS;
-	bool shrink;
+	bool heavy = parts > LOSS_HEAVY * all;
+	bool shrink = parts > (queue ? LOSS_WITH_QUEUE : LOSS_CONGESTION) * all;
 
-	if (all < SAMPLE_PACKETS)
-		return false;
-	shrink = parts > LOSS_CONGESTION * all || (queue && parts > LOSS_WITH_QUEUE * all);
+	if (all < SAMPLE_LEAST)
+		return LOSS_NONE;
+	if (all < SAMPLE_PACKETS && !(queue && shrink) && !(heavy && all >= SAMPLE_HEAVY))
+		return shrink ? LOSS_HOLD : LOSS_NONE;
 	if (shrink) {
 		c->slow_start = false;
 		set_window(c, c->window_bytes * c->sample_acked / all);
 	}
 	c->sample_acked = c->sample_lost = 0;
-	return shrink;
+	return shrink ? LOSS_SHRINK : LOSS_NONE;
 }
 
 static void shrink_by_delay(struct congestion *c, uint64_t queue_ns)
@@ -132,13 +142,17 @@ static void shrink_by_delay(struct congestion *c, uint64_t queue_ns)
 static void grow(struct congestion *c)
 {
 	uint64_t packets = c->window_bytes / c->mss_bytes;
+	double longer = 1.0 + (double)c->base_ns / LONG_PATH_NS;
 
 	if (!c->limited)
 		return;
+	if (longer > LONG_PATH_MOST)
+		longer = LONG_PATH_MOST;
 	if (c->slow_start)
 		set_window(c, c->window_bytes * 2);
 	else
-		set_window(c, c->window_bytes + root(packets) * c->mss_bytes);
+		set_window(c, c->window_bytes +
+				      (uint64_t)((double)(root(packets) * c->mss_bytes) * longer));
 }
 
 // All flows that share a queue reach this in the same round trip or nearly so, because they have
@@ -159,33 +173,41 @@ static void drain_if_due(struct congestion *c, uint64_t queue_ns)
 		c->drain_bytes = least_window(c);
 }
 
+static void leave_slow_start(struct congestion *c, uint64_t queue_ns)
+{
+	// The window doubled in the round that filled the queue: take back what is too much for the
+	// path with half a target of queue.
+	c->slow_start = false;
+	set_window(c, (uint64_t)((double)c->window_bytes * (double)(c->base_ns + c->target_ns / 2) /
+				 (double)(c->base_ns + queue_ns)));
+}
+
+static void shrink_by_marks(struct congestion *c)
+{
+	uint32_t marked = c->marked < c->acked ? c->marked : c->acked;
+
+	c->slow_start = false;
+	set_window(c, c->window_bytes - c->window_bytes * marked / c->acked / 2);
+}
+
 static void decide(struct congestion *c)
 {
 	uint64_t queue = c->least_ns - c->base_ns;
+	enum loss loss;
 
 	if (c->draining > 0) {
 		c->draining--;
 		return;
 	}
-	if (c->slow_start && queue > c->target_ns / 2) {
-		// The window doubled in the round that filled the queue: take back what is too much
-		// for the path with half a target of queue.
-		c->slow_start = false;
-		set_window(c, (uint64_t)((double)c->window_bytes *
-					 (double)(c->base_ns + c->target_ns / 2) /
-					 (double)(c->base_ns + queue)));
-	} else if (c->marked > 0 && c->acked > 0) {
-		uint32_t marked = c->marked < c->acked ? c->marked : c->acked;
-
-		c->slow_start = false;
-		set_window(c, c->window_bytes - c->window_bytes * marked / c->acked / 2);
-	} else if (shrink_by_loss(c, queue > c->target_ns / QUEUE_STANDS_PART)) {
-		;
-	} else if (queue > c->target_ns) {
+	loss = judge_loss(c, queue > c->target_ns / QUEUE_STANDS_PART);
+	if (c->slow_start && queue > c->target_ns / 2)
+		leave_slow_start(c, queue);
+	else if (c->marked > 0 && c->acked > 0)
+		shrink_by_marks(c);
+	else if (queue > c->target_ns)
 		shrink_by_delay(c, queue);
-	} else {
+	else if (loss == LOSS_NONE)
 		grow(c);
-	}
 	drain_if_due(c, queue);
 }
 

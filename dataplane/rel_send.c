@@ -10,19 +10,11 @@
 
 #include "bits.h"
 #include "clock.h"
-#include "codec.h"
 #include "plant.h"
 
 #include <string.h>
 
 #define BURST_PARTS 8u // of the target: what may go at once after a late turn
-#define PAGE_LINES  ((uint32_t)PAGE_BYTES / PACKET_LINE_BYTES)
-
-struct part {
-	uint64_t seq;
-	uint32_t line, lines;
-	bool resend;
-};
 
 struct rel_send_frame *rel_send_slot(const struct rel_send *s, uint64_t seq)
 {
@@ -172,94 +164,6 @@ void rel_send_give_up(struct rel_send *s)
 
 // Packets.
 
-static uint32_t most_lines(const struct rel_send *s)
-{
-	return (s->path.mtu - s->c.cfg.overhead_bytes - PACKET_DATA_BYTES) / PACKET_LINE_BYTES;
-}
-
-// How many of n lines from `line` on go into one packet.
-static uint32_t cut_lines(
-	const struct rel_send *s, const struct rel_send_frame *f, uint32_t line, uint32_t n)
-{
-	uint32_t most = most_lines(s);
-
-	if (s->c.cfg.page_parts && f->hdr.codec == CODEC_RAW && most >= PAGE_LINES)
-		most = (line + most) / PAGE_LINES * PAGE_LINES - line;
-	return n < most ? n : most;
-}
-
-// The lowest frame with lost lines first: it holds up the target's window.
-static bool pick_lost(const struct rel_send *s, struct part *p)
-{
-	uint32_t nslots = s->c.cfg.frames, most = most_lines(s);
-	uint64_t seq = s->settled;
-	const uint64_t *map;
-	uint32_t run = 0;
-
-	if (s->lost_frames == 0)
-		return false;
-	while (!bits_test(s->lost_frame, seq & (nslots - 1))) {
-		uint64_t rest = s->lost_frame[(seq & (nslots - 1)) / 64] >> seq % 64;
-
-		seq += rest != 0 ? (uint64_t)__builtin_ctzll(rest) : 64 - seq % 64;
-	}
-	map = s->lost_line + (seq & (nslots - 1)) * REL_LINE_WORDS;
-	p->seq = seq;
-	p->line = 0;
-	while (map[p->line / 64] == 0)
-		p->line += 64;
-	p->line += (uint32_t)__builtin_ctzll(map[p->line / 64]);
-	while (run < most && p->line + run < REL_LINES && bits_test(map, p->line + run))
-		run++;
-	p->lines = cut_lines(s, rel_send_slot(s, seq), p->line, run);
-	p->resend = true;
-	return true;
-}
-
-static bool pick_new(const struct rel_send *s, struct part *p)
-{
-	const struct rel_send_frame *f = rel_send_slot(s, s->cut);
-
-	if (s->cut >= s->next)
-		return false;
-	if ((s->cut >= s->frame_limit || f->pos + rel_room(f->hdr.payload_bytes) > s->pos_limit) &&
-		!plant(PLANT_NIC_NO_CREDIT))
-		return false;
-	p->seq = s->cut;
-	p->line = s->cut_line;
-	p->lines = cut_lines(s, f, s->cut_line, f->lines - s->cut_line);
-	p->resend = false;
-	return true;
-}
-
-static bool pick(const struct rel_send *s, struct part *p)
-{
-	return pick_lost(s, p) || pick_new(s, p);
-}
-
-// The part has a packet now.
-static void carry(struct rel_send *s, const struct part *p)
-{
-	struct rel_send_frame *f = rel_send_slot(s, p->seq);
-	uint64_t slot = p->seq & (s->c.cfg.frames - 1);
-
-	f->flying++;
-	if (!p->resend) {
-		s->cut_line += p->lines;
-		if (s->cut_line == f->lines) {
-			s->cut++;
-			s->cut_line = 0;
-		}
-		return;
-	}
-	bits_clear_range(s->lost_line + slot * REL_LINE_WORDS, p->line, p->lines);
-	f->lost -= p->lines;
-	if (f->lost == 0) {
-		bits_clear(s->lost_frame, slot);
-		s->lost_frames--;
-	}
-}
-
 static bool has_room(const struct rel_send *s)
 {
 	return s->c.number - s->floor < s->c.cfg.packets - 64;
@@ -267,7 +171,7 @@ static bool has_room(const struct rel_send *s)
 
 // Notes a packet as sent. It is `bytes` long as an IP packet.
 static void launch(struct rel_send *s, uint64_t number, uint8_t kind, uint32_t bytes,
-	const struct part *p, uint64_t now_ns)
+	const struct rel_send_part *p, uint64_t now_ns)
 {
 	uint64_t burst_ns = s->c.cfg.target_ns / BURST_PARTS;
 	uint64_t oldest = now_ns > burst_ns ? now_ns - burst_ns : 0;
@@ -295,8 +199,13 @@ static void settled_of(const struct rel_send *s, struct packet_ping *g)
 	g->settled_pos = s->settled == s->next ? s->next_pos : rel_send_slot(s, s->settled)->pos;
 }
 
+static bool window_allows(const struct rel_send *s, uint32_t bytes)
+{
+	return s->flying == 0 || s->flying_bytes + bytes <= congestion_window(&s->cc);
+}
+
 static void send_part(
-	struct rel_send *s, uint64_t now_ns, const struct part *part, struct rel_out *o)
+	struct rel_send *s, uint64_t now_ns, const struct rel_send_part *part, struct rel_out *o)
 {
 	const struct rel_send_frame *f = rel_send_slot(s, part->seq);
 	struct packet p = rel_begin(&s->c, PACKET_DATA, now_ns);
@@ -304,7 +213,7 @@ static void send_part(
 	uint64_t quarter = congestion_window(&s->cc) / s->cc.mss_bytes / 4;
 	struct packet_ping g;
 	uint64_t number = p.number;
-	struct part next;
+	struct rel_send_part next;
 
 	settled_of(s, &g);
 	d.settled_back = (uint16_t)(part->seq - g.settled);
@@ -317,13 +226,15 @@ static void send_part(
 	if (part->resend && plant(PLANT_NIC_REUSE_NUMBER))
 		p.number--;
 	launch(s, number, REL_PACKET_PART, p.bytes + s->c.cfg.overhead_bytes, part, now_ns);
-	carry(s, part);
-	if (++s->since_ack_now > quarter || s->probes > 0 || !pick(s, &next)) {
+	rel_send_carry(s, part);
+	if (++s->since_ack_now > quarter || s->probes > 0 || !rel_send_pick(s, &next)) {
 		p.flags = PACKET_ACK_NOW;
 		s->since_ack_now = 0;
 	}
 	if (s->probes > 0)
 		s->probes--;
+	if (!window_allows(s, s->path.mtu))
+		s->cc.limited = true;
 	o->hdr_bytes = packet_put_data(o->hdr, &p, &d);
 	o->seq = part->seq;
 	o->offset = d.offset;
@@ -337,7 +248,7 @@ static void send_ping(struct rel_send *s, uint64_t now_ns, uint32_t size, struct
 {
 	struct packet p = rel_begin(&s->c, PACKET_PING, now_ns);
 	uint32_t overhead = s->c.cfg.overhead_bytes;
-	struct part none = {0};
+	struct rel_send_part none = {0};
 	struct packet_ping g;
 
 	settled_of(s, &g);
@@ -352,14 +263,9 @@ static void send_ping(struct rel_send *s, uint64_t now_ns, uint32_t size, struct
 	o->copy = false;
 }
 
-static bool window_allows(const struct rel_send *s, uint32_t bytes)
-{
-	return s->flying == 0 || s->flying_bytes + bytes <= congestion_window(&s->cc);
-}
-
 bool rel_send_next_packet(struct rel_send *s, uint64_t now_ns, struct rel_out *o)
 {
-	struct part part;
+	struct rel_send_part part;
 	uint32_t size;
 
 	if (rel_next_bye(&s->c, now_ns, o))
@@ -378,14 +284,12 @@ bool rel_send_next_packet(struct rel_send *s, uint64_t now_ns, struct rel_out *o
 		send_ping(s, now_ns, size, o);
 		return true;
 	}
-	if (!pick(s, &part)) {
+	if (!rel_send_pick(s, &part)) {
 		s->probes = 0;
 		return false;
 	}
-	if (s->probes == 0 && !window_allows(s, s->path.mtu)) {
-		s->cc.limited = true;
+	if (s->probes == 0 && !window_allows(s, s->path.mtu))
 		return false;
-	}
 	send_part(s, now_ns, &part, o);
 	return true;
 }
@@ -393,7 +297,7 @@ bool rel_send_next_packet(struct rel_send *s, uint64_t now_ns, struct rel_out *o
 uint64_t rel_send_deadline(const struct rel_send *s)
 {
 	uint64_t at = rel_deadline(&s->c);
-	struct part next;
+	struct rel_send_part next;
 
 	if (s->c.state != REL_OPEN || s->c.error != 0)
 		return at;
@@ -403,7 +307,7 @@ uint64_t rel_send_deadline(const struct rel_send *s)
 	at = rel_min(at, s->barrier_at_ns);
 	at = rel_min(at, rel_send_pto_at(s));
 	at = rel_min(at, s->c.said_ns + s->c.cfg.keepalive_ns);
-	if (has_room(s) && window_allows(s, s->path.mtu) && pick(s, &next))
+	if (has_room(s) && window_allows(s, s->path.mtu) && rel_send_pick(s, &next))
 		at = rel_min(at, s->pace_ns);
 	return at;
 }

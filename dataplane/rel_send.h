@@ -40,6 +40,13 @@ struct rel_send_packet {
 	uint8_t state;  /* enum rel_packet_state */
 };
 
+/* Lines of a frame's payload that go into one packet. */
+struct rel_send_part {
+	uint64_t seq;
+	uint32_t line, lines;
+	bool resend;
+};
+
 enum rel_packet_kind { REL_PACKET_PART, REL_PACKET_PING, REL_PACKET_PROBE };
 enum rel_packet_state { REL_PACKET_GONE, REL_PACKET_FLYING, REL_PACKET_LOST };
 
@@ -129,6 +136,9 @@ struct rel_send_packet *rel_send_packet_slot(const struct rel_send *s, uint64_t 
 void rel_send_settle(struct rel_send *s, uint64_t seq, enum rel_frame_state state);
 void rel_send_advance(struct rel_send *s);
 void rel_send_rate(struct rel_send *s);
+/* rel_send_part.c */
+bool rel_send_pick(const struct rel_send *s, struct rel_send_part *p);
+void rel_send_carry(struct rel_send *s, const struct rel_send_part *p);
 /* rel_send_loss.c */
 void rel_send_lose(struct rel_send *s, uint64_t number, uint64_t now_ns);
 void rel_send_gone(struct rel_send *s, uint64_t number);

@@ -14,6 +14,7 @@ struct end_plan {
 	uint64_t frames;     /* in a pass */
 	uint64_t begin_ns;   /* after the simulation's begin */
 	bool large;          /* whole raw chunks only */
+	bool idle;           /* nothing is ever sent */
 	uint64_t place_ns;   /* the target takes this for a frame, at most */
 	uint32_t tear, drop; /* parts of 65536 that the target refuses, or drops unanswered */
 	uint64_t poll_ns;    /* both cores look only so often */
@@ -59,5 +60,17 @@ void end_init(struct end *e, struct net *n, struct net_wire *there, struct net_w
 void end_free(struct end *e);
 /* Nothing more will happen: finished, or something went wrong. */
 bool end_over(const struct end *e);
+
+/* For the two ends. */
+void end_wrong(struct end *e, const char *what, uint64_t seq);
+uint8_t *end_payload(uint64_t seq); /* what frame seq carries; FRAME_PAYLOAD_BYTES of it */
+struct end_frame *end_log(struct end *e, uint64_t seq);
+/* When a core that looks only so often sees what happens at that time. */
+uint64_t end_when(const struct end *e, uint64_t at_ns);
+void end_put_out(struct end *e, struct rel_out *o, struct net_wire *w, net_fn fn);
+void end_run_send(struct end *e);
+void end_run_recv(struct end *e);
+void end_recv_in(void *arg, struct datagram *d); /* a datagram comes to the target */
+void end_send_in(void *arg, struct datagram *d);
 
 #endif

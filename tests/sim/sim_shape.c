@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the protocol promises over time. On a bottleneck that several flows share: shares that are
+// equal within 20 %, and a queue that is bounded. With random loss: goodput that it hardly touches,
+// and no failure below half of all lost. With silence: life and death.
+//
+//   sim_shape fair|loss|life|all [--verbose]
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "end.h"
+
+#define FLOWS_MOST 8u
+
+struct shape {
+	uint64_t bytes_per_s;
+	uint64_t delay_ns; /* one way */
+	uint64_t queue_bytes;
+	uint32_t mtu, lose; /* lose in parts of 65536, there and back */
+	uint64_t poll_ns, jitter_ns;
+	unsigned flows;
+	uint64_t apart_ns;              /* between their begins */
+	uint64_t watch_ns, duration_ns; /* measured from, until; after the begin of the last one */
+};
+
+struct result {
+	double goodput[FLOWS_MOST]; /* bytes a second */
+	double sum;
+	double most_queued_s, mean_queued_s; /* at the bottleneck's rate */
+	double lost;
+	char wrong[160];
+};
+
+static bool verbose;
+
+static void plan(struct end_plan *p, const struct shape *s, unsigned i)
+{
+	memset(p, 0, sizeof(*p));
+	rel_config_init(&p->cfg);
+	p->cfg.token_out = 100 + i;
+	p->cfg.token_in = 200 + i;
+	p->cfg.mtu_most = s->mtu;
+	p->cfg.overhead_bytes = 28;
+	p->cfg.packets = 65536;
+	p->cfg.ring_bytes = 64 << 20;
+	p->passes = 1;
+	p->frames = UINT64_MAX;
+	p->large = true;
+	p->begin_ns = i * s->apart_ns;
+	p->poll_ns = s->poll_ns;
+}
+
+static void run_until(struct net *n, uint64_t until_ns)
+{
+	while (n->n > 0 && n->heap[0].at_ns < until_ns && net_step(n))
+		;
+}
+
+static struct result run(const struct shape *s, uint64_t seed)
+{
+	static struct end e[FLOWS_MOST];
+	struct net_wire there = {.bytes_per_s = s->bytes_per_s,
+		.delay_ns = s->delay_ns,
+		.jitter_ns = s->jitter_ns,
+		.queue_bytes = s->queue_bytes,
+		.mtu = s->mtu,
+		.lose = s->lose};
+	struct net_wire back = there;
+	uint64_t before[FLOWS_MOST], begin;
+	struct result r = {0};
+	struct net net;
+
+	net_init(&net, seed);
+	there.net = back.net = &net;
+	begin = net.now_ns + s->apart_ns * (s->flows - 1);
+	there.watch_ns = begin + s->watch_ns;
+	for (unsigned i = 0; i < s->flows; i++) {
+		struct end_plan p;
+
+		plan(&p, s, i);
+		end_init(&e[i], &net, &there, &back, &p);
+	}
+	run_until(&net, begin + s->watch_ns);
+	for (unsigned i = 0; i < s->flows; i++)
+		before[i] = e[i].goodput_bytes;
+	run_until(&net, begin + s->duration_ns);
+	for (unsigned i = 0; i < s->flows; i++) {
+		r.goodput[i] = (double)(e[i].goodput_bytes - before[i]) * 1e9 /
+			       (double)(s->duration_ns - s->watch_ns);
+		r.sum += r.goodput[i];
+		if (e[i].wrong[0] != 0)
+			memcpy(r.wrong, e[i].wrong, sizeof(r.wrong));
+		if (verbose)
+			printf("   flow %u: %.3f of the wire, window %llu, srtt %llu, base %llu "
+			       "us, lost %llu of %llu, wrongly %llu, timeouts %llu, mtu %u\n",
+				i, r.goodput[i] / (double)s->bytes_per_s,
+				(unsigned long long)e[i].send.cc.window_bytes,
+				(unsigned long long)e[i].send.cc.srtt_ns / 1000,
+				(unsigned long long)e[i].send.cc.base_ns / 1000,
+				(unsigned long long)e[i].send.c.stats.lost,
+				(unsigned long long)e[i].send.c.stats.packets_out,
+				(unsigned long long)e[i].send.c.stats.spurious,
+				(unsigned long long)e[i].send.c.stats.timeouts, e[i].send.path.mtu);
+		end_free(&e[i]);
+	}
+	r.most_queued_s = (double)there.most_queued / (double)s->bytes_per_s;
+	r.mean_queued_s =
+		(double)there.sum_queued / (double)(there.nqueued + 1) / (double)s->bytes_per_s;
+	net_free(&net);
+	return r;
+}
+
+static unsigned check(bool ok, const char *what, double is, double need)
+{
+	if (!ok || verbose)
+		printf("%s: %s: %.4f, needed %.4f\n", ok ? "right" : "WRONG", what, is, need);
+	return !ok;
+}
+
+static const struct shape shapes[] = {
+	/* rate, delay, queue, mtu, lose, poll, jitter, flows, apart, watch, until */
+	{1250000000, 20000, 4000000, 9000, 0, 0, 0, 1, 0, 100000000, 300000000},
+	{1250000000, 20000, 4000000, 9000, 0, 0, 0, 2, 50000000, 200000000, 400000000},
+	{1250000000, 20000, 4000000, 9000, 0, 20000, 10000, 4, 30000000, 200000000, 400000000},
+	{1250000000, 500000, 4000000, 9000, 0, 0, 0, 3, 100000000, 500000000, 1000000000},
+	{125000000, 1000000, 2000000, 1500, 0, 5000, 50000, 4, 200000000, 1000000000, 2500000000},
+	{125000000, 50000, 2000000, 1500, 0, 5000, 0, 8, 50000000, 500000000, 1500000000},
+	{1250000000, 10000000, 16000000, 9000, 0, 0, 0, 2, 500000000, 4000000000, 7000000000},
+	{1250000000, 100000, 120000, 9000, 0, 0, 0, 4, 30000000, 300000000, 600000000},
+};
+
+static unsigned fair(void)
+{
+	unsigned bad = 0;
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		const struct shape *s = &shapes[i];
+		struct result r;
+		double mean, off = 0;
+
+		if (verbose)
+			printf("-- shape %zu\n", i);
+		r = run(s, i + 1);
+		mean = r.sum / s->flows;
+		if (r.wrong[0] != 0) {
+			printf("shape %zu: %s\n", i, r.wrong);
+			bad++;
+		}
+		for (unsigned k = 0; k < s->flows; k++)
+			off = fmax(off, fabs(r.goodput[k] / mean - 1));
+		bad += check(off <= 0.20, "a flow's distance from its share", off, 0.20);
+		bad += check(r.sum >= 0.75 * (double)s->bytes_per_s, "goodput of the wire",
+			r.sum / (double)s->bytes_per_s, 0.75);
+		// Two targets, and what the packets of one round may add.
+		bad += check(r.most_queued_s <= 0.002 + (double)s->delay_ns * 2e-9, "queue in s",
+			r.most_queued_s, 0.002 + (double)s->delay_ns * 2e-9);
+		if (verbose)
+			printf("   mean queue %.1f us\n", r.mean_queued_s * 1e6);
+	}
+	return bad;
+}
+
+// What random loss costs, and that no loss below a half ends a flow.
+static unsigned loss(void)
+{
+	static const struct {
+		uint64_t bytes_per_s, delay_ns;
+		uint32_t mtu;
+	} paths[] = {
+		{1250000000, 20000, 9000},
+		{1250000000, 500000, 9000},
+		{125000000, 5000000, 1500},
+	};
+	static const struct {
+		uint32_t parts;
+		double need;
+	} losses[] = {{655, 0.85}, {6554, 0.50}, {13107, 0}, {29491, 0}};
+	unsigned bad = 0;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		struct shape s = {.bytes_per_s = paths[i].bytes_per_s,
+			.delay_ns = paths[i].delay_ns,
+			.queue_bytes = 4000000,
+			.mtu = paths[i].mtu,
+			.flows = 1,
+			.watch_ns = 300 * NS_PER_MS,
+			.duration_ns = 900 * NS_PER_MS};
+		double whole = run(&s, i + 1).sum;
+
+		for (size_t k = 0; k < sizeof(losses) / sizeof(losses[0]); k++) {
+			struct result r;
+
+			s.lose = losses[k].parts;
+			r = run(&s, i + 1);
+			if (r.wrong[0] != 0) {
+				printf("path %zu, loss %.2f: %s\n", i, s.lose / 65536.0, r.wrong);
+				bad++;
+			}
+			bad += check(r.sum > 0 && r.sum >= losses[k].need * whole,
+				"goodput with loss, of that without", r.sum / whole,
+				losses[k].need);
+		}
+	}
+	return bad;
+}
+
+// Silence: an idle flow lives, a wire that is cut for a while ends nothing, a dead peer is noticed
+// in time.
+static unsigned life(void)
+{
+	static const struct {
+		const char *what;
+		uint64_t frames, black_ns, run_ns;
+		bool dies;
+	} lives[] = {
+		{"an idle flow", 0, 0, 100 * NS_PER_S, false},
+		{"a wire cut for 5 s", UINT64_MAX, 5 * NS_PER_S, 8 * NS_PER_S, false},
+		{"a wire cut for good", UINT64_MAX, 1000 * NS_PER_S, 40 * NS_PER_S, true},
+		{"a wire cut for good, idle", 0, 1000 * NS_PER_S, 40 * NS_PER_S, true},
+	};
+	unsigned bad = 0;
+
+	for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++) {
+		struct shape s = {.mtu = 9000};
+		struct net_wire there = {.bytes_per_s = 125000000,
+			.delay_ns = 50000,
+			.queue_bytes = 1000000,
+			.mtu = 9000};
+		uint64_t goodput, dead_s = 0;
+		struct net_wire back;
+		struct end_plan p;
+		struct net net;
+		struct end e;
+
+		net_init(&net, 1);
+		there.net = &net;
+		if (lives[i].black_ns != 0)
+			there.black[0] = (struct net_span){net.now_ns + 100 * NS_PER_MS,
+				net.now_ns + 100 * NS_PER_MS + lives[i].black_ns, 0};
+		back = there;
+		plan(&p, &s, 0);
+		p.frames = lives[i].frames;
+		p.idle = p.frames == 0;
+		end_init(&e, &net, &there, &back, &p);
+		run_until(&net, net.now_ns + 5 * NS_PER_S);
+		goodput = e.goodput_bytes;
+		while (net.now_ns < lives[i].run_ns && dead_s == 0 && net_step(&net))
+			if (e.send.c.error != 0 && e.recv.c.error != 0)
+				dead_s = net.now_ns / NS_PER_S;
+		// It was cut at 1.1 s; silence of 30 s means death.
+		bad += check(lives[i].dies ? dead_s >= 30 && dead_s <= 32 : dead_s == 0,
+			lives[i].what, (double)dead_s, lives[i].dies ? 31 : 0);
+		if (lives[i].frames != 0 && !lives[i].dies)
+			bad += check(e.goodput_bytes > goodput, "it goes on after the cut",
+				(double)(e.goodput_bytes - goodput), 1);
+		end_free(&e);
+		net_free(&net);
+	}
+	return bad;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned bad = 0;
+
+	verbose = argc > 2;
+	if (argc < 2 || strcmp(argv[1], "fair") == 0 || strcmp(argv[1], "all") == 0)
+		bad += fair();
+	if (argc < 2 || strcmp(argv[1], "loss") == 0 || strcmp(argv[1], "all") == 0)
+		bad += loss();
+	if (argc < 2 || strcmp(argv[1], "life") == 0 || strcmp(argv[1], "all") == 0)
+		bad += life();
+	printf("%u wrong\n", bad);
+	return bad != 0;
+}
