@@ -220,6 +220,7 @@ static int start_eal(struct daemon *d, struct err *e)
 	c.cores = cores.list;
 	c.mem_mb = (unsigned)(option_number(&d->options, "memory") >> 20);
 	c.huge = strcmp(option_text(&d->options, "huge"), "yes") == 0;
+	c.no_huge = strcmp(option_text(&d->options, "huge"), "no") == 0;
 	c.idle = strcmp(idle, "poll") == 0 || (strcmp(idle, "auto") == 0 && cores.isolated)
 			 ? LCORE_IDLE_POLL
 			 : LCORE_IDLE_YIELD;
@@ -294,6 +295,27 @@ static int show_help(void)
 	return 0;
 }
 
+/* Huge pages that were free a moment ago can be another program's now, and EAL starts once a
+ * process: so the daemon begins anew without them. */
+static void start_over(struct daemon *d, int argc, char **argv)
+{
+	char **again = calloc((size_t)argc + 3, sizeof(*again));
+
+	if (again == NULL || !d->eal.huge || d->eal_up ||
+		strcmp(option_text(&d->options, "huge"), "auto") != 0) {
+		free(again);
+		return;
+	}
+	log_warn("godwitd", "the huge pages were taken meanwhile; starts without them");
+	memcpy(again, argv, (size_t)argc * sizeof(*again));
+	again[argc] = (char *)"--huge";
+	again[argc + 1] = (char *)"no";
+	stop(d);
+	execv("/proc/self/exe", again);
+	log_error("godwitd", "cannot start over: %s", strerror(errno));
+	_exit(1);
+}
+
 int main(int argc, char **argv)
 {
 	static struct daemon d = {.state_fd = -1};
@@ -314,6 +336,7 @@ int main(int argc, char **argv)
 	log_set_level(level);
 	signal(SIGPIPE, SIG_IGN);
 	if (start(&d, &e) < 0) {
+		start_over(&d, argc, argv);
 		log_error("godwitd", "cannot start: %s", e.text);
 		stop(&d);
 		return 1;

@@ -108,17 +108,24 @@ static void on_fenced(void *arg, struct vmm_answer *a)
 	peer_ask(s, json_object(), on_outcome);
 }
 
+int handover_begin(struct session *s, struct err *e)
+{
+	int rc = journal_open(&s->journal, s->host->state_dir, s->name, e);
+
+	if (rc < 0)
+		return rc;
+	/* Now, so that the pause has one sync of one record to wait for. */
+	return journal_write(s->journal,
+		json_pack("{s:s, s:s, s:s, s:s}", "is", "begin", "side",
+			s->source ? "source" : "target", "agent", s->agent, "to", s->opt.to),
+		e);
+}
+
 void handover_commit(struct session *s)
 {
 	struct err e;
-	int rc = journal_open(&s->journal, s->host->state_dir, s->name, &e);
 
-	if (rc == 0)
-		rc = journal_write(s->journal,
-			json_pack("{s:s, s:s, s:s, s:s}", "is", "commit", "side", "source", "agent",
-				s->agent, "to", s->opt.to),
-			&e);
-	if (rc < 0) {
+	if (journal_write(s->journal, json_pack("{s:s}", "is", "commit"), &e) < 0) {
 		handover_give_back(s, &e);
 		return;
 	}
@@ -127,8 +134,9 @@ void handover_commit(struct session *s)
 
 void handover_silence(struct session *s, const struct err *why)
 {
-	if (over(s) || s->state == SESSION_UNDECIDED || s->giving_back)
-		return;
+	if (over(s) || s->state == SESSION_UNDECIDED || s->giving_back ||
+		s->stage != stage_find("commit"))
+		return; /* decided, or being decided */
 	/* The commit has not gone out: nothing is undecided. */
 	if (!s->fenced) {
 		handover_give_back(s, why);
@@ -203,7 +211,7 @@ static void on_running(void *arg, struct vmm_answer *a)
 		session_end(s, RESULT_UNDECIDED, &e);
 		return;
 	}
-	if (journal_write(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
+	if (journal_note(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
 		log_warn(s->name, "%s", e.text);
 	peer_answer(s, json_pack("{s:s}", "outcome", "running"));
 	journal_end(s->journal);
@@ -221,12 +229,8 @@ void handover_taken(struct session *s, json_t *msg)
 		session_failf(s, EPROTO, "the source committed a guest whose state is not loaded");
 		return;
 	}
-	rc = journal_open(&s->journal, s->host->state_dir, s->name, &e);
-	if (rc == 0)
-		rc = journal_write(s->journal,
-			json_pack("{s:s, s:s, s:s}", "is", "commit", "side", "target", "agent",
-				s->agent),
-			&e);
+	/* Not synced: when this host goes down, its VMM does too. */
+	rc = journal_note(s->journal, json_pack("{s:s}", "is", "commit"), &e);
 	if (rc < 0) {
 		/* Nothing runs here yet; ending the VMM makes that certain. */
 		if (vmm_kill(s->vmm, KILL_WAIT_MS))

@@ -131,7 +131,7 @@ int journal_reopen(struct journal **out, const char *dir, const char *name, stru
 	return 0;
 }
 
-static int append(struct journal *j, const char *line, size_t len)
+static int append(struct journal *j, const char *line, size_t len, bool sync)
 {
 	size_t at = 0;
 
@@ -144,16 +144,16 @@ static int append(struct journal *j, const char *line, size_t len)
 			return -errno;
 		at += (size_t)n;
 	}
-	if (fdatasync(j->fd) != 0)
+	if (sync && fdatasync(j->fd) != 0)
 		return -errno;
-	if (!j->dir_synced && fsync(j->dir_fd) != 0)
+	if (sync && !j->dir_synced && fsync(j->dir_fd) != 0)
 		return -errno;
-	j->dir_synced = true;
+	j->dir_synced |= sync;
 	j->bytes += (off_t)len;
 	return 0;
 }
 
-int journal_write(struct journal *j, json_t *msg, struct err *e)
+static int write_record(struct journal *j, json_t *msg, bool sync, struct err *e)
 {
 	_cleanup_(free_ptr) char *line = msg ? json_dumps(msg, JSON_COMPACT) : NULL;
 	size_t len;
@@ -164,7 +164,7 @@ int journal_write(struct journal *j, json_t *msg, struct err *e)
 		return err_set(e, ENOMEM, "journal %s: no memory for a record", j->path);
 	len = strlen(line);
 	line[len] = '\n'; /* in place of the NUL: the length is kept */
-	rc = append(j, line, len + 1);
+	rc = append(j, line, len + 1, sync);
 	if (rc < 0) {
 		/* A record of which nobody knows whether it is on disk must not be read later. */
 		if (ftruncate(j->fd, j->bytes) == 0)
@@ -175,6 +175,16 @@ int journal_write(struct journal *j, json_t *msg, struct err *e)
 			j->path);
 	}
 	return 0;
+}
+
+int journal_write(struct journal *j, json_t *msg, struct err *e)
+{
+	return write_record(j, msg, true, e);
+}
+
+int journal_note(struct journal *j, json_t *msg, struct err *e)
+{
+	return write_record(j, msg, false, e);
 }
 
 void journal_end(struct journal *j)

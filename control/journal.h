@@ -27,6 +27,8 @@ int journal_reopen(struct journal **j, const char *dir, const char *name, struct
 /* Appends and syncs (fdatasync; the directory too after the first). msg's reference is stolen.
  * -errno, with e naming the file and the cure: nothing was promised then. */
 int journal_write(struct journal *j, json_t *msg, struct err *e);
+/* Appends without a sync: for what only matters while this host is up. */
+int journal_note(struct journal *j, json_t *msg, struct err *e);
 /* The session is over with nothing left to decide: removes the file. */
 void journal_end(struct journal *j);
 /* Closes and leaves the file. NULL is allowed. */

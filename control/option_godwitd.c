@@ -61,9 +61,10 @@ const struct option_row option_godwitd[] = {
 		.arg = "HOW",
 		.kind = OPTION_CHOICE,
 		.where = BOTH,
-		.choices = "auto|yes",
+		.choices = "auto|yes|no",
 		.fallback = "auto",
-		.help = "huge pages for it: auto takes them if there are some, yes insists"},
+		.help = "huge pages for it: auto takes them if there are some, yes insists, no "
+			"does without"},
 	{.name = "log-level",
 		.arg = "LEVEL",
 		.kind = OPTION_CHOICE,

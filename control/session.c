@@ -293,19 +293,22 @@ static void end_tick(struct session *s)
 	/* From here on a lease ends, and the guest resumes by itself if it has not yet. */
 	verify_cancel(s->verify);
 	s->verify = NULL;
+	if (s->have_recv)
+		recv_job_fini(&s->recv);
+	s->have_recv = false;
+	if (s->have_pass)
+		precopy_fini(s);
 	vmm_close(s->vmm);
 	s->vmm = NULL;
 	conn_free(s->conn);
 	s->conn = NULL;
 	spool_free(s->spool);
 	s->spool = NULL;
-	journal_close(s->journal);
+	if (s->result == RESULT_UNDECIDED)
+		journal_close(s->journal);
+	else
+		journal_end(s->journal);
 	s->journal = NULL;
-	if (s->have_recv)
-		recv_job_fini(&s->recv);
-	s->have_recv = false;
-	if (s->have_pass)
-		precopy_fini(s);
 	s->reserved_bytes = 0;
 	s->have_token = false;
 	watch_drop_all(s);

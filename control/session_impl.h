@@ -217,6 +217,8 @@ void target_flow(struct session *s, int fd, uint32_t index);
 void target_blob(struct session *s, const uint8_t *data, size_t bytes);
 
 /* handover.c */
+/* Either side, while preparing: opens the journal. */
+int handover_begin(struct session *s, struct err *e);
 void handover_commit(struct session *s);
 void handover_finish(struct session *s);
 void handover_taken(struct session *s, json_t *msg);

@@ -209,7 +209,7 @@ void source_prepare(struct session *s)
 			return;
 		}
 	reserve_find_nodes(map);
-	if (precopy_init(s, &e) < 0) {
+	if (precopy_init(s, &e) < 0 || handover_begin(s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

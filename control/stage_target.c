@@ -8,11 +8,9 @@
 #include "describe.h"
 #include "godwit.h"
 #include "lcore.h"
-#include "plant.h"
 #include "reserve.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,19 +115,6 @@ void target_preflight(struct session *s, json_t *msg)
 	peer_answer(s, NULL);
 }
 
-/* Law 11: what an earlier try left is not fresh. */
-static int punch_stale(struct region *r, struct err *e)
-{
-	if (plant(PLANT_LAW11_STALE_FILE))
-		return 0;
-	/* A hugetlbfs file can't tell its holes; punching them costs little. */
-	if (r->page_bytes == PAGE_BYTES && lseek(r->fd, 0, SEEK_DATA) < 0 && errno == ENXIO)
-		return 0;
-	if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)r->bytes) < 0)
-		return err_sys(e, errno, "cannot empty region %s of its old content", r->name);
-	return 0;
-}
-
 void target_prepare(struct session *s, json_t *msg)
 {
 	struct region_map *map = &s->vmm->map;
@@ -138,12 +123,12 @@ void target_prepare(struct session *s, json_t *msg)
 
 	(void)msg;
 	for (unsigned i = 0; i < map->n; i++)
-		if (punch_stale(&map->r[i], &e) < 0 || region_mmap(&map->r[i], true, &e) < 0) {
+		if (region_mmap(&map->r[i], true, &e) < 0) {
 			session_fail(s, &e);
 			return;
 		}
 	reserve_find_nodes(map);
-	if (recv_job_init(&s->recv, map, &e) < 0) {
+	if (handover_begin(s, &e) < 0 || recv_job_init(&s->recv, map, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

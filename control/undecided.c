@@ -25,10 +25,10 @@ static const char *agent_state_name(unsigned state)
 }
 
 /* A session of a former daemon that only the operator can end. */
-static void remember(struct session_host *h, const char *name, json_t *commit, const char *side)
+static void remember(struct session_host *h, const char *name, json_t *begin, const char *agent,
+	const char *side)
 {
-	const char *agent = json_string_value(json_object_get(commit, "agent"));
-	const char *to = json_string_value(json_object_get(commit, "to"));
+	const char *to = json_string_value(json_object_get(begin, "to"));
 	struct session *s;
 	struct err e;
 
@@ -64,15 +64,33 @@ static void recover_one(void *arg, const char *name, json_t *records)
 {
 	struct session_host *h = arg;
 	json_t *first = json_array_get(records, 0);
-	json_t *last = json_array_get(records, json_array_size(records) - 1);
-	const char *is = json_string_value(json_object_get(last, "is"));
 	const char *side = json_string_value(json_object_get(first, "side"));
 	const char *agent = json_string_value(json_object_get(first, "agent"));
-	bool committed = is != NULL && side != NULL && agent != NULL;
+	bool damaged = json_array_size(records) > 0 && (side == NULL || agent == NULL);
+	bool committed = false, running = false;
 	unsigned state;
+	json_t *record;
 	struct err e;
+	size_t i;
 	int rc;
 
+	json_array_foreach(records, i, record)
+	{
+		const char *is = json_string_value(json_object_get(record, "is"));
+
+		damaged |= json_object_get(record, "damaged") != NULL;
+		committed |= is != NULL && strcmp(is, "commit") == 0;
+		running |= is != NULL && strcmp(is, "running") == 0;
+	}
+	if (side == NULL || agent == NULL) {
+		side = "source";
+		agent = "";
+	}
+	if (damaged) {
+		/* What can't be read may have been a promise. */
+		remember(h, name, first, agent, side);
+		return;
+	}
 	if (!committed) {
 		/* The commit was not even written: the lease gave the guest back. */
 		log_info(name,
@@ -85,13 +103,13 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		/* Source: never fenced, so the commit did not go out. Target: it was taken over. */
 		log_info(name, "the guest runs here; nothing is left to do");
 		forget(h, name);
-	} else if (strcmp(is, "running") == 0) {
+	} else if (running) {
 		if (strcmp(side, "source") == 0 && rc == 0)
 			vmm_agent_once(agent, AGENT_END, 0, ONCE_MS, NULL, NULL, &e);
 		log_info(name, "the guest runs at the target; nothing is left to do");
 		forget(h, name);
 	} else {
-		remember(h, name, first, side);
+		remember(h, name, first, agent, side);
 	}
 }
 

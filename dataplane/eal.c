@@ -64,7 +64,7 @@ static int choose_memory(
 {
 	unsigned long pages;
 
-	info->huge = huge_free(mem_mb, &pages);
+	info->huge = huge_free(mem_mb, &pages) && !c->no_huge;
 	if (!info->huge && c->huge)
 		return err_set(e, ENOMEM,
 			"huge pages were asked for, but only %lu of 2 MiB are free and %u are "

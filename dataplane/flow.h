@@ -33,7 +33,7 @@ struct send_job {
 struct recv_job {
 	struct region_map *map; /* mapped writable */
 	/* The pass + 1 in which a chunk was placed last; a chunk is placed once a pass (law 5). */
-	_Atomic uint16_t *placed_pass;
+	_Atomic uint32_t *placed_pass;
 	/* Pages that were given content: others are fresh and are not written with zeros (law 11).
 	 * One word a chunk; written by the flow that owns the chunk in this pass. */
 	uint64_t *written;

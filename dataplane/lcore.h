@@ -21,6 +21,7 @@ struct eal_config {
 		*cores;  /* CPUs for worker lcores, one lcore each: "0", "2-5,8"; CPUs may repeat */
 	unsigned mem_mb; /* EAL memory; 0: 64 */
 	bool huge;       /* ask for huge pages: fail without; else use them if there are some */
+	bool no_huge;    /* do without them even where there are some */
 	const char *prefix; /* --file-prefix; NULL: "godwit"; may be shared */
 	enum lcore_idle idle;
 };

@@ -33,8 +33,8 @@ static enum verdict bad_frame(struct recv *r, const struct frame *f, const char 
 // copy is dropped without an answer: it must not make a refused frame look placed.
 static bool settle(struct recv *r, const struct frame *f)
 {
-	_Atomic uint16_t *marks = r->job->placed_pass + r->job->map->r[f->region].first_chunk;
-	uint16_t mark = (uint16_t)(f->pass + 1);
+	_Atomic uint32_t *marks = r->job->placed_pass + r->job->map->r[f->region].first_chunk;
+	uint32_t mark = f->pass + 1;
 	bool before = false;
 
 	for (uint32_t i = 0; i < f->chunks; i++)
@@ -65,7 +65,7 @@ static enum verdict judge(struct recv *r, const struct link_rx *x)
 
 	if (rc < 0)
 		return bad_frame(r, f, frame_bad_text(rc));
-	if (f->pass > r->pass || (f->pass == r->pass && r->answering) || f->pass >= UINT16_MAX)
+	if (f->pass > r->pass || (f->pass == r->pass && r->answering) || f->pass == UINT32_MAX)
 		return bad_frame(r, f, frame_bad_text(FRAME_BAD_ORDER));
 	if (f->pass < r->pass && !plant(PLANT_LAW5_PLACE_STALE)) {
 		stats_add(&r->flow->stats, STAT_frames_stale, 1);
