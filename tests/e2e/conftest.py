@@ -11,6 +11,7 @@ import pytest
 import godwit
 import wire
 
+STAGES = []  # that stand now
 HUGEPAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
 
 
@@ -29,9 +30,8 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     """Shows what each program said when a test fails."""
     report = (yield).get_result()
-    funcargs = getattr(item, "funcargs", {})
-    for name in ("stage", "shared") if report.failed else ():
-        for child in getattr(funcargs.get(name), "children", ()):
+    for stage in STAGES if report.failed else ():
+        for child in stage.children:
             lines = child.lines if len(child.lines) < 80 else child.lines[:20] + ["..."] + \
                 child.lines[-60:]
             report.sections.append((f"what {child.name} said", "\n".join(lines)))
@@ -112,10 +112,12 @@ def a_stage():
     # A short path: a unix socket's name has 107 bytes.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gw"))
     made = Stage(folder)
+    STAGES.append(made)
     try:
         yield made
     finally:
         made.close()
+        STAGES.remove(made)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -138,7 +140,7 @@ def pair(stage):
 
 @pytest.fixture(scope="session")
 def hugepages():
-    """2 MiB pages for two guests of 64 MiB and two daemons; what was there before comes back."""
+    """2 MiB pages for two guests of 64 MiB and two daemons; they are given back."""
     wanted = 192
     try:
         before = int(HUGEPAGES.read_text())
@@ -150,7 +152,8 @@ def hugepages():
         HUGEPAGES.write_text(str(before))
         pytest.skip(f"only {got - before} of {wanted} 2 MiB pages could be reserved")
     yield
-    HUGEPAGES.write_text(str(before))
+    # Others may have reserved some meanwhile: take back no more than was added.
+    HUGEPAGES.write_text(str(max(0, int(HUGEPAGES.read_text()) - wanted)))
 
 
 @pytest.fixture

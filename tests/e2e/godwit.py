@@ -66,7 +66,10 @@ class Child:
             with self.more:
                 self.lines.append(raw.decode(errors="replace").rstrip("\n"))
                 self.more.notify_all()
+        code = self.popen.wait()
         with self.more:
+            if code < 0:
+                self.lines.append(f"(ended by signal {-code})")
             self.more.notify_all()
 
     def wait_line(self, pattern, since=0, timeout=WAIT_S):
