@@ -10,6 +10,7 @@
 #include "conn.h"
 #include "frame.h"
 #include "listen.h"
+#include "packet.h"
 
 #define VECTOR_BYTES 1024u
 
@@ -80,6 +81,38 @@ static int try_agent(const uint8_t *in, size_t len, struct err *e)
 	return same(in, out, len, e);
 }
 
+// Whatever type it has: it is opened with its own token, read, and written again.
+static int try_packet(const uint8_t *in, size_t len, struct err *e)
+{
+	static uint8_t out[PACKET_ACK_MOST];
+	struct packet_data d;
+	struct packet_ping g;
+	struct packet_bye b;
+	struct packet_ack a;
+	uint64_t token = 0;
+	struct packet p;
+	struct iovec part;
+	size_t hdr = 0;
+
+	for (unsigned i = 0; i < 8 && len >= PACKET_HDR_BYTES; i++)
+		token |= (uint64_t)in[8 + i] << 8 * i;
+	if (packet_open(&p, token, in, len) < 0 || p.bytes != len)
+		return err_set(e, EBADMSG, "is no whole datagram");
+	if (p.type == PACKET_DATA && packet_get_data(&d, &p, in) == 0)
+		hdr = packet_put_data(out, &p, &d);
+	if (p.type == PACKET_PING && packet_get_ping(&g, &p, in) == 0)
+		hdr = packet_put_ping(out, &p, &g);
+	if (p.type == PACKET_ACK && packet_get_ack(&a, &p, in) == 0)
+		hdr = packet_put_ack(out, &p, &a);
+	if (p.type == PACKET_BYE && packet_get_bye(&b, &p, in) == 0)
+		hdr = packet_put_bye(out, &p, &b);
+	if (hdr == 0)
+		return err_set(e, EBADMSG, "its fields break a rule");
+	part = (struct iovec){(void *)(in + hdr), len - hdr};
+	packet_seal(out, hdr, &part, len > hdr);
+	return same(in, out, hdr, e);
+}
+
 static const struct {
 	const char *name; // first word of a vector's name
 	int (*attempt)(const uint8_t *in, size_t len, struct err *e);
@@ -88,6 +121,7 @@ static const struct {
 	{"message", try_message},
 	{"frame", try_frame},
 	{"agent", try_agent},
+	{"packet", try_packet},
 };
 
 static int try_vector(const char *name, const uint8_t *in, size_t len)
