@@ -3,7 +3,6 @@
 
 #include "wire.h"
 
-#include <endian.h>
 #include <string.h>
 
 void wire_read_init(struct wire_reader *r, const void *buf, size_t len)
@@ -15,45 +14,12 @@ void wire_read_init(struct wire_reader *r, const void *buf, size_t len)
 
 void wire_bytes(struct wire_reader *r, void *dst, size_t n)
 {
-	if (r->bad || n > wire_left(r)) {
+	if (!wire_has(r, n)) {
 		memset(dst, 0, n);
-		r->bad = true;
 		return;
 	}
 	memcpy(dst, r->at, n);
 	r->at += n;
-}
-
-uint8_t wire_u8(struct wire_reader *r)
-{
-	uint8_t v;
-
-	wire_bytes(r, &v, sizeof(v));
-	return v;
-}
-
-uint16_t wire_u16(struct wire_reader *r)
-{
-	uint16_t v;
-
-	wire_bytes(r, &v, sizeof(v));
-	return le16toh(v);
-}
-
-uint32_t wire_u32(struct wire_reader *r)
-{
-	uint32_t v;
-
-	wire_bytes(r, &v, sizeof(v));
-	return le32toh(v);
-}
-
-uint64_t wire_u64(struct wire_reader *r)
-{
-	uint64_t v;
-
-	wire_bytes(r, &v, sizeof(v));
-	return le64toh(v);
 }
 
 void wire_text(struct wire_reader *r, char *dst, size_t n)
@@ -72,35 +38,10 @@ void wire_write_init(struct wire_writer *w, void *buf, size_t len)
 
 void wire_put_bytes(struct wire_writer *w, const void *src, size_t n)
 {
-	if (w->bad || n > (size_t)(w->end - w->at)) {
-		w->bad = true;
+	if (!wire_fits(w, n))
 		return;
-	}
 	memcpy(w->at, src, n);
 	w->at += n;
-}
-
-void wire_put_u8(struct wire_writer *w, uint8_t v)
-{
-	wire_put_bytes(w, &v, sizeof(v));
-}
-
-void wire_put_u16(struct wire_writer *w, uint16_t v)
-{
-	v = htole16(v);
-	wire_put_bytes(w, &v, sizeof(v));
-}
-
-void wire_put_u32(struct wire_writer *w, uint32_t v)
-{
-	v = htole32(v);
-	wire_put_bytes(w, &v, sizeof(v));
-}
-
-void wire_put_u64(struct wire_writer *w, uint64_t v)
-{
-	v = htole64(v);
-	wire_put_bytes(w, &v, sizeof(v));
 }
 
 void wire_put_text(struct wire_writer *w, const char *text, size_t n)
