@@ -21,7 +21,7 @@
 #define QUEUE_STANDS_PART 8u  // of the target
 #define FULL_ROUNDS       16u // without an empty queue, before it is drained
 #define DRAIN_ROUNDS      2u  // one to let it run empty, one to see it
-#define LONG_PATH_NS      8e6 // rounds of this length grow twice as fast, so that flows meet in time
+#define LONG_PATH_NS      8e6 // a round of this length grows twice as fast: flows meet in time
 #define LONG_PATH_MOST    4.0
 #define BETA_TENTHS       8u // Swift's
 #define MOST_DECREASE     2u // Swift's max_mdf: to a half, at most

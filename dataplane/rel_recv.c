@@ -9,9 +9,12 @@
 
 #include "bits.h"
 #include "plant.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define FRAME_SEQ_AT 8u // frame.h
 
 enum { SLOT_EMPTY, SLOT_PARTIAL, SLOT_HELD, SLOT_WHOLE, SLOT_TAKEN, SLOT_ANSWERED, SLOT_GIVEN_UP };
 
@@ -133,6 +136,21 @@ static bool part_is_good(const struct packet_data *d, const struct frame *f)
 	return d->bytes > 0 && (end % PACKET_LINE_BYTES == 0 || end == f->payload_bytes);
 }
 
+// The frame's header. Most parts are of a frame whose header was decoded before: then it is enough
+// that the bytes are the same.
+static bool read_header(const struct rel_recv *r, const uint8_t *raw, struct frame *hdr)
+{
+	const struct rel_recv_frame *f;
+	struct wire_reader w;
+
+	wire_read_init(&w, raw + FRAME_SEQ_AT, sizeof(uint64_t));
+	f = slot_of(r, wire_u64(&w));
+	if (f->state != SLOT_PARTIAL || memcmp(f->raw, raw, FRAME_HDR_BYTES) != 0)
+		return frame_decode(hdr, raw) == 0;
+	*hdr = f->hdr;
+	return true;
+}
+
 // True when the part is new; *ok says whether the packet counts as come.
 static bool take_part(struct rel_recv *r, const struct packet_data *d, const struct frame *hdr,
 	struct rel_part *part, bool *ok)
@@ -183,7 +201,7 @@ static bool on_data(struct rel_recv *r, uint64_t now_ns, const struct packet *p,
 	struct frame hdr;
 	bool fresh, ok;
 
-	if (packet_get_data(&d, p, buf) < 0 || frame_decode(&hdr, d.frame) < 0 ||
+	if (packet_get_data(&d, p, buf) < 0 || !read_header(r, d.frame, &hdr) ||
 		!part_is_good(&d, &hdr) || d.settled_back > hdr.seq) {
 		r->c.stats.bad++;
 		return false;
