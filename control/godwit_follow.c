@@ -79,7 +79,9 @@ static void on_end(struct screen *s, const json_t *ev)
 	const char *result = report_text(ev, "result"), *error = report_text(ev, "error");
 
 	end_line(s);
-	if (*error)
+	if (result == NULL || error == NULL)
+		return;
+	if (error[0] != '\0')
 		fprintf(stderr, "godwit: %s: %s: %s\n", s->name, result, error);
 	if (strcmp(result, "undecided") == 0)
 		fprintf(stderr, "godwit: %s: run `godwit resolve %s`: it tells what to check\n",

@@ -62,8 +62,9 @@ void peer_answer(struct session *s, json_t *fields)
 void peer_abort(struct session *s, const struct err *why)
 {
 	if (s->conn != NULL)
-		conn_send(s->conn, json_pack("{s:s, s:s, s:i}", "op", "abort", "error", why->text,
-					   "errno", why->errnum));
+		conn_send(s->conn,
+			json_pack("{s:s, s:s, s:i, s:b}", "op", "abort", "error", why->text,
+				"errno", why->errnum, "taken", !session_before_commit(s)));
 }
 
 static void on_abort(struct session *s, json_t *msg)
@@ -73,8 +74,12 @@ static void on_abort(struct session *s, json_t *msg)
 
 	snprintf(e.text, sizeof(e.text), "the %s's daemon ended the session: %.200s",
 		s->source ? "target" : "source", text != NULL ? text : "it gave no reason");
-	/* After the commit went out only an answer to it says who owns the guest. */
-	if (s->source && s->state == SESSION_COMMITTING)
+	/* A target that ended before it took the commit up never will: that is as good as refused.
+	 * Any other word after the commit leaves open who owns the guest. */
+	if (s->source && s->state == SESSION_COMMITTING &&
+		json_is_false(json_object_get(msg, "taken")))
+		handover_give_back(s, &e);
+	else if (s->source && s->state == SESSION_COMMITTING)
 		handover_silence(s, &e);
 	else if (s->source && stage_find("prepare") > s->stage)
 		session_end(s, RESULT_REFUSED, &e);

@@ -152,7 +152,12 @@ static struct converge_decision decide(struct session *s)
 		.overhead_ns = 20 * NS_PER_MS,
 	};
 
-	return converge_decide(&s->opt.limits, &f);
+	struct converge_limits l = s->opt.limits;
+
+	/* The operator holds the guest back; then only he ends the copying. */
+	if (s->opt.hold && !s->switch_now)
+		l.max_passes = 0, l.max_time_ns = 0;
+	return converge_decide(&l, &f);
 }
 
 static void emit_pass(struct session *s, const struct converge_decision *d)

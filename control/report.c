@@ -12,7 +12,7 @@ const char *report_text(const json_t *o, const char *key)
 {
 	const char *text = json_string_value(json_object_get(o, key));
 
-	return text ? text : "";
+	return text != NULL ? text : "";
 }
 
 double report_number(const json_t *o, const char *key)

@@ -92,7 +92,9 @@ struct session {
 	uint64_t progress_seen, progress_ns, event_ns;
 
 	struct vmm *vmm;
-	bool vmm_ready; /* target: the VMM answered and waits for a guest */
+	struct agent_hello hello; /* of the VMM; stays for the report when the VMM is let go */
+	uint32_t page_bytes;      /* largest backing page of its regions; 0: VMM not known yet */
+	bool vmm_ready;           /* target: the VMM answered and waits for a guest */
 	bool tracking, paused, fenced, loaded;
 	unsigned undoing; /* requests of the roll-back under way */
 	uint64_t ending_ns;
@@ -107,6 +109,7 @@ struct session {
 	struct flow *flow[SESSION_FLOWS];
 	bool attached[SESSION_FLOWS];
 	struct dial *flow_dial[SESSION_FLOWS];
+	unsigned flow_cpu[SESSION_FLOWS];
 	unsigned flows_up;
 	uint8_t token[TOKEN_BYTES];
 	bool have_token;
@@ -159,6 +162,8 @@ bool session_before_commit(const struct session *s);
 /* Every flow: sums their counters into fig.stats. */
 void session_sum_stats(struct session *s);
 uint64_t session_reserved_bytes(void);
+/* The VMM answered: keeps what reports tell of it. */
+void session_know_vmm(struct session *s);
 void session_tick_every(struct session *s, unsigned us);
 
 /* stage.c */

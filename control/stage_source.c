@@ -49,6 +49,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 
 	if (failed(s, a))
 		return;
+	session_know_vmm(s);
 	if (s->vmm->state != GODWIT_RUNNING) {
 		session_failf(s, EBUSY,
 			"the VMM at %s does not run a guest (it is %s); give the socket of the VMM "
@@ -214,71 +215,6 @@ void source_prepare(struct session *s)
 		return;
 	}
 	peer_ask(s, json_object(), on_prepared);
-}
-
-static void on_flows(struct session *s, json_t *answer)
-{
-	(void)answer;
-	if (!over(s))
-		stage_done(s);
-}
-
-static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
-{
-	unsigned lcore = lcore_pick(-1);
-	int node = (int)lcore_node(lcore);
-	struct link *link;
-	int rc;
-
-	rc = link_tcp_open(&link, fd, true, node, e);
-	if (rc < 0)
-		return rc;
-	rc = flow_send_new(&s->flow[i], &s->send, link, lcore, node, e);
-	if (rc < 0)
-		return rc;
-	rc = flow_attach(s->flow[i]);
-	if (rc < 0)
-		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
-	s->attached[i] = true;
-	return 0;
-}
-
-static void on_flow_dialled(void *arg, int fd, const struct err *why)
-{
-	struct session *s = arg;
-	unsigned i = s->flows_up;
-	struct err e;
-
-	s->flow_dial[i] = NULL;
-	if (fd < 0) {
-		session_fail(s, why);
-		return;
-	}
-	if (flow_up(s, i, fd, &e) < 0) {
-		session_fail(s, &e);
-		return;
-	}
-	if (++s->flows_up < s->nflows)
-		source_flows(s);
-	else
-		peer_ask(s, json_object(), on_flows);
-}
-
-/* One after the other: a handful of connections, and clear whose error it is. */
-void source_flows(struct session *s)
-{
-	struct preamble p = {.kind = PREAMBLE_FLOW, .flow = s->flows_up};
-	unsigned i = s->flows_up;
-	struct err e;
-
-	s->nflows = s->opt.flows;
-	memcpy(p.token, s->token, sizeof(p.token));
-	atomic_store_explicit(
-		&s->send.bytes_per_s, s->opt.bytes_per_s / s->nflows, memory_order_relaxed);
-	s->flow_dial[i] =
-		dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_flow_dialled, s, &e);
-	if (s->flow_dial[i] == NULL)
-		session_fail(s, &e);
 }
 
 static void on_tracking(void *arg, struct vmm_answer *a)

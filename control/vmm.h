@@ -64,6 +64,9 @@ void vmm_close(struct vmm *v);
  * for its end. True when it has ended. For a guest that must not run here. */
 bool vmm_kill(struct vmm *v, unsigned wait_ms);
 
+/* A socket connected to a VMM's libgodwit. flags: SOCK_NONBLOCK or 0. */
+int vmm_agent_connect(const char *path, int flags, struct err *e);
+
 /* One request and its answer on a fresh connection, blocking up to timeout_ms: for what has no
  * session any more (recovery, resolve). HELLO's answer is in hello (may be NULL); type AGENT_HELLO
  * asks nothing else. state: enum godwit_state at HELLO. 0 or -errno with e set. */

@@ -4,7 +4,6 @@
 #include "session_impl.h"
 
 #include "clock.h"
-#include "lcore.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,16 +83,11 @@ void watch_progress(struct session *s)
 
 static const char *memory_kind(const struct session *s, char *buf, size_t bytes)
 {
-	uint32_t largest = 4096;
-
-	if (s->vmm == NULL)
+	if (s->page_bytes == 0)
 		return "unknown";
-	for (unsigned i = 0; i < s->vmm->map.n; i++)
-		if (s->vmm->map.r[i].page_bytes > largest)
-			largest = s->vmm->map.r[i].page_bytes;
-	if (largest == 4096)
+	if (s->page_bytes == PAGE_BYTES)
 		return "4 KiB pages";
-	snprintf(buf, bytes, "%u MiB huge pages", largest >> 20);
+	snprintf(buf, bytes, "%u MiB huge pages", s->page_bytes >> 20);
 	return buf;
 }
 
@@ -101,9 +95,8 @@ static json_t *cores(const struct session *s)
 {
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < s->nflows; i++)
-		if (s->flow[i] != NULL)
-			json_array_append_new(list, json_integer(lcore_cpu(s->flow[i]->lcore)));
+	for (unsigned i = 0; i < s->flows_up; i++)
+		json_array_append_new(list, json_integer(s->flow_cpu[i]));
 	return list;
 }
 
@@ -133,9 +126,9 @@ json_t *watch_report(struct session *s)
 	json_object_set_new(r, "state_bytes", num(f->state_bytes));
 	json_object_set_new(r, "verified_pages", num(f->verified_pages));
 	json_object_set_new(r, "verify_ms", json_real(ms(f->verify_ns)));
-	if (s->vmm != NULL) {
-		json_object_set_new(r, "hypervisor", json_string(s->vmm->hello.hypervisor));
-		json_object_set_new(r, "tracker", json_string(s->vmm->hello.tracker));
+	if (s->page_bytes != 0) {
+		json_object_set_new(r, "hypervisor", json_string(s->hello.hypervisor));
+		json_object_set_new(r, "tracker", json_string(s->hello.tracker));
 	}
 	json_object_set_new(r, "memory", json_string(memory_kind(s, kind, sizeof(kind))));
 	if (s->source) {

@@ -13,7 +13,7 @@
 
 enum lcore_idle {
 	LCORE_IDLE_POLL,  /* spin with cpu_pause(): the core is Godwit's alone */
-	LCORE_IDLE_YIELD, /* sched_yield() after some empty turns: the core is shared */
+	LCORE_IDLE_YIELD, /* yield, then nap, after some empty turns: the core is shared */
 };
 
 struct eal_config {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The loop of a worker lcore. Run by that lcore; no system call but sched_yield where the core is
-// shared, no lock, log or allocation.
+// The loop of a worker lcore. Run by that lcore; no system call but those of give_way() where
+// the core is shared, no lock, log or allocation.
 //
 // Invariants: a flow is in the mailbox, or in flow[], or let go; after `detached` is set the worker
 // never touches it again. The worker parks only when both are empty.
@@ -11,9 +11,15 @@
 
 #include <rte_ring.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <time.h>
 
-// Empty turns before a shared core is given to others. A turn is some 100 ns.
+// Empty turns before a shared core is given to others; a turn is some 100 ns. A thread that only
+// yields is put behind every busy one by a slice of milliseconds each time, so on a contended core
+// it would starve; one that sleeps is woken in front of them. So after a few yields it naps.
 #define EMPTY_TURNS 64u
+#define YIELD_TURNS 16u
+#define NAP_NS      20000
 
 static void add(_Atomic uint64_t *v, uint64_t n)
 {
@@ -58,6 +64,18 @@ static bool turn(struct lcore *l)
 	return moved;
 }
 
+static void give_way(unsigned empty)
+{
+	static const struct timespec nap = {.tv_nsec = NAP_NS};
+
+	if (empty < EMPTY_TURNS)
+		cpu_pause();
+	else if (empty < EMPTY_TURNS + YIELD_TURNS)
+		sched_yield();
+	else
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+}
+
 static bool may_park(struct lcore *l)
 {
 	int asked = LCORE_PARK_ASKED;
@@ -75,6 +93,9 @@ int lcore_main(void *arg)
 	uint64_t then = cpu_cycles();
 	unsigned empty = 0;
 
+	// A nap of microseconds must not become one of the kernel's default slack of 50.
+	prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
+
 	for (;;) {
 		uint64_t now;
 		bool moved;
@@ -87,8 +108,8 @@ int lcore_main(void *arg)
 			may_park(l))
 			return 0;
 		empty = moved ? 0 : empty + 1;
-		if (!moved && l->idle == LCORE_IDLE_YIELD && empty >= EMPTY_TURNS)
-			sched_yield();
+		if (!moved && l->idle == LCORE_IDLE_YIELD)
+			give_way(empty);
 		else if (!moved)
 			cpu_pause();
 		now = cpu_cycles();

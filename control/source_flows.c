@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The source's flows: dialled one after the other, each given to an lcore. Run by the control loop.
+
+#include "session_impl.h"
+
+#include "lcore.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define DIAL_DEADLINE_MS 5000
+
+static bool over(const struct session *s)
+{
+	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
+}
+
+static void on_flows(struct session *s, json_t *answer)
+{
+	(void)answer;
+	if (!over(s))
+		stage_done(s);
+}
+
+static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
+{
+	unsigned lcore = lcore_pick(-1);
+	int node = (int)lcore_node(lcore);
+	struct link *link;
+	int rc;
+
+	rc = link_tcp_open(&link, fd, true, node, e);
+	if (rc < 0)
+		return rc;
+	rc = flow_send_new(&s->flow[i], &s->send, link, lcore, node, e);
+	if (rc < 0)
+		return rc;
+	rc = flow_attach(s->flow[i]);
+	if (rc < 0)
+		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
+	s->attached[i] = true;
+	s->flow_cpu[i] = lcore_cpu(lcore);
+	return 0;
+}
+
+static void on_flow_dialled(void *arg, int fd, const struct err *why)
+{
+	struct session *s = arg;
+	unsigned i = s->flows_up;
+	struct err e;
+
+	s->flow_dial[i] = NULL;
+	if (fd < 0) {
+		session_fail(s, why);
+		return;
+	}
+	if (flow_up(s, i, fd, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	if (++s->flows_up < s->nflows)
+		source_flows(s);
+	else
+		peer_ask(s, json_object(), on_flows);
+}
+
+/* One after the other: a handful of connections, and clear whose error it is. */
+void source_flows(struct session *s)
+{
+	struct preamble p = {.kind = PREAMBLE_FLOW, .flow = s->flows_up};
+	unsigned i = s->flows_up;
+	struct err e;
+
+	s->nflows = s->opt.flows;
+	memcpy(p.token, s->token, sizeof(p.token));
+	atomic_store_explicit(
+		&s->send.bytes_per_s, s->opt.bytes_per_s / s->nflows, memory_order_relaxed);
+	s->flow_dial[i] =
+		dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_flow_dialled, s, &e);
+	if (s->flow_dial[i] == NULL)
+		session_fail(s, &e);
+}
