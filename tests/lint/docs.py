@@ -61,7 +61,9 @@ def commands_exist(doc):
     """Lines of indented or fenced blocks that call one of the programs."""
     global checked
     text = re.sub(r"\\\n\s*", " ", tree.text(doc))
-    for block in re.findall(r"^```.*?\n(.*?)^```", text, re.M | re.S):
+    for kind, block in re.findall(r"^```(.*?)\n(.*?)^```", text, re.M | re.S):
+        if kind == "map":  # names of files, not commands
+            continue
         for line in block.splitlines():
             call = COMMAND.match(line)
             if not call or call[1] not in programs:
