@@ -9,6 +9,10 @@
  *   held   pages for which the target may hold content. Set by the lcore that sends content,
  *          cleared by it when a hole is acknowledged; read by control between passes (law 11).
  *
+ * groups has a bit for each DIRTY_GROUP chunks: clear, no word of set, taken, hole or held in there
+ * has a bit, and walks pass it by without touching the planes. Control writes; bits are never
+ * cleared.
+ *
  * In a pass a chunk belongs to one flow (law 5), so each word has one writer at a time and needs no
  * atomic: publishing a chunk and closing a pass are the hand-overs (window.h). Memory is lazily
  * populated: an idle terabyte costs nothing. */
@@ -18,8 +22,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define DIRTY_GROUP 512u /* chunks: a page of each plane */
+
 struct dirty {
 	uint64_t nchunks;
+	uint64_t *groups;
 	uint64_t *set;
 	uint64_t *taken;
 	uint64_t *hole;
@@ -29,6 +36,12 @@ struct dirty {
 /* 0 or -ENOMEM. */
 int dirty_init(struct dirty *d, uint64_t nchunks);
 void dirty_fini(struct dirty *d);
+
+/* Words of these chunks may get bits from now on. Before a bit is written to a plane directly. */
+void dirty_touch(struct dirty *d, uint64_t first, uint64_t n);
+
+/* First chunk >= from and < end in a touched group; end if there is none. */
+uint64_t dirty_touched(const struct dirty *d, uint64_t from, uint64_t end);
 
 /* set |= words, for chunks [first, first + n). Touches only words that change. */
 void dirty_or(struct dirty *d, uint64_t first, const uint64_t *words, uint64_t n);

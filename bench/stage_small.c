@@ -53,6 +53,7 @@ static int dirty_open(struct bench *b, int arg, void **state)
 		free(d);
 		return -ENOMEM;
 	}
+	dirty_touch(d, 0, DIRTY_CHUNKS);
 	for (uint64_t c = 0; arg > 0 && c < DIRTY_CHUNKS; c += 1000 / (uint64_t)arg)
 		d->set[c] = 0xff;
 	*state = d;

@@ -81,8 +81,7 @@ static void take_out_range(struct pass *p, uint64_t first, uint64_t end)
 				continue;
 			p->out[c] = 0;
 			w &= region_chunk_mask(r, c - r->first_chunk);
-			if (w & ~p->dirty->set[c])
-				p->dirty->set[c] |= w;
+			dirty_or(p->dirty, c, &w, 1);
 		}
 	}
 }
@@ -115,7 +114,8 @@ static void follow_holes(struct pass *p)
 {
 	struct dirty *d = p->dirty;
 
-	for (uint64_t c = 0; c < d->nchunks; c++) {
+	for (uint64_t c = dirty_touched(d, 0, d->nchunks); c < d->nchunks;
+		c = dirty_touched(d, c + 1, d->nchunks)) {
 		uint64_t pop = p->populated[c];
 		uint64_t gone = d->set[c] & ~pop;
 		uint64_t holes = d->held[c] & ~pop;
@@ -133,6 +133,28 @@ static void follow_holes(struct pass *p)
 		p->facts.hole_pages += bits_count(holes);
 		p->facts.dirty_pages += bits_count(d->set[c]);
 	}
+}
+
+struct found {
+	struct pass *p;
+	const struct region *r;
+};
+
+static int on_populated(void *arg, uint64_t offset, uint64_t bytes)
+{
+	struct found *f = arg;
+	uint64_t first = f->r->first_chunk * CHUNK_PAGES;
+
+	if (offset >= f->r->bytes)
+		return 0; /* a file may be larger than its region */
+	if (bytes > f->r->bytes - offset)
+		bytes = f->r->bytes - offset;
+	if (bytes < PAGE_BYTES)
+		return 0;
+	dirty_touch(f->p->dirty, f->r->first_chunk + (offset >> CHUNK_SHIFT),
+		((offset + bytes - 1) >> CHUNK_SHIFT) - (offset >> CHUNK_SHIFT) + 1);
+	bits_set_range(f->p->populated, first + (offset >> PAGE_SHIFT), bytes >> PAGE_SHIFT);
+	return 0;
 }
 
 void pass_looked(struct pass *p, int status, const struct err *why)
@@ -155,13 +177,12 @@ void pass_looked(struct pass *p, int status, const struct err *why)
 	for (unsigned i = 0; i < p->map->n; i++) {
 		struct region *r = &p->map->r[i];
 
-		if (p->io->holes(p->io_arg, r, p->populated + r->first_chunk, &e) < 0) {
+		struct found f = {p, r};
+
+		if (p->io->populated(p->io_arg, r, on_populated, &f, &e) < 0) {
 			pass_fail(p, &e);
 			return;
 		}
-		/* A file may be larger than its region, and a hole map come from outside. */
-		p->populated[r->first_chunk + r->nchunks - 1] &=
-			region_chunk_mask(r, r->nchunks - 1);
 		pages += r->bytes >> PAGE_SHIFT;
 	}
 	p->facts.hole_ns = clock_ns() - t0;
@@ -248,7 +269,7 @@ static bool ask_window(struct pass *p)
 	struct dirty *d = p->dirty;
 	uint64_t first = dirty_next(d, p->cursor, d->nchunks);
 	struct region *r = region_of_chunk(p->map, first);
-	uint64_t end, limit, pages = 0;
+	uint64_t end, limit, last = first, pages = 0;
 
 	if (r == NULL) {
 		p->cursor = d->nchunks;
@@ -261,7 +282,11 @@ static bool ask_window(struct pass *p)
 		pages += bits_count(d->set[end] | d->hole[end]);
 		if (d->set[end] != 0)
 			p->in[end] = d->set[end];
+		if ((d->set[end] | d->hole[end]) != 0)
+			last = end + 1;
 	}
+	/* Nothing beyond the last of them is asked for: a sparse window costs what is in it. */
+	end = last;
 	if (p->arming++ == 0)
 		p->arm_began = clock_ns();
 	p->cursor = end;

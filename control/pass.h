@@ -44,8 +44,11 @@ enum pass_state {
 struct pass_io {
 	void (*look)(void *arg, bool last);
 	void (*arm)(void *arg, uint64_t first, uint64_t n);
-	/* words |= pages of region r that are no holes, words being the region's. 0 or -errno. */
-	int (*holes)(void *arg, struct region *r, uint64_t *words, struct err *e);
+	/* Calls found(found_arg, offset, bytes) for each run of pages of region r that are no
+	 * holes; found returns 0. 0 or -errno with e set. */
+	int (*populated)(void *arg, struct region *r,
+		int (*found)(void *found_arg, uint64_t offset, uint64_t bytes), void *found_arg,
+		struct err *e);
 };
 
 /* What a pass did; for reports. */

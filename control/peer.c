@@ -36,6 +36,24 @@ bool peer_get_u64(json_t *msg, const char *key, uint64_t max, uint64_t *v, struc
 	return true;
 }
 
+bool peer_speaks(struct session *s, json_t *hello)
+{
+	uint64_t protocol;
+	struct err e;
+
+	if (!peer_get_u64(hello, "protocol", UINT32_MAX, &protocol, &e)) {
+		session_fail(s, &e);
+		return false;
+	}
+	if (protocol == SESSION_PROTOCOL)
+		return true;
+	session_failf(s, EPROTO,
+		"the target's Godwit speaks control protocol %llu and this one (%s) speaks %d; "
+		"install the same version on both hosts",
+		(unsigned long long)protocol, GODWIT_VERSION, SESSION_PROTOCOL);
+	return false;
+}
+
 void peer_ask(struct session *s, json_t *msg, peer_fn answered)
 {
 	s->answered = answered;

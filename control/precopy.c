@@ -49,15 +49,17 @@ static void io_arm(void *arg, uint64_t first, uint64_t n)
 	vmm_ask(s->vmm, AGENT_ARM, first, n, -1, on_armed, s);
 }
 
-static int io_holes(void *arg, struct region *r, uint64_t *words, struct err *e)
+static int io_populated(void *arg, struct region *r,
+	int (*found)(void *found_arg, uint64_t offset, uint64_t bytes), void *found_arg,
+	struct err *e)
 {
-	int rc = hole_populated_mapped(r->fd, r->bytes, r->base, words);
+	int rc = hole_walk_mapped(r->fd, r->bytes, r->base, found, found_arg);
 
 	(void)arg;
 	return rc < 0 ? err_sys(e, -rc, "cannot find the holes of region %s", r->name) : 0;
 }
 
-static const struct pass_io pass_io = {io_look, io_arm, io_holes};
+static const struct pass_io pass_io = {io_look, io_arm, io_populated};
 
 /* NUMA nodes of this host, as many as the queues tell apart. */
 static unsigned nodes(void)

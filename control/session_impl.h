@@ -244,6 +244,8 @@ void peer_abort(struct session *s, const struct err *why);
  */
 bool peer_get_text(json_t *msg, const char *key, char *dst, size_t bytes, struct err *e);
 bool peer_get_u64(json_t *msg, const char *key, uint64_t max, uint64_t *v, struct err *e);
+/* Source: does the target's hello name our control protocol? Else the session has failed. */
+bool peer_speaks(struct session *s, json_t *hello);
 
 /* watch.c */
 void watch_emit(struct session *s, json_t *event); /* steals the reference */

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VMM_DEADLINE_MS  20000
+#define VMM_DEADLINE_MS  60000 /* a busy host's KVM takes seconds to switch its log on */
 #define DIAL_DEADLINE_MS 5000
 
 static bool over(const struct session *s)
@@ -80,7 +80,7 @@ void source_vmm(struct session *s)
 
 static void on_hello(struct session *s, json_t *answer)
 {
-	if (over(s))
+	if (over(s) || !peer_speaks(s, answer))
 		return;
 	s->peer = json_incref(answer);
 	stage_done(s);

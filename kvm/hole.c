@@ -71,41 +71,50 @@ int hole_populated(int fd, uint64_t bytes, uint64_t *words)
 	return hole_walk(fd, bytes, set_words, words);
 }
 
-struct populated {
+struct present {
 	int fd;
 	uint64_t at; /* all before is done */
-	uint64_t *words;
+	hole_fn fn;
+	void *arg;
 };
 
-/* An absent range: what lies between it and the last one is present. */
-static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
+/* What is mapped between here and the last absent range is there. */
+static int tell_present(struct present *p, uint64_t end)
 {
-	struct populated *p = arg;
-
-	(void)state;
-	set_words(p->words, p->at, offset - p->at);
-	p->at = offset + len;
-	return hole_walk_range(p->fd, offset, len, set_words, p->words);
+	return end > p->at ? p->fn(p->arg, p->at, end - p->at) : 0;
 }
 
-int hole_populated_mapped(int fd, uint64_t bytes, const void *base, uint64_t *words)
+static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
+{
+	struct present *p = arg;
+	int rc = tell_present(p, offset);
+
+	(void)state;
+	p->at = offset + len;
+	return rc != 0 ? rc : hole_walk_range(p->fd, offset, len, p->fn, p->arg);
+}
+
+int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void *arg)
 {
 	/* Asking for what is not there is quicker: the kernel says nothing about the rest. */
 	const struct pagemap_query absent = {
 		.inverted = PAGEMAP_PRESENT, .all = PAGEMAP_PRESENT, .report = PAGEMAP_SWAPPED};
-	struct populated p = {fd, 0, words};
+	struct present p = {fd, 0, fn, arg};
 	_cleanup_(close_fd) int pm = -1;
 	int rc;
 
 	if (base == NULL || is_hugetlbfs(fd))
-		return hole_populated(fd, bytes, words);
+		return hole_walk(fd, bytes, fn, arg);
 	pm = pagemap_open();
 	if (pm < 0)
-		return hole_populated(fd, bytes, words);
+		return hole_walk(fd, bytes, fn, arg);
 	rc = pagemap_walk(pm, &absent, base, bytes, on_absent, &p);
-	if (rc == -ENOTTY)
-		return hole_populated(fd, bytes, words);
-	if (rc == 0)
-		set_words(words, p.at, bytes - p.at);
-	return rc;
+	if (rc == -ENOTTY && p.at == 0)
+		return hole_walk(fd, bytes, fn, arg);
+	return rc == 0 ? tell_present(&p, bytes) : rc;
+}
+
+int hole_populated_mapped(int fd, uint64_t bytes, const void *base, uint64_t *words)
+{
+	return hole_walk_mapped(fd, bytes, base, set_words, words);
 }

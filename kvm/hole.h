@@ -17,9 +17,12 @@ int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg
 /* words |= bits of populated pages, one word a chunk. 0 or -errno. */
 int hole_populated(int fd, uint64_t bytes, uint64_t *words);
 
-/* The same for a file that this process maps whole at base: presence in the page table proves that
- * a page is populated, and is quick to ask; absence proves nothing, so only absent ranges are
- * asked of the file. Falls back to hole_populated before Linux 6.7. */
+/* hole_walk() for a file that this process maps whole at base: presence in the page table proves
+ * that a page is populated, and is quick to ask; absence proves nothing, so only absent ranges are
+ * asked of the file. Falls back to hole_walk() before Linux 6.7. */
+int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void *arg);
+
+/* hole_populated() by hole_walk_mapped(). */
 int hole_populated_mapped(int fd, uint64_t bytes, const void *base, uint64_t *words);
 
 #endif

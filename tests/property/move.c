@@ -64,15 +64,16 @@ static void io_arm(void *arg, uint64_t first, uint64_t n)
 	m->arm[m->arm_tail++ % ARMS] = (struct arm){.first = first, .n = n};
 }
 
-static int io_holes(void *arg, struct region *r, uint64_t *words, struct err *e)
+static int io_populated(void *arg, struct region *r,
+	int (*found)(void *found_arg, uint64_t offset, uint64_t bytes), void *found_arg,
+	struct err *e)
 {
 	(void)arg;
 	(void)e;
-	sim_populated(r, words);
-	return 0;
+	return sim_populated(r, found, found_arg);
 }
 
-static const struct pass_io io = {.look = io_look, .arm = io_arm, .holes = io_holes};
+static const struct pass_io io = {.look = io_look, .arm = io_arm, .populated = io_populated};
 
 static bool paused(const struct move *m)
 {

@@ -149,17 +149,26 @@ void sim_arm(struct sim *s, uint64_t first, uint64_t n, const uint64_t *want, ui
 	}
 }
 
-void sim_populated(const struct region *r, uint64_t *words)
+int sim_populated(
+	const struct region *r, int (*found)(void *arg, uint64_t offset, uint64_t bytes), void *arg)
 {
 	off_t data = lseek(r->fd, 0, SEEK_DATA);
 
 	while (data >= 0 && (uint64_t)data < r->bytes) {
 		off_t hole = lseek(r->fd, data, SEEK_HOLE);
+		int rc = found(arg, (uint64_t)data, (uint64_t)(hole - data));
 
-		bits_set_range(
-			words, (uint64_t)data >> PAGE_SHIFT, (uint64_t)(hole - data) >> PAGE_SHIFT);
+		if (rc != 0)
+			return rc;
 		data = lseek(r->fd, hole, SEEK_DATA);
 	}
+	return 0;
+}
+
+static int set_words(void *words, uint64_t offset, uint64_t bytes)
+{
+	bits_set_range(words, offset >> PAGE_SHIFT, bytes >> PAGE_SHIFT);
+	return 0;
 }
 
 static bool same_region(const struct region *a, const struct region *b, char *why, size_t bytes)
@@ -169,8 +178,8 @@ static bool same_region(const struct region *a, const struct region *b, char *wh
 	bool same = true;
 
 	must(from != NULL, "words");
-	sim_populated(a, from);
-	sim_populated(b, to);
+	sim_populated(a, set_words, from);
+	sim_populated(b, set_words, to);
 	for (uint64_t n = 0; same && n < a->bytes >> PAGE_SHIFT; n++) {
 		const uint8_t *x = bits_test(from, n) ? a->base + (n << PAGE_SHIFT) : zeros;
 		const uint8_t *y = bits_test(to, n) ? b->base + (n << PAGE_SHIFT) : zeros;

@@ -29,8 +29,9 @@ void sim_guest(struct sim *s);
 void sim_look(struct sim *s, uint64_t *out);
 void sim_arm(struct sim *s, uint64_t first, uint64_t n, const uint64_t *want, uint64_t *out);
 
-/* words |= pages of region r that are no holes. */
-void sim_populated(const struct region *r, uint64_t *words);
+/* Calls found() for each run of region r that is no hole, as hole_walk() does. */
+int sim_populated(const struct region *r, int (*found)(void *arg, uint64_t offset, uint64_t bytes),
+	void *arg);
 
 /* False, and says where, if the target's memory is not the source's, or holds what is a hole. */
 bool sim_same(const struct sim *s, char *why, size_t bytes);

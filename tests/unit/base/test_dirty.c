@@ -94,12 +94,35 @@ static void idle_terabytes_cost_nothing(void **state)
 	dirty_fini(&d);
 }
 
+/* Walks stop at every chunk of a touched group and at no other. */
+static void touched_groups(void **state)
+{
+	const uint64_t n = 100 * DIRTY_GROUP + 7;
+	struct dirty d;
+
+	(void)state;
+	assert_int_equal(dirty_init(&d, n), 0);
+	assert_int_equal(dirty_touched(&d, 0, n), n);
+	dirty_touch(&d, 3 * DIRTY_GROUP - 1, 2);
+	dirty_touch(&d, 70 * DIRTY_GROUP + 5, 1);
+	dirty_touch(&d, n - 1, 1);
+	assert_int_equal(dirty_touched(&d, 0, n), 2 * DIRTY_GROUP);
+	assert_int_equal(dirty_touched(&d, 3 * DIRTY_GROUP, n), 3 * DIRTY_GROUP);
+	assert_int_equal(dirty_touched(&d, 4 * DIRTY_GROUP, n), 70 * DIRTY_GROUP);
+	assert_int_equal(dirty_touched(&d, 4 * DIRTY_GROUP, 9 * DIRTY_GROUP), 9 * DIRTY_GROUP);
+	assert_int_equal(dirty_touched(&d, 71 * DIRTY_GROUP, n), 100 * DIRTY_GROUP);
+	dirty_take(&d, 50 * DIRTY_GROUP + 1, 1);
+	assert_int_equal(dirty_touched(&d, 4 * DIRTY_GROUP, n), 50 * DIRTY_GROUP);
+	dirty_fini(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(take_and_put_back),
 		cmocka_unit_test(nothing_is_lost),
 		cmocka_unit_test(idle_terabytes_cost_nothing),
+		cmocka_unit_test(touched_groups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

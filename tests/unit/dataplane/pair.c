@@ -61,6 +61,8 @@ void pair_open(struct pair *p, const uint64_t *pages, unsigned nregions,
 		memset(p->to.r[i].base, 0x5a, p->to.r[i].bytes / 2);
 	}
 	assert_int_equal(dirty_init(&p->dirty, p->from.nchunks), 0);
+	/* These tests write the planes directly. */
+	dirty_touch(&p->dirty, 0, p->from.nchunks);
 	assert_int_equal(claim_init(&p->claim, 1), 0);
 	p->send_job.map = &p->from;
 	p->send_job.dirty = &p->dirty;
