@@ -20,11 +20,14 @@
 #define LOSS_HEAVY        30u // parts of a hundred
 #define QUEUE_STANDS_PART 8u  // of the target
 #define FULL_ROUNDS       16u // without an empty queue, before it is drained
-#define DRAIN_ROUNDS      2u  // one to let it run empty, one to see it
+#define DRAIN_ROUNDS      3u  // one to let it run empty, two to see it; they are short then
+#define JOIN_ROUNDS       4u  // a queue that stood so long and is gone was drained by others
 #define LONG_PATH_NS      8e6 // a round of this length grows twice as fast: flows meet in time
 #define LONG_PATH_MOST    4.0
-#define BETA_TENTHS       8u // Swift's
-#define MOST_DECREASE     2u // Swift's max_mdf: to a half, at most
+#define SCALE_QUARTERS    16u // of a target, by the root of the window in packets
+#define SCALE_MOST        2u  // targets
+#define BETA_TENTHS       8u  // Swift's
+#define MOST_DECREASE     2u  // Swift's max_mdf: to a half, at most
 
 static uint64_t least_window(const struct congestion *c)
 {
@@ -56,6 +59,25 @@ void congestion_init(struct congestion *c, uint64_t target_ns, uint64_t first_rt
 	set_window(c, FIRST_PACKETS * mss_bytes);
 }
 
+static void drain(struct congestion *c, uint64_t queue_ns)
+{
+	c->full_rounds = 0;
+	c->draining = DRAIN_ROUNDS;
+	c->drain_bytes = (uint64_t)((double)c->window_bytes * 0.75 * (double)c->base_ns /
+				    (double)(c->base_ns + queue_ns));
+	if (c->drain_bytes < c->mss_bytes)
+		c->drain_bytes = c->mss_bytes;
+}
+
+// A queue that stood and is gone was drained by others: at once, as long as they wait.
+static void join(struct congestion *c, uint64_t rtt_ns)
+{
+	if (c->full_rounds < JOIN_ROUNDS || c->draining > 0 || c->slow_start)
+		return;
+	if (rtt_ns - c->base_ns <= c->target_ns / QUEUE_STANDS_PART)
+		drain(c, c->queue_ns);
+}
+
 void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns)
 {
 	uint64_t off = rtt_ns > c->srtt_ns ? rtt_ns - c->srtt_ns : c->srtt_ns - rtt_ns;
@@ -81,6 +103,7 @@ void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns)
 		c->base_ns = rtt_ns;
 	if (rtt_ns < c->least_ns)
 		c->least_ns = rtt_ns;
+	join(c, rtt_ns);
 }
 
 void congestion_found(struct congestion *c)
@@ -131,9 +154,20 @@ static enum loss judge_loss(struct congestion *c, bool queue)
 	return shrink ? LOSS_SHRINK : LOSS_NONE;
 }
 
+// Swift's flow scaling: a small window bears more delay than a large one, so it grows where the
+// other shrinks, and many flows on a slow wire, whose least windows alone fill it, stay calm.
+static uint64_t target_of(const struct congestion *c)
+{
+	uint64_t sqrt16 = root(16 * c->window_bytes / c->mss_bytes); // four times the root
+	uint64_t more = SCALE_QUARTERS * c->target_ns / (sqrt16 > 0 ? sqrt16 : 1);
+
+	return c->target_ns + (more < SCALE_MOST * c->target_ns ? more : SCALE_MOST * c->target_ns);
+}
+
 static void shrink_by_delay(struct congestion *c, uint64_t queue_ns)
 {
-	uint64_t excess = queue_ns > c->target_ns ? queue_ns - c->target_ns : 0;
+	uint64_t target = target_of(c);
+	uint64_t excess = queue_ns > target ? queue_ns - target : 0;
 	double part = (double)excess / (double)(c->base_ns + queue_ns);
 
 	set_window(c, (uint64_t)((double)c->window_bytes * (1.0 - part * BETA_TENTHS / 10.0)));
@@ -155,22 +189,16 @@ static void grow(struct congestion *c)
 				      (uint64_t)((double)(root(packets) * c->mss_bytes) * longer));
 }
 
-// All flows that share a queue reach this in the same round trip or nearly so, because they have
-// seen the same queue: together they let it run empty, and a late-comer sees the true base.
+// All flows that share a queue begin this in the same round trip or nearly so, because they have
+// seen the same queue. One that came late and takes a part of the queue for the path's own delay
+// thinks that the queue is empty when only its own part is left: it joins, and sees the true base.
 static void drain_if_due(struct congestion *c, uint64_t queue_ns)
 {
-	if (queue_ns <= c->target_ns / QUEUE_STANDS_PART) {
+	c->queue_ns = queue_ns;
+	if (queue_ns <= c->target_ns / QUEUE_STANDS_PART || c->slow_start)
 		c->full_rounds = 0;
-		return;
-	}
-	if (++c->full_rounds < FULL_ROUNDS || c->slow_start)
-		return;
-	c->full_rounds = 0;
-	c->draining = DRAIN_ROUNDS;
-	c->drain_bytes = (uint64_t)((double)c->window_bytes * 0.75 * (double)c->base_ns /
-				    (double)(c->base_ns + queue_ns));
-	if (c->drain_bytes < least_window(c))
-		c->drain_bytes = least_window(c);
+	else if (++c->full_rounds >= FULL_ROUNDS)
+		drain(c, queue_ns);
 }
 
 static void leave_slow_start(struct congestion *c, uint64_t queue_ns)
@@ -204,7 +232,7 @@ static void decide(struct congestion *c)
 		leave_slow_start(c, queue);
 	else if (c->marked > 0 && c->acked > 0)
 		shrink_by_marks(c);
-	else if (queue > c->target_ns)
+	else if (queue > target_of(c))
 		shrink_by_delay(c, queue);
 	else if (loss == LOSS_NONE)
 		grow(c);

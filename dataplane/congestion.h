@@ -40,6 +40,7 @@ struct congestion {
 	bool limited; /* the window held something back */
 
 	uint32_t sample_acked, sample_lost; /* until there are enough for a rate */
+	uint64_t queue_ns;                  /* in the last round */
 	unsigned full_rounds;               /* since the queue was seen empty */
 	unsigned draining;                  /* rounds to go */
 	uint64_t drain_bytes;               /* the window meanwhile */
