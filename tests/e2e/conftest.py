@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The stage for the end-to-end tests: a folder, two daemons, VMs, all gone after each test."""
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -78,9 +79,7 @@ class Stage:
 
     def migrate(self, source, target, vm, waiting, name="guest", *args, to=None):
         """Starts the migration of a guest to a VM that waits."""
-        since = len(target.lines)
         target.ok("receive", name, "--agent", waiting.agent, "--detach")
-        target.wait_line(f"{name}: waits for its source", since)
         child = godwit.Migration(source, name, vm, to or target.address, *args)
         self.children.append(child)
         return child
@@ -138,22 +137,30 @@ def pair(stage):
     return stage.source(), stage.target()
 
 
-@pytest.fixture(scope="session")
+def add_hugepages(count):
+    """Reserves count 2 MiB pages more, or gives back as many (count < 0); returns how many it was.
+    Others do the same at the same time: the lock keeps them apart, and nobody sets what was."""
+    with HUGEPAGES.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = int(HUGEPAGES.read_text())
+        HUGEPAGES.write_text(str(max(0, before + count)))
+        return int(HUGEPAGES.read_text()) - before
+
+
+@pytest.fixture(scope="module")
 def hugepages():
     """2 MiB pages for two guests of 64 MiB and two daemons; they are given back."""
     wanted = 192
     try:
-        before = int(HUGEPAGES.read_text())
-        HUGEPAGES.write_text(str(before + wanted))
-        got = int(HUGEPAGES.read_text())
+        got = add_hugepages(wanted)
     except OSError as e:
         pytest.skip(f"2 MiB pages can't be reserved: {e.strerror}")
-    if got < before + wanted:
-        HUGEPAGES.write_text(str(before))
-        pytest.skip(f"only {got - before} of {wanted} 2 MiB pages could be reserved")
-    yield
-    # Others may have reserved some meanwhile: take back no more than was added.
-    HUGEPAGES.write_text(str(max(0, int(HUGEPAGES.read_text()) - wanted)))
+    try:
+        if got < wanted:
+            pytest.skip(f"only {got} of {wanted} 2 MiB pages could be reserved")
+        yield
+    finally:
+        add_hugepages(-got)
 
 
 @pytest.fixture

@@ -105,7 +105,12 @@ class Child:
             self.popen.send_signal(number)
 
     def freeze(self):
+        """Returns when all threads stand still, which is some time after the signal."""
         self.signal(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self.popen.pid}/task")
+        wait_until(f"{self.name} stands still", lambda: all(
+            task.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+            for task in tasks.iterdir()))
 
     def thaw(self):
         self.signal(signal.SIGCONT)

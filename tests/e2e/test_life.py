@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from godwit import wait_until
+
 
 @pytest.mark.smoke
 def test_there_and_back(stage, pair):
@@ -36,8 +38,10 @@ def test_several_at_once(stage, pair):
 def test_hold_then_switch_now(stage, pair):
     source, target = pair
     vm, waiting = stage.vm(), stage.waiting()
-    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold", "--max-passes", "2")
     source.wait_state("guest", "holding")
+    wait_until("the guest is held for longer than its passes",
+               lambda: source.status("guest")["pass"] > 4)
     vm.wait_ticks()
     assert migration.alive()
     assert not waiting.ticks()
@@ -76,7 +80,7 @@ def test_gives_up_at_its_limit(stage, pair):
     vm = stage.vm(args=["--pattern", "random", "--rate", "0", "--vcpus", "2"])
     vm.wait_ticks()
     end = stage.migrate(source, target, vm, stage.waiting(), "guest", "--downtime", "1",
-                        "--bandwidth", "8M", "--max-passes", "2", "--on-timeout",
+                        "--bandwidth", "32M", "--max-passes", "2", "--on-timeout",
                         "abort").failed()
     assert "downtime" in end["error"] or "limit" in end["error"]
     vm.wait_ticks()

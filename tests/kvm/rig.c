@@ -12,6 +12,7 @@
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -40,30 +41,25 @@ static const struct {
 	{1, {0x40000000, 0, PAGES_1 *PAGE_BYTES, 4, 0}},
 };
 
-static long huge_count(void)
-{
-	FILE *f = fopen(NR_HUGE, "r");
-	long n = -1;
-
-	if (f != NULL) {
-		if (fscanf(f, "%ld", &n) != 1)
-			n = -1;
-		fclose(f);
-	}
-	return n;
-}
-
-/* Reserves n huge pages more, or gives back as many (n < 0). What was had. */
+/* Reserves n huge pages more, or gives back as many (n < 0). How many it was. Others do the same at
+ * the same time: the lock keeps them apart. */
 static long huge_add(long n)
 {
-	long before = huge_count();
-	FILE *f = fopen(NR_HUGE, "w");
+	FILE *f = fopen(NR_HUGE, "r+");
+	long before, after = 0;
 
 	if (f == NULL)
 		return 0;
-	fprintf(f, "%ld", before + n);
+	setbuf(f, NULL);
+	if (flock(fileno(f), LOCK_EX) == 0 && fscanf(f, "%ld", &before) == 1) {
+		rewind(f);
+		fprintf(f, "%ld", before + n > 0 ? before + n : 0);
+		rewind(f);
+		if (fscanf(f, "%ld", &after) == 1)
+			after -= before;
+	}
 	fclose(f);
-	return huge_count() - before;
+	return after;
 }
 
 static int add_region(struct rig *r, const char *name, uint64_t bytes, struct err *e)
