@@ -118,9 +118,9 @@ def test_huge_pages_that_are_not_there(stage):
 
 
 def test_huge_guest_without_huge_pages(stage):
-    done = subprocess.run(
-        [godwit.GODWIT_VM, "--" + stage.kind, "--hugepages", "--memory",
-         f"{too_many_megabytes()}M", "--run-for", "100"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([godwit.GODWIT_VM, "--" + stage.kind, "--hugepages", "--memory",
+                           f"{too_many_megabytes()}M", "--run-for", "100"],
+                          capture_output=True, text=True, timeout=60)
     said = done.stdout + done.stderr
     assert done.returncode != 0 and "huge" in said and "nr_hugepages" in said
 
