@@ -125,8 +125,10 @@ uint64_t dirty_put_back(struct dirty *d, uint64_t first, uint64_t n)
 			pages += bits_count(d->taken[c]);
 			d->taken[c] = 0;
 		}
-		if (d->hole[c] != 0)
+		if (d->hole[c] != 0) {
+			pages += bits_count(d->hole[c]);
 			d->hole[c] = 0;
+		}
 	}
 	return pages;
 }

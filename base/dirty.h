@@ -59,7 +59,7 @@ uint64_t dirty_take(struct dirty *d, uint64_t chunk, uint64_t also);
 
 /* Closes a pass: all that is still taken returns to set, all holes not acknowledged are dropped
  * (the next look finds them again, as held still has them). Only chunks [first, first + n) are
- * walked. Returns pages put back. */
+ * walked. Returns pages put back and holes dropped: what the target may not have yet. */
 uint64_t dirty_put_back(struct dirty *d, uint64_t first, uint64_t n);
 
 #endif

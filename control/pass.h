@@ -103,7 +103,7 @@ void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const st
 /* Publishes what is armed, asks for more windows. Call it from the loop while RUNNING. */
 void pass_poll(struct pass *p);
 /* From PUBLISHED, after all flows' barriers were acknowledged (or all flows are gone): what was not
- * acknowledged goes back to the set. Returns pages put back. */
+ * acknowledged goes back to the set. Returns pages put back and holes not made. */
 uint64_t pass_close(struct pass *p);
 
 const char *pass_kind_name(enum pass_kind k);
