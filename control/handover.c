@@ -46,6 +46,8 @@ void handover_give_back(struct session *s, const struct err *why)
 		return;
 	s->giving_back = true;
 	s->why = *why;
+	if (s->state == SESSION_UNDECIDED)
+		session_set_state(s, SESSION_COMMITTING);
 	event_del(s->deadline);
 	vmm_ask(s->vmm, AGENT_RESUME, 1, 0, -1, on_given_back, s);
 }
@@ -55,7 +57,7 @@ static void on_outcome(struct session *s, json_t *answer)
 	char outcome[16], error[ERR_TEXT_BYTES];
 	struct err e;
 
-	if (over(s))
+	if (over(s) || s->giving_back)
 		return;
 	if (s->state == SESSION_UNDECIDED)
 		session_set_state(s, SESSION_COMMITTING);

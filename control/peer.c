@@ -89,15 +89,17 @@ static void on_abort(struct session *s, json_t *msg)
 {
 	struct err e = {.errnum = ECONNABORTED};
 	const char *text = json_string_value(json_object_get(msg, "error"));
+	bool committed =
+		s->source && (s->state == SESSION_COMMITTING || s->state == SESSION_UNDECIDED);
 
 	snprintf(e.text, sizeof(e.text), "the %s's daemon ended the session: %.200s",
 		s->source ? "target" : "source", text != NULL ? text : "it gave no reason");
 	/* A target that ended before it took the commit up never will: that is as good as refused.
 	 * Any other word after the commit leaves open who owns the guest. */
-	if (s->source && s->state == SESSION_COMMITTING &&
+	if (committed && s->stage == stage_find("commit") &&
 		json_is_false(json_object_get(msg, "taken")))
 		handover_give_back(s, &e);
-	else if (s->source && s->state == SESSION_COMMITTING)
+	else if (committed)
 		handover_silence(s, &e);
 	else if (s->source && stage_find("prepare") > s->stage)
 		session_end(s, RESULT_REFUSED, &e);

@@ -358,7 +358,7 @@ void session_end(struct session *s, enum session_result result, const struct err
 void session_fail(struct session *s, const struct err *why)
 {
 	/* After commit the guest's owner is not this side's to choose. */
-	if (s->source && s->state == SESSION_COMMITTING) {
+	if (s->source && (s->state == SESSION_COMMITTING || s->state == SESSION_UNDECIDED)) {
 		handover_silence(s, why);
 		return;
 	}

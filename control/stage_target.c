@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define VMM_DEADLINE_MS 60000 /* a busy host's KVM takes seconds to switch its log on */
-#define SOURCE_WAIT_MS  60000 /* for the next request, outside of the copying */
 
 static bool over(const struct session *s)
 {

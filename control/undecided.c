@@ -167,6 +167,8 @@ static void on_resolved(void *arg, struct vmm_answer *a)
 	if (a->status < 0) {
 		/* Still undecided; the operator is told by status. */
 		s->why = a->why;
+		s->giving_back = false;
+		session_set_state(s, SESSION_UNDECIDED);
 		log_error(s->name, "resolve: %s", a->why.text);
 		return;
 	}
@@ -237,6 +239,7 @@ int session_resolve(
 	if (s->recovered)
 		return resolve_recovered(h, s, keep_target != s->source, e);
 	s->keep_target = keep_target;
+	s->giving_back = true; /* what the target says from here on is too late */
 	session_set_state(s, SESSION_COMMITTING);
 	err_set(&s->why, ECONNABORTED, "the operator decided: the guest goes on at the source");
 	vmm_ask(s->vmm, keep_target ? AGENT_END : AGENT_RESUME, keep_target ? 0 : 1, 0, -1,

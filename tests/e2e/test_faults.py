@@ -3,6 +3,8 @@
 migration succeeds; between the commit and its answer neither side acts, and resolve says what to
 do."""
 
+import time
+
 import pytest
 
 # Where the migration stands when somebody dies: a message of the control connection that is held
@@ -180,6 +182,27 @@ def test_target_daemon_dies_after_commit(stage):
     fault.source.ok("resolve", "guest", "--keep", "source")
     fault.vm.wait_ticks(3)
     fault.vm.whole()
+    fault.again()
+
+
+def test_words_after_the_commit(stage):
+    """Only one of them says for sure that the guest is not taken over."""
+    fault = Fault(stage, "commit")
+    abort = {"op": "abort", "error": "planted", "errno": 5}
+    fault.wire.say(dict(abort, taken=True))
+    assert fault.migration.failed()["result"] == "undecided"
+    for word in (abort, dict(abort, taken=True), {"re": 99, "ok": True}, {"nonsense": 1}):
+        fault.wire.say(word)
+    ticks = len(fault.vm.ticks())
+    time.sleep(0.5)
+    assert fault.source.status("guest")["state"] == "undecided"
+    assert "keep" in fault.source.ok("resolve", "guest")
+    assert len(fault.vm.ticks()) == ticks, "a fenced guest ran before anybody decided"
+    fault.wire.say(dict(abort, taken=False))
+    fault.vm.wait_ticks(3)
+    fault.vm.whole()
+    fault.wire.cut()
+    assert not fault.waiting.ticks(), "the guest ran on both sides"
     fault.again()
 
 

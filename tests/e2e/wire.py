@@ -80,6 +80,7 @@ class Wire:
         self.stop_at = None
         self.op = None
         self.socks = []
+        self.control = None
         self.closing = False
         self.listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -95,6 +96,10 @@ class Wire:
 
     def wait(self):
         assert self.held.wait(60), f"{self.stop_at} never came over the wire"
+
+    def say(self, body):
+        """To the source, on its control connection, as if the target had said it."""
+        self.control.sendall(message(body))
 
     def let_go(self):
         self.stop_at = None
@@ -136,6 +141,8 @@ class Wire:
             near.close()
             return
         control = struct.unpack_from("<H", head, 6)[0] == CONTROL
+        if control:
+            self.control = near
         pump = self._messages if control else self._bytes
         for answer, a, b in ((False, near, far), (True, far, near)):
             threading.Thread(target=pump, args=(a, b, answer), daemon=True).start()
