@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""An idle guest of 1 TiB nominal size of which 1 GiB is populated, moved between two daemons of this
+"""An idle guest of 1 TiB nominal size, 1 GiB of it populated, moved between two daemons of this
 host. The software guest does: KVM may not hold such a slot."""
 
 import json
