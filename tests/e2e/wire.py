@@ -69,7 +69,7 @@ def closes(sock, timeout=30):
 class Wire:
     """Listens, and forwards to a daemon's port. hold("load") stops at the request of that name,
     hold("load", answer=True) at its answer; held is set then, and let_go() or cut() goes on.
-    With flows_held nothing passes on the flows."""
+    While flows_free is clear nothing passes on the flows."""
 
     def __init__(self, port):
         self.to = ("127.0.0.1", port)
@@ -100,6 +100,11 @@ class Wire:
     def say(self, body):
         """To the source, on its control connection, as if the target had said it."""
         self.control.sendall(message(body))
+
+    def let_one_pass(self):
+        """While nothing passes on the flows: one piece of each that waits, no more."""
+        self.flows_free.set()
+        self.flows_free.clear()
 
     def let_go(self):
         self.stop_at = None
