@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -16,7 +17,12 @@ STAGES = []  # that stand now
 HUGEPAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
 
 
+def told_to_end(number, frame):
+    raise KeyboardInterrupt  # pytest then ends its fixtures
+
+
 def pytest_configure(config):
+    signal.signal(signal.SIGTERM, told_to_end)
     config.addinivalue_line("markers", "smoke: runs on the build with sanitizers too")
     config.addinivalue_line("markers", "long: runs with ./check --long only")
 

@@ -9,8 +9,10 @@
 #include "vmm_writes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -41,25 +43,30 @@ static const struct {
 	{1, {0x40000000, 0, PAGES_1 *PAGE_BYTES, 4, 0}},
 };
 
+/* In one read: the kernel gives the whole number at offset 0, and nothing beyond. */
+static long huge_count(int fd)
+{
+	char text[32] = "";
+
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+}
+
 /* Reserves n huge pages more, or gives back as many (n < 0). How many it was. Others do the same at
  * the same time: the lock keeps them apart. */
 static long huge_add(long n)
 {
-	FILE *f = fopen(NR_HUGE, "r+");
-	long before, after = 0;
+	int fd = open(NR_HUGE, O_RDWR | O_CLOEXEC);
+	long before, got = 0;
 
-	if (f == NULL)
+	if (fd < 0)
 		return 0;
-	setbuf(f, NULL);
-	if (flock(fileno(f), LOCK_EX) == 0 && fscanf(f, "%ld", &before) == 1) {
-		rewind(f);
-		fprintf(f, "%ld", before + n > 0 ? before + n : 0);
-		rewind(f);
-		if (fscanf(f, "%ld", &after) == 1)
-			after -= before;
+	if (flock(fd, LOCK_EX) == 0) {
+		before = huge_count(fd);
+		if (dprintf(fd, "%ld", before + n > 0 ? before + n : 0) > 0)
+			got = huge_count(fd) - before;
 	}
-	fclose(f);
-	return after;
+	close(fd);
+	return got;
 }
 
 static int add_region(struct rig *r, const char *name, uint64_t bytes, struct err *e)
