@@ -107,7 +107,10 @@ def too_many_megabytes():
         free = int(pathlib.Path("/proc/sys/vm/nr_hugepages").read_text())
     except FileNotFoundError:
         free = 0
-    return 2 * free + 4096
+    wanted = 2 * free + 4096
+    if wanted > 64 << 10:
+        pytest.skip(f"{free} huge pages are more than a daemon may ask for")
+    return wanted
 
 
 def test_huge_pages_that_are_not_there(stage):
