@@ -28,9 +28,21 @@ static void on_given_back(void *arg, struct vmm_answer *a)
 
 	if (over(s))
 		return;
+	if (a->status < 0 && !vmm_ended(s->vmm)) {
+		/* It may be fenced, and stopped only for now: the journal keeps that in mind. */
+		struct err why;
+
+		err_set(&why, a->why.errnum,
+			"the guest is to go on here, but its VMM did not resume it (%.120s). Run "
+			"`godwit "
+			"resolve %s`",
+			a->why.text, s->name);
+		session_end(s, RESULT_UNDECIDED, &why);
+		return;
+	}
 	if (a->status < 0) {
-		/* The VMM here is gone as well; there is nothing left to decide. */
-		log_error(s->name, "the guest can't go on at the source either: %s", a->why.text);
+		log_error(s->name, "the VMM here has ended too, and its guest with it: %s",
+			a->why.text);
 		s->why = a->why;
 	}
 	s->fenced = false;
@@ -228,7 +240,8 @@ void handover_taken(struct session *s, json_t *msg)
 
 	(void)msg;
 	if (!s->loaded) {
-		session_failf(s, EPROTO, "the source committed a guest whose state is not loaded");
+		err_set(&e, EPROTO, "the source committed a guest whose state is not loaded");
+		session_end(s, RESULT_FAILED, &e);
 		return;
 	}
 	/* Not synced: when this host goes down, its VMM does too. */

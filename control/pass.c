@@ -121,7 +121,7 @@ static void follow_holes(struct pass *p)
 		uint64_t holes = d->held[c] & ~pop;
 
 		if (!p->first_done) {
-			if (pop != 0)
+			if (d->set[c] != pop)
 				d->set[c] = pop;
 		} else if (gone != 0) {
 			d->set[c] &= pop;
@@ -221,6 +221,7 @@ static void publish(struct pass *p)
 /* Turns the taken words of [first, end) of one region into spans. */
 static void make_spans(struct pass *p, unsigned region, uint64_t first, uint64_t end)
 {
+	uint64_t base = p->map->r[region].first_chunk;
 	struct dirty *d = p->dirty;
 
 	for (uint64_t c = first; c < end;) {
@@ -232,7 +233,8 @@ static void make_spans(struct pass *p, unsigned region, uint64_t first, uint64_t
 		if (c == end)
 			return;
 		s.chunk = c;
-		group = c - c % SPAN_CHUNKS + SPAN_CHUNKS;
+		/* Of the region, so that a group never ends inside a large backing page. */
+		group = c + SPAN_CHUNKS - (c - base) % SPAN_CHUNKS;
 		for (; c < end && c < group; c++) {
 			if ((d->taken[c] | d->hole[c]) == 0)
 				continue;

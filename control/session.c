@@ -101,14 +101,6 @@ void session_sum_stats(struct session *s)
 		memcpy(s->fig.stats, sum, sizeof(sum));
 }
 
-void session_know_vmm(struct session *s)
-{
-	s->hello = s->vmm->hello;
-	for (unsigned i = 0; i < s->vmm->map.n; i++)
-		if (s->vmm->map.r[i].page_bytes > s->page_bytes)
-			s->page_bytes = s->vmm->map.r[i].page_bytes;
-}
-
 uint64_t session_reserved_bytes(void)
 {
 	uint64_t sum = 0;
@@ -177,7 +169,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (s->source)
 		precopy_tick(s);
 	else
-		session_tick_every(s, 2000);
+		target_tick(s);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -313,10 +305,14 @@ static void end_tick(struct session *s)
 	s->conn = NULL;
 	spool_free(s->spool);
 	s->spool = NULL;
-	if (s->result == RESULT_UNDECIDED)
+	if (s->result == RESULT_UNDECIDED) {
 		journal_close(s->journal);
-	else
+		/* `godwit resolve` serves it like one of a former daemon. */
+		s->state = SESSION_UNDECIDED;
+		s->recovered = true;
+	} else {
 		journal_end(s->journal);
+	}
 	s->journal = NULL;
 	s->reserved_bytes = 0;
 	s->have_token = false;
@@ -360,6 +356,11 @@ void session_fail(struct session *s, const struct err *why)
 	/* After commit the guest's owner is not this side's to choose. */
 	if (s->source && (s->state == SESSION_COMMITTING || s->state == SESSION_UNDECIDED)) {
 		handover_silence(s, why);
+		return;
+	}
+	/* The VMM was told to take the guest over: its answer decides, nothing else. */
+	if (!s->source && s->state == SESSION_COMMITTING) {
+		log_warn(s->name, "while taking the guest over: %s", why->text);
 		return;
 	}
 	session_end(s,

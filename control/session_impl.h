@@ -141,6 +141,7 @@ struct session {
 	/* target */
 	struct recv_job recv;
 	bool have_recv;
+	bool loading;       /* flows are let go of, then the VMM gets its state */
 	uint32_t reply_seq; /* of the source's request that is being worked on; 0: none */
 	uint64_t reserved_bytes;
 };
@@ -162,8 +163,6 @@ bool session_before_commit(const struct session *s);
 /* Every flow: sums their counters into fig.stats. */
 void session_sum_stats(struct session *s);
 uint64_t session_reserved_bytes(void);
-/* The VMM answered: keeps what reports tell of it. */
-void session_know_vmm(struct session *s);
 void session_tick_every(struct session *s, unsigned us);
 
 /* stage.c */
@@ -216,6 +215,8 @@ void target_flows(struct session *s, json_t *msg);
 void target_save(struct session *s, json_t *msg);
 void target_verify(struct session *s, json_t *msg);
 void target_load(struct session *s, json_t *msg);
+/* From the tick. */
+void target_tick(struct session *s);
 /* A source's control connection said hello for this session; takes the connection over. */
 void target_hello(struct session *s, struct conn *c, json_t *msg);
 void target_flow(struct session *s, int fd, uint32_t index);
@@ -250,6 +251,8 @@ bool peer_speaks(struct session *s, json_t *hello);
 /* watch.c */
 void watch_emit(struct session *s, json_t *event); /* steals the reference */
 void watch_state(struct session *s);
+/* The VMM answered: keeps what reports tell of it. */
+void watch_know_vmm(struct session *s);
 void watch_progress(struct session *s);
 void watch_end(struct session *s);
 json_t *watch_report(struct session *s);

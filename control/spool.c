@@ -7,6 +7,7 @@
 #include "crc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -42,7 +43,8 @@ int spool_from_fd(struct spool **out, int fd, uint64_t bytes, struct err *e)
 			"the VMM's device state has %llu bytes; 1 byte to 1 GiB are possible",
 			(unsigned long long)bytes);
 	}
-	rc = sum_fd(fd, bytes, &crc);
+	/* Only memfds have seals; another file could make reading wait. */
+	rc = fcntl(fd, F_GET_SEALS) < 0 ? -EBADF : sum_fd(fd, bytes, &crc);
 	s = calloc(1, sizeof(*s));
 	if (rc < 0 || s == NULL) {
 		close(fd);

@@ -49,7 +49,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 
 	if (failed(s, a))
 		return;
-	session_know_vmm(s);
+	watch_know_vmm(s);
 	if (s->vmm->state != GODWIT_RUNNING) {
 		session_failf(s, EBUSY,
 			"the VMM at %s does not run a guest (it is %s); give the socket of the VMM "

@@ -45,7 +45,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 		session_failf(s, EBUSY,
 			"the VMM at %s does not wait for a guest; start it as incoming", s->agent);
 	} else {
-		session_know_vmm(s);
+		watch_know_vmm(s);
 		s->vmm_ready = true;
 		log_info(s->name, "waits for its source");
 		watch_state(s);
@@ -260,5 +260,25 @@ void target_load(struct session *s, json_t *msg)
 			s, EPROTO, "the source asked to load device state that it did not send");
 		return;
 	}
+	/* From here on nothing is placed any more, whatever the source sends. */
+	s->have_token = false;
+	for (unsigned i = 0; i < s->nflows; i++)
+		if (s->attached[i])
+			flow_detach(s->flow[i]);
+	s->loading = true;
+	session_tick_every(s, 0);
+}
+
+void target_tick(struct session *s)
+{
+	session_tick_every(s, s->loading ? 100 : 2000);
+	if (!s->loading)
+		return;
+	for (unsigned i = 0; i < s->nflows; i++)
+		/* acquire: pairs with the lcore's release of its last turn */
+		if (s->attached[i] &&
+			!atomic_load_explicit(&s->flow[i]->detached, memory_order_acquire))
+			return;
+	s->loading = false;
 	vmm_ask(s->vmm, AGENT_LOAD, s->spool->bytes, 0, s->spool->fd, on_loaded, s);
 }

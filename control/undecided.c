@@ -200,6 +200,9 @@ static int resolve_recovered(
 			if (rc < 0)
 				return rc;
 		}
+	} else if (rc < 0 && rc != -ENOENT && rc != -ECONNREFUSED && rc != -EPIPE) {
+		/* No answer is not gone: it may run the guest. */
+		return rc;
 	} else if (rc == 0 && state == GODWIT_RUNNING) {
 		return err_set(e, EBUSY,
 			"the VMM here runs the guest; end it yourself if that is what you want");

@@ -6,6 +6,7 @@
 #include "verify.h"
 
 #include "clock.h"
+#include "guard.h"
 #include "hole.h"
 #include "zero.h"
 
@@ -74,6 +75,19 @@ static int sum_extent(void *arg, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
+/* The VMM may shrink its file, or leave no huge page: that ends this session, not the daemon. */
+static int sum_piece(struct piece *p, uint64_t offset, uint64_t bytes)
+{
+	struct guard g;
+	int rc;
+
+	if (guard_enter(&g) != 0)
+		return -EFAULT;
+	rc = hole_walk_range(p->v->map->r[p->region].fd, offset, bytes, sum_extent, p);
+	guard_leave();
+	return rc;
+}
+
 /* The piece's place, or false when all are taken. */
 static bool take_piece(struct verify *v, unsigned *region, uint64_t *offset, uint64_t *bytes)
 {
@@ -104,7 +118,7 @@ static void *work(void *arg)
 
 	while (rc == 0 && !atomic_load_explicit(&v->stop, memory_order_relaxed) &&
 		take_piece(v, &p.region, &offset, &bytes))
-		rc = hole_walk_range(v->map->r[p.region].fd, offset, bytes, sum_extent, &p);
+		rc = sum_piece(&p, offset, bytes);
 	if (rc < 0)
 		atomic_store(&v->status, rc);
 	pthread_mutex_lock(&v->lock);

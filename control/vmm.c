@@ -21,6 +21,13 @@ void vmm_close(struct vmm *v)
 		v->ops->close(v);
 }
 
+bool vmm_ended(const struct vmm *v)
+{
+	struct pollfd p = {.fd = v->pidfd, .events = POLLIN};
+
+	return v->pidfd >= 0 && poll(&p, 1, 0) == 1;
+}
+
 bool vmm_kill(struct vmm *v, unsigned wait_ms)
 {
 	struct pollfd p = {.fd = v->pidfd, .events = POLLIN};

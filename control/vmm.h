@@ -60,6 +60,9 @@ void vmm_ask(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_f
  * get no answer any more. NULL is allowed; may be called from a callback. */
 void vmm_close(struct vmm *v);
 
+/* The VMM's process has ended, for certain. */
+bool vmm_ended(const struct vmm *v);
+
 /* Makes sure that the VMM's process is gone: SIGKILL through its pidfd, then waits up to wait_ms
  * for its end. True when it has ended. For a guest that must not run here. */
 bool vmm_kill(struct vmm *v, unsigned wait_ms);

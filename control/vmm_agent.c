@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 struct ask {
@@ -234,6 +236,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			a.status = -EPROTO;
 		a.fd = -1;
 	}
+	/* Only these answers carry a file; whatever comes with another is not kept. */
+	if (a.status < 0 || (ask.type != AGENT_HELLO && ask.type != AGENT_SAVE))
+		close_fd(&a.fd);
 	agent_call(va, ask.done, ask.arg, &a);
 }
 
@@ -243,6 +248,25 @@ static void open_end(struct vmm_agent *va, struct vmm_answer *a)
 
 	va->open_done = NULL;
 	fn(va->open_arg, a);
+}
+
+static int check_planes(struct vmm *v, uint64_t nchunks, struct err *e)
+{
+	/* A plane that the VMM can shorten would be a SIGBUS in this process. Seals are asked for
+	 * first: only memfds have them, other files could make the calls below wait. */
+	int seals = fcntl(v->planes_fd, F_GET_SEALS);
+	off_t have = seals < 0 ? -1 : lseek(v->planes_fd, 0, SEEK_END);
+	struct statfs fs;
+
+	if (have < 0 || fstatfs(v->planes_fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
+		nchunks > REGION_TOTAL_MAX / CHUNK_BYTES + REGION_MAX ||
+		(uint64_t)have < 2 * nchunks * sizeof(uint64_t) || (seals & F_SEAL_SHRINK) == 0)
+		return err_set(e, EPROTO,
+			"the VMM %s shares bitmaps that are too short or not sealed against "
+			"shrinking; "
+			"its libgodwit does not fit",
+			v->hello.name);
+	return 0;
 }
 
 static void on_region(void *arg, struct vmm_answer *a)
@@ -259,6 +283,12 @@ static void on_region(void *arg, struct vmm_answer *a)
 		vmm_ask(v, AGENT_REGION, va->regions_got, 0, -1, on_region, va);
 		return;
 	}
+	/* Against the regions themselves, not against what HELLO claimed of them. */
+	if (check_planes(v, v->map.nchunks, &a->why) < 0) {
+		a->status = -EPROTO;
+		open_end(va, a);
+		return;
+	}
 	bytes = 2 * v->map.nchunks * sizeof(uint64_t);
 	v->out = mmap(
 		NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, v->planes_fd, 0);
@@ -272,22 +302,6 @@ static void on_region(void *arg, struct vmm_answer *a)
 	open_end(va, a);
 }
 
-static int check_planes(struct vmm *v, uint64_t nchunks, struct err *e)
-{
-	off_t have = lseek(v->planes_fd, 0, SEEK_END);
-
-	/* A plane that the VMM can shorten would be a SIGBUS in this process. */
-	if (have < 0 || nchunks > REGION_TOTAL_MAX / CHUNK_BYTES + REGION_MAX ||
-		(uint64_t)have < 2 * nchunks * sizeof(uint64_t) ||
-		(fcntl(v->planes_fd, F_GET_SEALS) & F_SEAL_SHRINK) == 0)
-		return err_set(e, EPROTO,
-			"the VMM %s shares bitmaps that are too short or not sealed against "
-			"shrinking; "
-			"its libgodwit does not fit",
-			v->hello.name);
-	return 0;
-}
-
 static void on_hello(void *arg, struct vmm_answer *a)
 {
 	struct vmm_agent *va = arg;
@@ -297,9 +311,7 @@ static void on_hello(void *arg, struct vmm_answer *a)
 		v->state = (unsigned)a->a;
 		v->planes_fd = a->fd;
 		a->fd = -1;
-		if (check_planes(v, a->b, &a->why) < 0)
-			a->status = -EPROTO;
-		else if (v->hello.nregions == 0 || v->hello.nregions > REGION_MAX)
+		if (v->hello.nregions == 0 || v->hello.nregions > REGION_MAX)
 			a->status = err_set(&a->why, EPROTO,
 				"the VMM %s has %u RAM regions; 1 to %u "
 				"are possible",

@@ -5,6 +5,7 @@
 #include "vmm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -59,12 +60,14 @@ int vmm_agent_once(const char *socket, uint16_t type, uint64_t a, unsigned timeo
 	struct agent_hello *hello, unsigned *state, struct err *e)
 {
 	struct timeval tv = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
-	_cleanup_(close_fd) int sock = vmm_agent_connect(socket, 0, e);
+	/* Connects without waiting: a stopped VMM's queue may be full. */
+	_cleanup_(close_fd) int sock = vmm_agent_connect(socket, SOCK_NONBLOCK, e);
 	struct agent_msg m = {.fd = -1};
 	int rc;
 
 	if (sock < 0)
 		return sock;
+	fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) & ~O_NONBLOCK);
 	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	rc = once(sock, AGENT_HELLO, AGENT_VERSION, &m, e);

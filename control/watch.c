@@ -81,6 +81,14 @@ void watch_progress(struct session *s)
 			      "elapsed_ms", ms(now - s->fig.began_ns)));
 }
 
+void watch_know_vmm(struct session *s)
+{
+	s->hello = s->vmm->hello;
+	for (unsigned i = 0; i < s->vmm->map.n; i++)
+		if (s->vmm->map.r[i].page_bytes > s->page_bytes)
+			s->page_bytes = s->vmm->map.r[i].page_bytes;
+}
+
 static const char *memory_kind(const struct session *s, char *buf, size_t bytes)
 {
 	if (s->page_bytes == 0)

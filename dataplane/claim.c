@@ -86,7 +86,8 @@ void claim_close_pass(struct claim *c, uint32_t pass)
 
 static bool take(struct claim_queue *q, struct span *s)
 {
-	uint64_t cursor = atomic_load_explicit(&q->cursor, memory_order_relaxed);
+	// Acquire: who moved the cursor here had seen `armed` beyond it, so we do too.
+	uint64_t cursor = atomic_load_explicit(&q->cursor, memory_order_acquire);
 	uint64_t w;
 
 	do {
@@ -97,7 +98,7 @@ static bool take(struct claim_queue *q, struct span *s)
 		// Release pairs with the acquire in claim_publish(): the slot is free after the
 		// read.
 	} while (!atomic_compare_exchange_weak_explicit(
-		&q->cursor, &cursor, cursor + 1, memory_order_acq_rel, memory_order_relaxed));
+		&q->cursor, &cursor, cursor + 1, memory_order_acq_rel, memory_order_acquire));
 	unpack(w, s);
 	return true;
 }

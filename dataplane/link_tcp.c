@@ -287,6 +287,10 @@ static int64_t read_frames(struct link_tcp *t)
 	ssize_t got;
 
 	t->head = t->at;
+	// Full of frames that wait for room among the answers; receiving nothing would look like
+	// the end.
+	if (t->tail - t->head == TCP_RING_BYTES)
+		return 0;
 	got = recv(t->fd, t->ring + t->tail % TCP_RING_BYTES,
 		TCP_RING_BYTES - (size_t)(t->tail - t->head), MSG_DONTWAIT);
 	if (got < 0)

@@ -8,6 +8,8 @@
 
 #include "punch.h"
 
+#include "guard.h"
+
 #include "clock.h"
 #include "punch_ring.h"
 
@@ -60,6 +62,20 @@ static int punch_hole(const struct region *r, const struct punch_hole *h)
 	return punch_file(r, first, last);
 }
 
+// The VMM may shrink its file, or leave no huge page: that is this session's error, not the
+// process's end.
+static int punch_guarded(const struct region *r, const struct punch_hole *h)
+{
+	struct guard g;
+	int rc;
+
+	if (guard_enter(&g) != 0)
+		return EFAULT;
+	rc = punch_hole(r, h);
+	guard_leave();
+	return rc;
+}
+
 static void *punch_main(void *arg)
 {
 	struct punch *p = arg;
@@ -72,7 +88,7 @@ static void *punch_main(void *arg)
 		struct timespec nap = {0};
 
 		if (punch_ring_next(p, &h)) {
-			int rc = punch_hole(&p->map->r[h.region], &h);
+			int rc = punch_guarded(&p->map->r[h.region], &h);
 
 			if (rc != 0 && punch_error(p) == 0)
 				atomic_store_explicit(&p->error, rc, memory_order_relaxed);

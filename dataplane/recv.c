@@ -17,7 +17,8 @@
 
 #include <errno.h>
 
-#define RECV_TURN_FRAMES 32u // handled in one turn, at most
+#define RECV_TURN_FRAMES 32u    // handled in one turn, at most
+#define RECV_TURN_CHUNKS 65536u // that they name, before other flows of this core get their turn
 
 enum verdict { VERDICT_PLACE, VERDICT_DROP, VERDICT_TORN, VERDICT_BAD };
 
@@ -172,15 +173,19 @@ static bool handle(struct recv *r)
 static void answer_barrier(struct recv *r)
 {
 	struct link *l = r->flow->link;
-	int rc = punch_error(r->job->punch);
+	int rc;
 
+	// Acquires what the helper did; only then its error is the last word on these holes.
+	if (!punch_done(r->job->punch, r->ticket))
+		return;
+	rc = punch_error(r->job->punch);
 	if (rc != 0) {
 		flow_fail(r->flow, rc,
 			"holes can't be made in the guest's memory file; check that its file "
 			"system can punch holes, and its quota");
 		return;
 	}
-	if (!punch_done(r->job->punch, r->ticket) || !l->ops->answer(l, &r->barrier))
+	if (!l->ops->answer(l, &r->barrier))
 		return;
 	r->answering = false;
 	// Release: what was placed is seen by the control thread that acquires it.
@@ -199,13 +204,16 @@ static bool drain(struct recv *r)
 {
 	struct link *l = r->flow->link;
 
-	for (unsigned n = 0; n < RECV_TURN_FRAMES && !failed(r); n++) {
+	uint64_t chunks = 0;
+
+	for (unsigned n = 0; n < RECV_TURN_FRAMES && chunks < RECV_TURN_CHUNKS && !failed(r); n++) {
 		if (r->has_answer && !l->ops->answer(l, &r->answer))
 			return true;
 		r->has_answer = false;
 		if (!r->has_frame && l->ops->rx(l, &r->rx, 1) == 0)
 			return true;
 		r->moved = true;
+		chunks += r->rx.hdr.chunks;
 		r->has_frame = !handle(r);
 		if (r->has_frame)
 			return false;

@@ -94,18 +94,18 @@ static int do_track_start(
 	struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e)
 {
 	struct source_info info;
-	int rc = 0;
+	int rc;
 
 	(void)ask;
-	if (!g->tracking) {
-		rc = g->writes->ops->start(g->writes, e);
-		if (rc == 0)
-			rc = g->tracker->ops->start(g->tracker, e);
-		if (rc < 0)
-			g->writes->ops->stop(g->writes, NULL);
-	}
-	if (rc < 0)
+	/* Each start does no harm where it runs already; after a stop that failed one of them may
+	 * not. */
+	rc = g->writes->ops->start(g->writes, e);
+	if (rc == 0)
+		rc = g->tracker->ops->start(g->tracker, e);
+	if (rc < 0) {
+		g->writes->ops->stop(g->writes, NULL);
 		return rc;
+	}
 	g->tracking = true;
 	g->tracker->ops->info(g->tracker, &info);
 	m->a = info.starts_all_dirty;
