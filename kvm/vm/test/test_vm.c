@@ -20,6 +20,8 @@
 
 static bool soft;
 
+// VMs are static: those of a test that failed run on, and the next test must not stand on them.
+
 static struct option_set options(bool incoming)
 {
 	struct option_set o = {.soft = soft,
@@ -62,6 +64,19 @@ static void open_vm(struct vm *vm, const struct option_set *o)
 		fail_msg("%s", e.text);
 }
 
+// The page that a vCPU stamped last may be half stamped for all that check() knows.
+static bool stamped_last(const struct vm *vm, uint64_t i)
+{
+	for (unsigned v = 0; v < vm->mem.lay.nvcpus; v++) {
+		const struct block *b =
+			memory_at(&vm->mem, GUEST_BLOCKS + (uint64_t)v * GUEST_PAGE);
+
+		if (b->cur_index == i)
+			return true;
+	}
+	return false;
+}
+
 static struct check_result check(struct vm *vm)
 {
 	struct check_result res;
@@ -99,7 +114,7 @@ static void runs_and_checks(void **state)
 {
 	struct option_set o = options(false);
 	struct check_result res;
-	struct vm vm;
+	static struct vm vm;
 
 	(void)state;
 	for (unsigned p = PATTERN_SEQ; p <= PATTERN_HOT; p++) {
@@ -124,7 +139,7 @@ static void moves(void **state)
 {
 	struct option_set o = options(false), in = options(true);
 	_cleanup_(close_fd) int fd = memory_fd();
-	struct vm a, b;
+	static struct vm a, b;
 	struct err e;
 	uint64_t bytes, at;
 
@@ -166,7 +181,7 @@ static void state_survives(void **state)
 	_cleanup_(close_fd) int again = memory_fd();
 	_cleanup_(free_ptr) uint8_t *x = malloc(STATE_MAX_BYTES), *y = malloc(STATE_MAX_BYTES);
 	struct state_in sx, sy;
-	struct vm a, b;
+	static struct vm a, b;
 	struct err e;
 	uint64_t nx, ny;
 
@@ -211,7 +226,7 @@ static void losses_are_found(void **state)
 	uint64_t bytes, gpa = 0, i;
 	struct stamp *s, was;
 	uint32_t *table;
-	struct vm a, b;
+	static struct vm a, b;
 	struct err e;
 
 	(void)state;
@@ -261,7 +276,8 @@ static void losses_are_found(void **state)
 	assert_int_equal(check(&b).bad, 0); // stamped anew
 
 	// Half a page is old, and a page whose content beside the stamps changed.
-	for (i = 0; i < p->n_low && (table[i] == 0 || table[i + 1] == 0); i++)
+	for (i = 0; i < p->n_low && (table[i] == 0 || table[i + 1] == 0 || stamped_last(&b, i));
+		i++)
 		;
 	gpa = guest_gpa(p, i);
 	s = (struct stamp *)(void *)((char *)memory_at(&b.mem, gpa) + STAMP_TAIL);
@@ -282,7 +298,7 @@ static void bad_state_is_refused(void **state)
 	_cleanup_(close_fd) int fd = memory_fd();
 	_cleanup_(close_fd) int bad = memory_fd();
 	_cleanup_(free_ptr) uint8_t *x = malloc(STATE_MAX_BYTES);
-	struct vm a, b;
+	static struct vm a, b;
 	struct err e;
 	uint64_t n;
 
