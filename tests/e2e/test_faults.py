@@ -21,6 +21,7 @@ class Fault:
 
     def __init__(self, stage, at):
         self.stage = stage
+        self.answered = at.endswith("answered")
         self.source, self.target = stage.source(), stage.target()
         self.wire = stage.wire(self.target)
         self.vm, self.waiting = stage.vm(), stage.waiting()
@@ -57,6 +58,8 @@ class Fault:
     def kill(self, who):
         {"source daemon": self.source, "target daemon": self.target, "target VM": self.waiting,
          "source VM": self.vm}[who].kill()
+        if who == "target daemon" and self.answered:
+            self.wire.cut()  # a late answer would let the source commit, which nobody then answers
         self.wire.let_go()
         self.wire.flows_free.set()
 
