@@ -94,9 +94,14 @@ static void greet(struct greeting *g, json_t *msg)
 static void on_greeting(void *arg, json_t *msg)
 {
 	struct greeting *g = arg;
+	struct err e;
 
-	if (g->hello == NULL)
+	if (g->hello == NULL) {
 		greet(g, msg);
+		return;
+	}
+	err_set(&e, EPROTO, "a second message before the first was answered");
+	greeting_refuse(g, &e);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
