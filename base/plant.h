@@ -17,7 +17,6 @@ enum plant {
 	PLANT_LAW10_FORGET_TORN,    /* a torn frame's pages do not return to the dirty set */
 	PLANT_LAW11_NO_NEW_HOLES,   /* holes that appear later are not sent */
 	PLANT_LAW11_STALE_FILE,     /* the target's old content is not punched first */
-	PLANT_LAW9_NO_LATE_DELTA,   /* what saving device state wrote is not sent */
 	PLANT_NIC_REUSE_NUMBER,     /* a part that is sent again takes an old packet number */
 	PLANT_NIC_TAKE_CORRUPT,     /* a packet is taken whatever its tag says */
 	PLANT_NIC_FORGET_LOST,      /* what a lost packet carried is not sent again */

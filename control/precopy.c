@@ -7,7 +7,6 @@
 #include "bits.h"
 #include "clock.h"
 #include "hole.h"
-#include "plant.h"
 
 #include <errno.h>
 #include <numa.h>
@@ -126,10 +125,6 @@ void precopy_last(struct session *s)
 
 void precopy_late(struct session *s)
 {
-	if (plant(PLANT_LAW9_NO_LATE_DELTA)) {
-		stage_done(s);
-		return;
-	}
 	s->repeats = 0;
 	begin_pass(s);
 }
