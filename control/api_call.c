@@ -116,10 +116,27 @@ static int on_list(struct api_call *c, struct err *e)
 	return 0;
 }
 
+static void add_daemon(const struct api_call *c)
+{
+	json_t *daemon = json_object();
+
+	json_object_set_new(daemon, "version", json_string(GODWIT_VERSION));
+	if (c->config->about != NULL)
+		c->config->about(c->config->arg, daemon);
+	json_object_set_new(c->reply, "daemon", daemon);
+}
+
+/* The host is looked at by godwit itself, which works without a daemon too. */
+static int on_doctor(struct api_call *c, struct err *e)
+{
+	(void)e;
+	add_daemon(c);
+	return 0;
+}
+
 static int on_status(struct api_call *c, struct err *e)
 {
 	struct session *s;
-	json_t *daemon;
 	int rc;
 
 	if (c->name != NULL) {
@@ -128,11 +145,7 @@ static int on_status(struct api_call *c, struct err *e)
 			json_object_set_new(c->reply, "session", session_status(s));
 		return rc;
 	}
-	daemon = json_object();
-	json_object_set_new(daemon, "version", json_string(GODWIT_VERSION));
-	if (c->config->about != NULL)
-		c->config->about(c->config->arg, daemon);
-	json_object_set_new(c->reply, "daemon", daemon);
+	add_daemon(c);
 	return on_list(c, e);
 }
 
@@ -214,6 +227,7 @@ static int (*const handlers[COMMANDS])(struct api_call *c, struct err *e) = {
 	[COMMAND_SET] = on_set,
 	[COMMAND_RESOLVE] = on_resolve,
 	[COMMAND_WATCH] = on_watch,
+	[COMMAND_DOCTOR] = on_doctor,
 	[COMMAND_VERSION] = on_version,
 	[COMMAND_HELP] = on_help,
 };

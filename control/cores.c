@@ -22,8 +22,7 @@ static int read_cpu(const char **at)
 	return n < CPU_SETSIZE ? (int)n : -1;
 }
 
-/* "2-5,8" to a set. -EINVAL: no such list. */
-static int read_list(const char *list, cpu_set_t *set)
+int cores_parse(const char *list, cpu_set_t *set)
 {
 	const char *at = list;
 
@@ -47,7 +46,7 @@ static int read_list(const char *list, cpu_set_t *set)
 	return 0;
 }
 
-static void write_list(const cpu_set_t *set, char list[CORES_TEXT])
+void cores_print(const cpu_set_t *set, char list[CORES_TEXT])
 {
 	size_t len = 0;
 
@@ -72,10 +71,10 @@ static int take_wish(struct cores *c, const char *asked, const cpu_set_t *may_us
 	char allowed[CORES_TEXT];
 	cpu_set_t set;
 
-	if (strlen(asked) >= CORES_TEXT || read_list(asked, &set) < 0)
+	if (strlen(asked) >= CORES_TEXT || cores_parse(asked, &set) < 0)
 		return err_set(e, EINVAL, "cores: '%.60s' is no list of CPUs such as 2-5,8", asked);
 	if (!subset(&set, may_use)) {
-		write_list(may_use, allowed);
+		cores_print(may_use, allowed);
 		return err_set(e, EINVAL,
 			"cores: '%.60s' holds CPUs that may not be used; these may: %s", asked,
 			allowed);
@@ -93,13 +92,13 @@ int cores_choose(struct cores *c, const char *asked, const cpu_set_t *may_use, c
 	int last = -1;
 
 	memset(c, 0, sizeof(*c));
-	if (read_list(isolated, &alone) < 0)
+	if (cores_parse(isolated, &alone) < 0)
 		CPU_ZERO(&alone);
 	if (asked[0] != '\0')
 		return take_wish(c, asked, may_use, &alone, e);
 	CPU_AND(&both, &alone, may_use);
 	if (CPU_COUNT(&both) > 0) {
-		write_list(&both, c->list);
+		cores_print(&both, c->list);
 		c->isolated = true;
 		snprintf(c->why, sizeof(c->why), "the isolated ones");
 		return 0;

@@ -22,6 +22,10 @@ struct cores {
 int cores_choose(struct cores *c, const char *asked, const cpu_set_t *may_use, const char *isolated,
 	struct err *e);
 
+/* "2-5,8" to a set, and back as "2,3,4,5,8". "" is the empty set. -EINVAL: no such list. */
+int cores_parse(const char *list, cpu_set_t *set);
+void cores_print(const cpu_set_t *set, char list[CORES_TEXT]);
+
 /* Reads the kernel's list of isolated CPUs; "" where there are none. */
 void cores_isolated(char list[CORES_TEXT]);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "doctor.h"
 #include "godwit_client.h"
 #include "godwit_follow.h"
 #include "option.h"
@@ -173,6 +174,28 @@ static int ask(enum command c, const struct option_set *o, const char *name)
 	return code;
 }
 
+/* The daemon's word is one row of many: without it the doctor goes on. */
+static int doctor(const struct option_set *o)
+{
+	struct doctor d = {.sys = "/sys", .proc = "/proc", .options = o};
+	struct godwit_client client;
+	json_t *reply = NULL;
+	struct err e;
+
+	if (godwit_client_open(&client, option_text(o, "api"), &e) == 0 &&
+		godwit_client_send(&client, json_pack("{s:s}", "do", "doctor"), &e) == 0)
+		reply = godwit_client_next(&client, &e);
+	godwit_client_close(&client);
+	if (json_is_object(json_object_get(reply, "daemon")))
+		d.daemon = json_incref(json_object_get(reply, "daemon"));
+	json_decref(reply);
+	doctor_run(&d);
+	doctor_print(&d, option_number(o, "json") != 0);
+	json_decref(d.rows);
+	json_decref(d.daemon);
+	return d.count[DOCTOR_PROBLEM] > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
 static int wrong(enum command c, const char *text)
 {
 	fprintf(stderr, "godwit: %s: %s\nTry `godwit %s --help`.\n", command_table[c].name, text,
@@ -218,7 +241,7 @@ static int run(enum command c, int argc, char **argv)
 		return wrong(c, "the NAME of the migration is missing");
 	if (option_complete(&options, &e) < 0)
 		return wrong(c, e.text);
-	return ask(c, &options, name);
+	return c == COMMAND_DOCTOR ? doctor(&options) : ask(c, &options, name);
 }
 
 int main(int argc, char **argv)

@@ -143,8 +143,8 @@ const struct option_row option_godwit[] = {
 	{.name = "json",
 		.arg = "",
 		.kind = OPTION_SWITCH,
-		.where =
-			ON(MIGRATE) | ON(RECEIVE) | ON(STATUS) | ON(LIST) | ON(WATCH) | ON(RESOLVE),
+		.where = ON(MIGRATE) | ON(RECEIVE) | ON(STATUS) | ON(LIST) | ON(WATCH) |
+			 ON(RESOLVE) | ON(DOCTOR),
 		.fallback = "no",
 		.help = "print what the daemon says as JSON, one object a line"},
 	{.name = "api",

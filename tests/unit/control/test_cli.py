@@ -211,6 +211,19 @@ class Cli(unittest.TestCase):
             self.assertEqual(other.stop(), 0)
             other.process.stderr.close()
 
+    def test_doctor(self):
+        told = json.loads(self.godwit("doctor", "--json").stdout)
+        rows = {row["subject"]: row for row in told["rows"]}
+        self.assertIn("runs, version", rows["godwitd"]["text"])
+        self.assertEqual(told["daemon"]["pid"], self.daemon.process.pid)
+        for row in told["rows"]:
+            self.assertIn(row["verdict"], ("note", "good", "advice", "problem"), row)
+            self.assertTrue(row["cure"] or row["verdict"] in ("note", "good"), row)
+        alone = run("doctor", "--api", "/tmp/no-such-godwit.sock")
+        self.assertIn("does not run", alone.stdout)
+        self.assertIn("network", alone.stdout)
+        self.assertEqual(alone.returncode, 1 if told["problems"] else 0)
+
     def test_help_and_version(self):
         self.assertIn("migrate NAME", run("--help").stdout)
         self.assertIn("--on-timeout abort|pause", run("migrate", "--help").stdout)
