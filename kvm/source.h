@@ -24,6 +24,7 @@ enum source_writers {
 	SOURCE_SEES_TOLD = 1 << 2,    /* what the VMM tells */
 };
 
+struct attach;
 struct source;
 
 struct source_info {
@@ -37,6 +38,9 @@ struct source_config {
 	struct region_map *map;     /* bases mapped in this process; lives as long as the source */
 	int vm_fd;                  /* or -1 */
 	const uint32_t *slot_flags; /* of each view, region by region; NULL: 0 */
+	/* pagemap-scan only. Not NULL: the writer is the process attached to (attach.h), and what
+	 * is tracked are its mappings; bases are not looked at. Lives longer than the source. */
+	struct attach *attach;
 };
 
 struct source_ops {
