@@ -11,6 +11,8 @@ import tempfile
 import pytest
 
 import godwit
+import net
+import qemu
 import wire
 
 STAGES = []  # that stand now
@@ -60,6 +62,7 @@ class Stage:
         self.folder = folder
         self.children = []
         self.wires = []
+        self.nets = []
         self.count = 0
         self.kind = os.environ.get("GODWIT_GUEST") or ("soft" if kvm_missing() else "kvm")
 
@@ -83,9 +86,23 @@ class Stage:
     def waiting(self, **how):
         return self.vm(incoming=True, **how)
 
+    def net(self):
+        made = net.Net()
+        self.nets.append(made)
+        return made
+
+    def qemu(self, shape, **how):
+        """A QEMU; its guest has started, or it waits for one (incoming=True)."""
+        self.count += 1
+        child = qemu.Qemu(f"qemu{self.count}", self.folder, shape, **how)
+        self.children.append(child)
+        if not child.incoming:
+            child.wait_line("guest: ready")
+        return child
+
     def migrate(self, source, target, vm, waiting, name="guest", *args, to=None):
         """Starts the migration of a guest to a VM that waits."""
-        target.ok("receive", name, "--agent", waiting.agent, "--detach")
+        target.ok("receive", name, *waiting.way, "--detach")
         child = godwit.Migration(source, name, vm, to or target.address, *args)
         self.children.append(child)
         return child
@@ -111,6 +128,8 @@ class Stage:
             made.close()
         for child in reversed(self.children):
             child.close()
+        for made in self.nets:
+            made.close()
 
 
 def a_stage():

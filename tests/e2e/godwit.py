@@ -56,15 +56,15 @@ class Child:
         env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:" + os.environ.get("ASAN_OPTIONS", ""))
         self.lines.append("$ " + " ".join(str(a) for a in argv))
         self.popen = subprocess.Popen(
-            [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, preexec_fn=die_with_parent, env=env, **popen)
+            [str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent, env=env, **dict({"stdin": subprocess.DEVNULL}, **popen))
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self):
         for raw in self.popen.stdout:
             with self.more:
-                self.lines.append(raw.decode(errors="replace").rstrip("\n"))
+                self.lines.append(raw.decode(errors="replace").rstrip("\r\n"))
                 self.more.notify_all()
         code = self.popen.wait()
         with self.more:
@@ -212,7 +212,7 @@ class Migration(Child):
         self.daemon = daemon
         self.session = name
         super().__init__(f"migrate {name}", [
-            GODWIT, "migrate", name, "--agent", vm.agent, "--to", to, "--api", daemon.api,
+            GODWIT, "migrate", name, *vm.way, "--to", to, "--api", daemon.api,
             "--json", *args])
 
     def events(self):
@@ -251,6 +251,11 @@ class Vm(Child):
             GODWIT_VM, "--" + kind, "--memory", memory, "--agent", self.agent, "--name", name,
             *(["--incoming"] if incoming else []), *args])
         wait_until(f"{name} listens", self.listens)
+
+    @property
+    def way(self):
+        """How Godwit reaches it."""
+        return ["--agent", self.agent]
 
     def listens(self):
         if not self.alive():
