@@ -39,6 +39,20 @@ static void set_limits(struct converge_limits *l, const struct option_set *o)
 	l->on_timeout = option_number(o, "on-timeout") ? CONVERGE_PAUSE : CONVERGE_ABORT;
 }
 
+/* option_complete() has made sure that one of the two is given. */
+static int read_where(struct vmm_where *w, const struct option_set *o, struct err *e)
+{
+	w->driver = option_given(o, "qmp") ? VMM_QEMU : VMM_AGENT;
+	w->pid = (int)option_number(o, "pid");
+	if (w->pid != 0 && w->driver != VMM_QEMU)
+		return err_set(
+			e, EINVAL, "--pid goes with --qmp: an agent's socket tells its process");
+	return w->driver == VMM_QEMU
+		       ? copy_text(w->socket, sizeof(w->socket), "qmp", option_text(o, "qmp"), e)
+		       : copy_text(
+				 w->socket, sizeof(w->socket), "agent", option_text(o, "agent"), e);
+}
+
 static unsigned flows_of(const struct api_call *c)
 {
 	unsigned n = c->config->host->nlcores;
@@ -59,7 +73,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	int rc;
 
 	if (copy_text(m.name, sizeof(m.name), "name", c->name, e) < 0 ||
-		copy_text(m.agent, sizeof(m.agent), "agent", option_text(o, "agent"), e) < 0 ||
+		read_where(&m.vmm, o, e) < 0 ||
 		copy_text(m.to, sizeof(m.to), "to", option_text(o, "to"), e) < 0 ||
 		copy_text(m.link, sizeof(m.link), "link", option_text(o, "link"), e) < 0)
 		return -EINVAL;
@@ -87,8 +101,7 @@ static int on_receive(struct api_call *c, struct err *e)
 	int rc;
 
 	if (copy_text(r.name, sizeof(r.name), "name", c->name, e) < 0 ||
-		copy_text(r.agent, sizeof(r.agent), "agent", option_text(c->options, "agent"), e) <
-			0)
+		read_where(&r.vmm, c->options, e) < 0)
 		return -EINVAL;
 	rc = session_receive(c->config->host, &r, &s, e);
 	if (rc < 0)

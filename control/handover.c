@@ -125,14 +125,15 @@ static void on_fenced(void *arg, struct vmm_answer *a)
 int handover_begin(struct session *s, struct err *e)
 {
 	int rc = journal_open(&s->journal, s->host->state_dir, s->name, e);
+	json_t *begin;
 
 	if (rc < 0)
 		return rc;
 	/* Now, so that the pause has one sync of one record to wait for. */
-	return journal_write(s->journal,
-		json_pack("{s:s, s:s, s:s, s:s}", "is", "begin", "side",
-			s->source ? "source" : "target", "agent", s->agent, "to", s->opt.to),
-		e);
+	begin = json_pack("{s:s, s:s, s:s}", "is", "begin", "side", s->source ? "source" : "target",
+		"to", s->opt.to);
+	vmm_where_to_json(&s->where, begin);
+	return journal_write(s->journal, begin, e);
 }
 
 void handover_commit(struct session *s)

@@ -190,8 +190,33 @@ int option_argv(
 	return n;
 }
 
+/* Exactly one of the options that share r->one_of; told by the first of them. */
+static int check_one_of(const struct option_set *set, const struct option_row *r, struct err *e)
+{
+	char names[128] = "";
+	unsigned given = 0;
+	size_t at = 0;
+
+	for (const struct option_row *o = set->rows; o->name != NULL; o++) {
+		if (o->one_of == NULL || strcmp(o->one_of, r->one_of) != 0 ||
+			(o->where & set->where) == 0)
+			continue;
+		if (o < r)
+			return 0;
+		given += set->v[o - set->rows].given;
+		if (at < sizeof(names))
+			at += (size_t)snprintf(names + at, sizeof(names) - at, "%s--%s %s",
+				at > 0 ? " or " : "", o->name, o->arg);
+	}
+	return given == 1 ? 0 : err_set(e, EINVAL, "%s: exactly one of these is wanted", names);
+}
+
 int option_complete(const struct option_set *set, struct err *e)
 {
+	for (const struct option_row *r = set->rows; r->name != NULL; r++)
+		if (r->one_of != NULL && (r->where & set->where) != 0 &&
+			check_one_of(set, r, e) < 0)
+			return -EINVAL;
 	for (const struct option_row *r = set->rows; r->name != NULL; r++)
 		if (r->required && (r->where & set->where) != 0 && !set->v[r - set->rows].given)
 			return err_set(

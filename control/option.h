@@ -11,7 +11,7 @@
 
 #include "err.h"
 
-#define OPTION_ROWS       32u  /* rows of one table, at most */
+#define OPTION_ROWS       48u  /* rows of one table, at most */
 #define OPTION_TEXT_BYTES 256u /* of a value, with the NUL */
 
 enum option_kind {
@@ -33,6 +33,7 @@ struct option_row {
 	enum option_kind kind;
 	unsigned where; /* bits, by program: which sub-commands, or which sources */
 	bool required;
+	const char *one_of;   /* exactly one of the options with the same word is wanted */
 	uint64_t min, max;    /* of number; max 0: no bound */
 	const char *choices;  /* "abort|pause" */
 	const char *fallback; /* value where none is given, as text; NULL: none */

@@ -6,6 +6,8 @@
 #include "command.h"
 #include "session.h"
 
+#include <limits.h>
+
 #define ON(x)  (1u << COMMAND_##x)
 #define ALL    ((1u << COMMANDS) - 1)
 #define ASKING (ALL & ~ON(HELP))
@@ -16,8 +18,23 @@ const struct option_row option_godwit[] = {
 		.arg = "SOCKET",
 		.kind = OPTION_PATH,
 		.where = ON(MIGRATE) | ON(RECEIVE),
-		.required = true,
+		.one_of = "vmm",
 		.help = "libgodwit socket of the guest's VMM"},
+	{.name = "qmp",
+		.field = "qmp",
+		.arg = "SOCKET",
+		.kind = OPTION_PATH,
+		.where = ON(MIGRATE) | ON(RECEIVE),
+		.one_of = "vmm",
+		.help = "QMP socket of the guest's QEMU, which needs no libgodwit"},
+	{.name = "pid",
+		.field = "pid",
+		.arg = "PID",
+		.kind = OPTION_COUNT,
+		.where = ON(MIGRATE) | ON(RECEIVE),
+		.min = 1,
+		.max = INT_MAX,
+		.help = "process of the QEMU, where another one listens on its QMP socket"},
 	{.name = "to",
 		.field = "to",
 		.arg = "HOST:PORT",

@@ -199,8 +199,8 @@ static void session_free(struct session *s)
 	free(s);
 }
 
-struct session *session_new(
-	struct session_host *h, const char *name, const char *agent, bool source, struct err *e)
+struct session *session_new(struct session_host *h, const char *name, const struct vmm_where *where,
+	bool source, struct err *e)
 {
 	struct session *s = session_find(name);
 
@@ -233,7 +233,7 @@ struct session *session_new(
 	s->host = h;
 	s->source = source;
 	snprintf(s->name, sizeof(s->name), "%s", name);
-	snprintf(s->agent, sizeof(s->agent), "%s", agent);
+	s->where = *where;
 	s->state = source ? SESSION_PREPARING : SESSION_WAITING;
 	s->fig.began_ns = clock_ns();
 	s->progress_ns = s->fig.began_ns;

@@ -13,6 +13,7 @@
 #include "converge.h"
 #include "err.h"
 #include "listen.h"
+#include "vmm_where.h"
 
 #define SESSION_NAME  64u
 #define SESSION_MAX   64u /* sessions of one daemon at once */
@@ -23,9 +24,9 @@ enum verify_mode { VERIFY_SUMS, VERIFY_MEMORY };
 /* What godwit migrate asks for. */
 struct migrate_options {
 	char name[SESSION_NAME];
-	char agent[108]; /* path of the VMM's libgodwit socket */
-	char to[256];    /* HOST:PORT of the target's godwitd */
-	char link[16];   /* "tcp" */
+	struct vmm_where vmm;
+	char to[256];  /* HOST:PORT of the target's godwitd */
+	char link[16]; /* "tcp" */
 	const struct codec_ops *codec;
 	int codec_level;
 	unsigned flows;
@@ -39,7 +40,7 @@ struct migrate_options {
 /* What godwit receive asks for. */
 struct receive_options {
 	char name[SESSION_NAME];
-	char agent[108];
+	struct vmm_where vmm;
 };
 
 /* What the daemon gives to sessions; filled by godwitd.c. */

@@ -17,7 +17,7 @@ int session_migrate(struct session_host *h, const struct migrate_options *o, str
 			e, EINVAL, "flows: 1 to %u are possible, not %u", SESSION_FLOWS, o->flows);
 	if (strcmp(o->link, "tcp") != 0)
 		return err_set(e, ENOTSUP, "link %s is not there; this Godwit has: tcp", o->link);
-	s = session_new(h, o->name, o->agent, true, e);
+	s = session_new(h, o->name, &o->vmm, true, e);
 	if (s == NULL)
 		return -e->errnum;
 	s->opt = *o;
@@ -95,10 +95,11 @@ int session_set_downtime(struct session *s, uint64_t ns, struct err *e)
 json_t *session_status(const struct session *cs)
 {
 	struct session *s = (struct session *)cs;
-	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i}", "name", s->name, "side",
+	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i}", "name", s->name, "side",
 		s->source ? "source" : "target", "state", session_state_name[s->state], "stage",
-		stage_table[s->stage].name, "agent", s->agent, "pass", (int)s->next_pass);
+		stage_table[s->stage].name, "pass", (int)s->next_pass);
 
+	vmm_where_to_json(&s->where, j);
 	if (s->source)
 		json_object_set_new(j, "to", json_string(s->opt.to));
 	if (s->state == SESSION_ENDED || s->state == SESSION_UNDECIDED)

@@ -75,7 +75,7 @@ struct session {
 	TAILQ_ENTRY(session) next;
 	struct session_host *host;
 	char name[SESSION_NAME];
-	char agent[108];
+	struct vmm_where where;
 	bool source;
 	bool begun;     /* source: the first stage was entered */
 	bool recovered; /* from a journal: has no VMM connection, only resolve touches it */
@@ -147,8 +147,8 @@ struct session {
 };
 
 /* session.c */
-struct session *session_new(
-	struct session_host *h, const char *name, const char *agent, bool source, struct err *e);
+struct session *session_new(struct session_host *h, const char *name, const struct vmm_where *where,
+	bool source, struct err *e);
 void session_set_state(struct session *s, enum session_state to);
 /* Ends the session: rolls back what is not committed, lets go of everything, then tells the
  * watchers. why: NULL for success. Safe to call twice; the first result stays. */

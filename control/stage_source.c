@@ -55,7 +55,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 			"the VMM at %s does not run a guest (it is %s); give the socket of the VMM "
 			"whose "
 			"guest is to go",
-			s->agent,
+			s->where.socket,
 			s->vmm->state == GODWIT_INCOMING || s->vmm->state == GODWIT_LOADED
 				? "waiting for one"
 			: s->vmm->state == GODWIT_FENCED
@@ -70,7 +70,7 @@ void source_vmm(struct session *s)
 {
 	struct err e;
 
-	if (vmm_agent_open(&s->vmm, s->host->base, s->agent, VMM_DEADLINE_MS, on_vmm, s, &e) < 0) {
+	if (vmm_open(&s->vmm, s->host->base, &s->where, VMM_DEADLINE_MS, on_vmm, s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

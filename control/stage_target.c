@@ -43,7 +43,8 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 		session_fail(s, &a->why);
 	} else if (s->vmm->state != GODWIT_INCOMING && s->vmm->state != GODWIT_LOADED) {
 		session_failf(s, EBUSY,
-			"the VMM at %s does not wait for a guest; start it as incoming", s->agent);
+			"the VMM at %s does not wait for a guest; start it as incoming",
+			s->where.socket);
 	} else {
 		watch_know_vmm(s);
 		s->vmm_ready = true;
@@ -55,11 +56,11 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 int session_receive(struct session_host *h, const struct receive_options *o, struct session **out,
 	struct err *e)
 {
-	struct session *s = session_new(h, o->name, o->agent, false, e);
+	struct session *s = session_new(h, o->name, &o->vmm, false, e);
 
 	if (s == NULL)
 		return -e->errnum;
-	if (vmm_agent_open(&s->vmm, h->base, s->agent, VMM_DEADLINE_MS, on_vmm, s, e) < 0) {
+	if (vmm_open(&s->vmm, h->base, &s->where, VMM_DEADLINE_MS, on_vmm, s, e) < 0) {
 		s->vmm = NULL;
 		session_fail(s, e);
 		return -e->errnum;

@@ -25,14 +25,14 @@ static const char *agent_state_name(unsigned state)
 }
 
 /* A session of a former daemon that only the operator can end. */
-static void remember(struct session_host *h, const char *name, json_t *begin, const char *agent,
-	const char *side)
+static void remember(struct session_host *h, const char *name, json_t *begin,
+	const struct vmm_where *where, const char *side)
 {
 	const char *to = json_string_value(json_object_get(begin, "to"));
 	struct session *s;
 	struct err e;
 
-	s = session_new(h, name, agent, strcmp(side, "source") == 0, &e);
+	s = session_new(h, name, where, strcmp(side, "source") == 0, &e);
 	if (s == NULL) {
 		log_error(name, "cannot remember the undecided session: %s", e.text);
 		return;
@@ -65,8 +65,9 @@ static void recover_one(void *arg, const char *name, json_t *records)
 	struct session_host *h = arg;
 	json_t *first = json_array_get(records, 0);
 	const char *side = json_string_value(json_object_get(first, "side"));
-	const char *agent = json_string_value(json_object_get(first, "agent"));
-	bool damaged = json_array_size(records) > 0 && (side == NULL || agent == NULL);
+	struct vmm_where where;
+	bool known = vmm_where_from_json(&where, first) && side != NULL;
+	bool damaged = json_array_size(records) > 0 && !known;
 	bool committed = false, running = false;
 	unsigned state;
 	json_t *record;
@@ -82,13 +83,13 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		committed |= is != NULL && strcmp(is, "commit") == 0;
 		running |= is != NULL && strcmp(is, "running") == 0;
 	}
-	if (side == NULL || agent == NULL) {
+	if (!known) {
 		side = "source";
-		agent = "";
+		memset(&where, 0, sizeof(where));
 	}
 	if (damaged) {
 		/* What can't be read may have been a promise. */
-		remember(h, name, first, agent, side);
+		remember(h, name, first, &where, side);
 		return;
 	}
 	if (!committed) {
@@ -98,18 +99,18 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		forget(h, name);
 		return;
 	}
-	rc = vmm_agent_once(agent, AGENT_HELLO, 0, ONCE_MS, NULL, &state, &e);
+	rc = vmm_once(&where, AGENT_HELLO, 0, ONCE_MS, &state, &e);
 	if (rc == 0 && state == GODWIT_RUNNING) {
 		/* Source: never fenced, so the commit did not go out. Target: it was taken over. */
 		log_info(name, "the guest runs here; nothing is left to do");
 		forget(h, name);
 	} else if (running) {
 		if (strcmp(side, "source") == 0 && rc == 0)
-			vmm_agent_once(agent, AGENT_END, 0, ONCE_MS, NULL, NULL, &e);
+			vmm_once(&where, AGENT_END, 0, ONCE_MS, NULL, &e);
 		log_info(name, "the guest runs at the target; nothing is left to do");
 		forget(h, name);
 	} else {
-		remember(h, name, first, agent, side);
+		remember(h, name, first, &where, side);
 	}
 }
 
@@ -128,12 +129,13 @@ static json_t *tell_about(struct session *s)
 	/* A live session holds the VMM's one connection, and knows. */
 	if (s->vmm != NULL)
 		here = s->fenced ? "fenced" : "in this session's hands";
-	else if (vmm_agent_once(s->agent, AGENT_HELLO, 0, ONCE_MS, NULL, &state, &e) == 0)
+	else if (vmm_once(&s->where, AGENT_HELLO, 0, ONCE_MS, &state, &e) == 0)
 		here = agent_state_name(state);
 	else
 		here = "gone, or not answering";
-	t = json_pack("{s:s, s:s, s:s, s:s}", "name", s->name, "side",
-		s->source ? "source" : "target", "agent", s->agent, "vmm_here", here);
+	t = json_pack("{s:s, s:s, s:s}", "name", s->name, "side", s->source ? "source" : "target",
+		"vmm_here", here);
+	vmm_where_to_json(&s->where, t);
 	if (s->source) {
 		json_object_set_new(t, "to", json_string(s->opt.to));
 		json_object_set_new(t, "check",
@@ -186,7 +188,7 @@ static int resolve_recovered(
 	struct session_host *h, struct session *s, bool keep_here, struct err *e)
 {
 	unsigned state;
-	int rc = vmm_agent_once(s->agent, AGENT_HELLO, 0, ONCE_MS, NULL, &state, e);
+	int rc = vmm_once(&s->where, AGENT_HELLO, 0, ONCE_MS, &state, e);
 
 	if (keep_here) {
 		if (rc < 0)
@@ -196,7 +198,7 @@ static int resolve_recovered(
 				return err_set(e, EINVAL,
 					"the VMM here is %s and has no guest to keep",
 					agent_state_name(state));
-			rc = vmm_agent_once(s->agent, AGENT_RESUME, 1, ONCE_MS, NULL, NULL, e);
+			rc = vmm_once(&s->where, AGENT_RESUME, 1, ONCE_MS, NULL, e);
 			if (rc < 0)
 				return rc;
 		}
@@ -207,7 +209,7 @@ static int resolve_recovered(
 		return err_set(e, EBUSY,
 			"the VMM here runs the guest; end it yourself if that is what you want");
 	} else if (rc == 0 && state != GODWIT_ENDED) {
-		rc = vmm_agent_once(s->agent, AGENT_END, 0, ONCE_MS, NULL, NULL, e);
+		rc = vmm_once(&s->where, AGENT_END, 0, ONCE_MS, NULL, e);
 		if (rc < 0)
 			return rc;
 	}

@@ -12,6 +12,7 @@
 #include "agent_proto.h"
 #include "err.h"
 #include "region.h"
+#include "vmm_where.h"
 
 struct vmm;
 
@@ -49,7 +50,7 @@ struct vmm {
 /* Connects to the socket, says hello, fetches planes and regions; then done(), once. *v is set as
  * soon as this returns 0, and is the caller's to close whatever done() says. deadline_ms is for
  * each request: a VMM that is silent for longer is treated as gone. */
-int vmm_agent_open(struct vmm **v, struct event_base *base, const char *socket,
+int vmm_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
 
 /* type: AGENT_TRACK_START to AGENT_PING. a, b as agent_proto.h says. fd (or -1) is sent, and stays
@@ -67,13 +68,18 @@ bool vmm_ended(const struct vmm *v);
  * for its end. True when it has ended. For a guest that must not run here. */
 bool vmm_kill(struct vmm *v, unsigned wait_ms);
 
+/* One request and its answer on a fresh connection, blocking up to timeout_ms: for what has no
+ * session any more (recovery, resolve). Type AGENT_HELLO asks nothing else. state (may be NULL):
+ * enum godwit_state before the request. 0 or -errno with e set. */
+int vmm_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
+	unsigned *state, struct err *e);
+
+/* The rows' own, see vmm.c. */
+int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
+	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
+int vmm_agent_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
+	unsigned *state, struct err *e);
 /* A socket connected to a VMM's libgodwit. flags: SOCK_NONBLOCK or 0. */
 int vmm_agent_connect(const char *path, int flags, struct err *e);
-
-/* One request and its answer on a fresh connection, blocking up to timeout_ms: for what has no
- * session any more (recovery, resolve). HELLO's answer is in hello (may be NULL); type AGENT_HELLO
- * asks nothing else. state: enum godwit_state at HELLO. 0 or -errno with e set. */
-int vmm_agent_once(const char *socket, uint16_t type, uint64_t a, unsigned timeout_ms,
-	struct agent_hello *hello, unsigned *state, struct err *e);
 
 #endif

@@ -325,7 +325,7 @@ static void on_hello(void *arg, struct vmm_answer *a)
 
 static const struct vmm_ops agent_ops = {"agent", agent_ask, agent_close};
 
-int vmm_agent_open(struct vmm **v, struct event_base *base, const char *socket,
+int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e)
 {
 	struct vmm_agent *va = calloc(1, sizeof(*va));
@@ -342,7 +342,7 @@ int vmm_agent_open(struct vmm **v, struct event_base *base, const char *socket,
 	va->open_arg = done_arg;
 	region_map_init(&va->vmm.map);
 	strcpy(va->vmm.hello.name, "?");
-	va->sock = vmm_agent_connect(socket, SOCK_NONBLOCK, e);
+	va->sock = vmm_agent_connect(where->socket, SOCK_NONBLOCK, e);
 	if (va->sock < 0) {
 		agent_free(va);
 		return -e->errnum;

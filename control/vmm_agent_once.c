@@ -56,12 +56,12 @@ static int once(int sock, uint16_t type, uint64_t a, struct agent_msg *m, struct
 	return rc;
 }
 
-int vmm_agent_once(const char *socket, uint16_t type, uint64_t a, unsigned timeout_ms,
-	struct agent_hello *hello, unsigned *state, struct err *e)
+int vmm_agent_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
+	unsigned *state, struct err *e)
 {
 	struct timeval tv = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
 	/* Connects without waiting: a stopped VMM's queue may be full. */
-	_cleanup_(close_fd) int sock = vmm_agent_connect(socket, SOCK_NONBLOCK, e);
+	_cleanup_(close_fd) int sock = vmm_agent_connect(where->socket, SOCK_NONBLOCK, e);
 	struct agent_msg m = {.fd = -1};
 	int rc;
 
@@ -75,7 +75,5 @@ int vmm_agent_once(const char *socket, uint16_t type, uint64_t a, unsigned timeo
 		return rc;
 	if (state != NULL)
 		*state = (unsigned)m.a;
-	if (hello != NULL && agent_get_hello(&m, hello, e) < 0)
-		return -EPROTO;
 	return type == AGENT_HELLO ? 0 : once(sock, type, a, &m, e);
 }

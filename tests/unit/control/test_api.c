@@ -124,7 +124,8 @@ static void test_refusals(void **state)
 		{"{\"do\": \"cancel\"}", "'name' is missing", "EINVAL"},
 		{"{\"do\": \"cancel\", \"name\": \"../x\"}", "use 1 to 63", "EINVAL"},
 		{"{\"do\": \"cancel\", \"name\": \"nobody\"}", "no migration 'nobody'", "ENOENT"},
-		{"{\"do\": \"migrate\", \"name\": \"a\"}", "--agent SOCKET is missing", "EINVAL"},
+		{"{\"do\": \"migrate\", \"name\": \"a\"}", "exactly one of these is wanted",
+			"EINVAL"},
 		{"{\"do\": \"migrate\", \"name\": \"a\", \"agent\": \"/a\", \"to\": \"h:1\", "
 		 "\"codec\": \"zip\"}",
 			"zip", "EINVAL"},
@@ -160,7 +161,7 @@ static void test_migrate_streams(void **state)
 	assert_true(
 		is_ok(ask(&c, MIGRATE("web", ", \"codec\": \"deflate:2\", \"hold\": true, "
 					     "\"on_timeout\": \"pause\", \"downtime_ms\": 50"))));
-	assert_string_equal(stub_migrate.agent, "/a.sock");
+	assert_string_equal(stub_migrate.vmm.socket, "/a.sock");
 	assert_int_equal(stub_migrate.codec_level, 2);
 	assert_int_equal(stub_migrate.flows, 3);
 	assert_true(stub_migrate.hold);
@@ -209,7 +210,7 @@ static void test_others(void **state)
 	enter(&c);
 	assert_true(is_ok(ask(&c, "{\"do\": \"receive\", \"name\": \"silent\", \"agent\": \"/b\", "
 				  "\"detach\": true}")));
-	assert_string_equal(stub_receive.agent, "/b");
+	assert_string_equal(stub_receive.vmm.socket, "/b");
 	assert_true(is_ok(ask(&c, "{\"do\": \"set\", \"name\": \"silent\", \"bytes_per_s\": 1000, "
 				  "\"downtime_ms\": 7}")));
 	assert_int_equal(stub_bandwidth, 1000);

@@ -45,7 +45,13 @@ static void test_argv(void **state)
 	assert_int_equal(ARGS(MIGRATE, &e, "--hold=no", "--", "--to"), 1);
 	assert_string_equal(words[0], "--to");
 	assert_int_equal(option_complete(&o, &e), -EINVAL);
-	assert_has(e.text, "--agent SOCKET is missing");
+	assert_has(e.text, "--agent SOCKET or --qmp SOCKET: exactly one");
+	assert_int_equal(ARGS(MIGRATE, &e, "--to=h:1", "--agent=/a", "--qmp=/q"), 0);
+	assert_int_equal(option_complete(&o, &e), -EINVAL);
+	assert_has(e.text, "exactly one");
+	assert_int_equal(ARGS(MIGRATE, &e, "--to=h:1", "--qmp=/q", "--pid=7"), 0);
+	assert_int_equal(option_complete(&o, &e), 0);
+	assert_int_equal(option_number(&o, "pid"), 7);
 }
 
 static void test_mistakes(void **state)
