@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a QMP monitor sends, from any bytes, cut in two anywhere: the reader finds the same messages
+// and stays inside its bytes. libFuzzer runs it.
+
+#include <stdlib.h>
+
+#include "qmp_scan.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	struct qmp_scan whole = {0}, cut = {0};
+	const char *text = (const char *)data;
+	struct err e;
+	size_t at = 0;
+	int64_t n;
+
+	if (bytes > 0) {
+		size_t first = data[0] % bytes;
+		int64_t a = qmp_scan(&whole, text, bytes, &e);
+		int64_t b = qmp_scan(&cut, text, first, &e);
+
+		if (b == 0)
+			b = qmp_scan(&cut, text, bytes, &e);
+		if (a != b)
+			abort();
+	}
+	whole = (struct qmp_scan){0};
+	while ((n = qmp_scan(&whole, text + at, bytes - at, &e)) > 0) {
+		if ((size_t)n > bytes - at)
+			abort();
+		json_decref(qmp_scan_json(text + at, (size_t)n, &e));
+		at += (size_t)n;
+	}
+	return 0;
+}
