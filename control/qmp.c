@@ -9,13 +9,11 @@
 #include "qmp_scan.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct qmp {
@@ -326,36 +324,6 @@ static int read_greeting(struct qmp *q, struct err *e)
 	return 0;
 }
 
-static int connect_to(const char *path, struct err *e)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd;
-
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(e, ENAMETOOLONG, "the path of the QMP socket is longer than %zu: %s",
-			sizeof(sa.sun_path) - 1, path);
-	strcpy(sa.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_sys(e, errno, "cannot make a socket");
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-		int rc = errno == EAGAIN ? err_set(e, EBUSY,
-						   "others wait for the QMP socket %s already, and "
-						   "it serves one at a "
-						   "time; give QEMU a second one",
-						   path)
-					 : err_sys(e, errno,
-						   "cannot connect to the QMP socket %s (does QEMU "
-						   "run, with -qmp "
-						   "unix:%s,server=on,wait=off?)",
-						   path, path);
-
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
 struct qmp *qmp_adopt(int fd, unsigned timeout_ms)
 {
 	struct qmp *q = calloc(1, sizeof(*q));
@@ -373,7 +341,7 @@ struct qmp *qmp_adopt(int fd, unsigned timeout_ms)
 
 int qmp_open(struct qmp **out, const char *path, unsigned timeout_ms, int cancel_fd, struct err *e)
 {
-	int fd = connect_to(path, e);
+	int fd = qmp_connect(path, e);
 	struct qmp *q;
 	int rc;
 

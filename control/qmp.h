@@ -15,6 +15,8 @@ struct qmp;
 /* An event; data is borrowed, or NULL. Called from within the functions below. */
 typedef void (*qmp_event_fn)(void *arg, const char *event, const json_t *data);
 
+/* A socket connected to a monitor's, not blocking; fd or -errno with e set. */
+int qmp_connect(const char *path, struct err *e);
 /* Connects to a monitor's socket, reads its greeting and leaves the negotiation. timeout_ms: for
  * this, and for each answer later. cancel_fd (or -1): an eventfd; once it is readable, waiting ends
  * with -ECANCELED. 0 or -errno with e set. */
