@@ -20,7 +20,8 @@
 #define STAGES_MAX 64u
 #define ROUNDS_MAX 101u
 
-static const struct stage *const tables[] = {stage_memory, stage_codec, stage_path, stage_small};
+static const struct stage *const tables[] = {
+	stage_memory, stage_codec, stage_path, stage_small, stage_seal};
 
 struct run {
 	const struct stage *stage;

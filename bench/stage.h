@@ -38,6 +38,7 @@ extern const struct stage stage_memory[];
 extern const struct stage stage_codec[];
 extern const struct stage stage_path[];
 extern const struct stage stage_small[];
+extern const struct stage stage_seal[];
 
 /* Makes b->target, populated. 0 or -errno. */
 int bench_target(struct bench *b);

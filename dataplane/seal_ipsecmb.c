@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// AES-256-GCM by libipsec-mb, which has code for VAES and AVX-512, AVX2 and SSE. The direct GCM
+// functions are used, not the job queue: one packet keeps the core's units busy by itself. Opened
+// and closed by control threads; the rest is run by the one polling core that owns the key.
+//
+// Invariant: the manager, which only says which code this CPU runs, is made once and then read.
+
+#include "seal.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <intel-ipsec-mb.h>
+#include <pthread.h>
+#include <string.h>
+
+struct seal_ipsecmb {
+	struct seal_cipher cipher;
+	struct gcm_context_data ctx; // of the packet under way
+	struct gcm_key_data key __attribute__((aligned(64)));
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static IMB_MGR *manager; // NULL: this CPU has not what the library needs
+
+static void find_code(void)
+{
+	IMB_MGR *m = alloc_mb_mgr(0);
+
+	if (m == NULL)
+		return;
+	init_mb_mgr_auto(m, NULL);
+	if (m->gcm256_enc == NULL || imb_get_errno(m) != 0) {
+		free_mb_mgr(m);
+		return;
+	}
+	manager = m;
+}
+
+static int ipsecmb_open(struct seal_cipher **c, int node, struct err *e)
+{
+	struct seal_ipsecmb *k;
+
+	pthread_once(&once, find_code);
+	if (manager == NULL)
+		return err_set(e, ENOTSUP, "libipsec-mb has no code for this CPU");
+	k = mem_new(sizeof(*k), node);
+	if (k == NULL)
+		return err_set(e, ENOMEM, "no memory for the key of a flow");
+	k->cipher.ops = &seal_ipsecmb;
+	*c = &k->cipher;
+	return 0;
+}
+
+static void ipsecmb_close(struct seal_cipher *c)
+{
+	struct seal_ipsecmb *k = (struct seal_ipsecmb *)c;
+
+	if (k != NULL)
+		explicit_bzero(k, sizeof(*k));
+	mem_free(k, sizeof(*k));
+}
+
+static void ipsecmb_set_key(struct seal_cipher *c, const uint8_t key[SEAL_KEY_BYTES])
+{
+	struct seal_ipsecmb *k = (struct seal_ipsecmb *)c;
+
+	IMB_AES256_GCM_PRE(manager, key, &k->key);
+}
+
+static bool ipsecmb_seal(
+	struct seal_cipher *c, const uint8_t nonce[SEAL_NONCE_BYTES], const struct seal_text *t)
+{
+	struct seal_ipsecmb *k = (struct seal_ipsecmb *)c;
+	uint8_t *out = t->out;
+
+	if (t->nseg == 1) {
+		IMB_AES256_GCM_ENC(manager, &k->key, &k->ctx, out, t->seg->iov_base,
+			t->seg->iov_len, nonce, t->aad, t->aad_bytes, t->tag, SEAL_TAG_BYTES);
+		return true;
+	}
+	IMB_AES256_GCM_INIT(manager, &k->key, &k->ctx, nonce, t->aad, t->aad_bytes);
+	for (unsigned i = 0; i < t->nseg; i++) {
+		IMB_AES256_GCM_ENC_UPDATE(
+			manager, &k->key, &k->ctx, out, t->seg[i].iov_base, t->seg[i].iov_len);
+		out += t->seg[i].iov_len;
+	}
+	IMB_AES256_GCM_ENC_FINALIZE(manager, &k->key, &k->ctx, t->tag, SEAL_TAG_BYTES);
+	return true;
+}
+
+// Takes the same time wherever they differ.
+static bool same_tag(const uint8_t *a, const uint8_t *b)
+{
+	uint64_t x[2], y[2];
+
+	memcpy(x, a, sizeof(x));
+	memcpy(y, b, sizeof(y));
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+
+static bool ipsecmb_unseal(
+	struct seal_cipher *c, const uint8_t nonce[SEAL_NONCE_BYTES], const struct seal_text *t)
+{
+	struct seal_ipsecmb *k = (struct seal_ipsecmb *)c;
+	uint8_t tag[SEAL_TAG_BYTES], *out = t->out;
+
+	IMB_AES256_GCM_INIT(manager, &k->key, &k->ctx, nonce, t->aad, t->aad_bytes);
+	for (unsigned i = 0; i < t->nseg; i++) {
+		IMB_AES256_GCM_DEC_UPDATE(
+			manager, &k->key, &k->ctx, out, t->seg[i].iov_base, t->seg[i].iov_len);
+		out += t->seg[i].iov_len;
+	}
+	IMB_AES256_GCM_DEC_FINALIZE(manager, &k->key, &k->ctx, tag, SEAL_TAG_BYTES);
+	return same_tag(tag, t->tag);
+}
+
+const struct seal_ops seal_ipsecmb = {
+	.name = "aes-256-gcm",
+	.by = "libipsec-mb",
+	.open = ipsecmb_open,
+	.set_key = ipsecmb_set_key,
+	.seal = ipsecmb_seal,
+	.unseal = ipsecmb_unseal,
+	.close = ipsecmb_close,
+};
