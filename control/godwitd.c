@@ -335,6 +335,7 @@ int main(int argc, char **argv)
 	log_level_parse(option_text(&d.options, "log-level"), &level);
 	log_set_level(level);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write past a limit is that session's error */
 	if (start(&d, &e) < 0) {
 		start_over(&d, argc, argv);
 		log_error("godwitd", "cannot start: %s", e.text);

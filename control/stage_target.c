@@ -133,6 +133,7 @@ void target_prepare(struct session *s, json_t *msg)
 		return;
 	}
 	s->have_recv = true;
+	s->recv.alone = s->nflows == 1;
 	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token)) {
 		session_failf(s, errno, "cannot get random bytes for the flows' token");
 		return;

@@ -38,6 +38,7 @@ struct recv_job {
 	 * One word a chunk; written by the flow that owns the chunk in this pass. */
 	uint64_t *written;
 	struct punch *punch; /* makes holes, off the polling core */
+	bool alone;          /* one flow writes all; set by control before flows are attached */
 };
 
 enum flow_kind { FLOW_SEND, FLOW_RECV };

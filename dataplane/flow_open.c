@@ -160,7 +160,13 @@ void flow_free(struct flow *f)
 static int punch_stale(struct region *r, struct err *e)
 {
 	off_t data = lseek(r->fd, 0, SEEK_DATA);
+	int flags = fcntl(r->fd, F_GETFL);
 
+	// What is written to it would land at its end.
+	if (flags >= 0 && (flags & O_APPEND) != 0)
+		return err_set(e, EINVAL,
+			"region %s: the VMM opened its file with O_APPEND; open it without",
+			r->name);
 	if ((data < 0 && errno == ENXIO) || data >= (off_t)r->bytes ||
 		plant(PLANT_LAW11_STALE_FILE))
 		return 0;

@@ -11,6 +11,7 @@
 
 #include "bits.h"
 #include "copy.h"
+#include "fresh.h"
 #include "punch.h"
 
 // What one call does at most, so that other flows of this core get their turn: chunks looked at,
@@ -42,15 +43,20 @@ static uint64_t run_mask(unsigned first, unsigned n)
 
 static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, const uint8_t *pages)
 {
-	uint8_t *base = region_chunk_addr(p->region, chunk);
+	uint64_t at = (uint64_t)chunk << CHUNK_SHIFT;
+	uint64_t fresh = mask & ~p->written[chunk];
 
-	if (mask & ~p->written[chunk])
+	if (fresh != 0)
 		p->written[chunk] |= mask;
 	while (mask != 0) {
+		bool first_is_fresh = (fresh & mask & -mask) != 0;
 		unsigned first;
-		unsigned n = lowest_run(mask, &first);
+		unsigned n = lowest_run(mask & (first_is_fresh ? fresh : ~fresh), &first);
+		uint64_t offset = at + first * PAGE_BYTES;
 
-		copy_out(base + first * PAGE_BYTES, pages, n * PAGE_BYTES);
+		if (!first_is_fresh ||
+			!fresh_write(p->region, offset, pages, n * PAGE_BYTES, p->job->alone))
+			copy_out(p->region->base + offset, pages, n * PAGE_BYTES);
 		pages += n * PAGE_BYTES;
 		mask &= ~run_mask(first, n);
 	}

@@ -63,6 +63,14 @@ static int teardown(void **state)
 	return 0;
 }
 
+static int setup_alone(void **state)
+{
+	int rc = setup(state);
+
+	t.job.alone = true;
+	return rc;
+}
+
 static uint64_t populated_pages(void)
 {
 	struct stat st;
@@ -147,6 +155,7 @@ static void equals_model(void **state)
 	static struct model m;
 
 	(void)state;
+	memset(&m, 0, sizeof(m));
 	for (unsigned round = 0; round < 400; round++) {
 		uint64_t populated = 0;
 		uint8_t values[CHUNK_PAGES] = {0};
@@ -302,6 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(equals_model, setup, teardown),
+		{"equals_model_alone", equals_model, setup_alone, teardown, NULL},
 		cmocka_unit_test_setup_teardown(fresh_memory_stays_fresh, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_queue_is_taken_up_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_zero_runs_give_way, setup, teardown),
