@@ -9,9 +9,8 @@
 // was armed (law 1).
 
 #include "ioctl.h"
+#include "log_views.h"
 #include "marks.h"
-#include "memslot.h"
-#include "slot_log.h"
 #include "source.h"
 
 #include <errno.h>
@@ -19,22 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A view, with its region and its log. */
-struct kvm_view {
-	const struct region *r;
-	const struct view *v;
-	uint32_t flags;
-	bool on;
-	struct slot_log log;
-};
-
 struct kvm_log {
 	struct source source;
 	struct source_config c;
 	uint64_t protect; /* KVM_DIRTY_LOG_* in use; 0: legacy */
 	struct marks pending;
-	unsigned nviews;
-	struct kvm_view *views;
+	struct log_views views;
 };
 
 static void kvm_log_close(struct source *s);
@@ -61,33 +50,6 @@ static int set_protect(struct kvm_log *k, bool manual, struct err *e)
 	return 0;
 }
 
-static int add_views(struct kvm_log *k, struct err *e)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < k->c.map->n; i++)
-		n += k->c.map->r[i].nviews;
-	k->views = calloc(n ? n : 1, sizeof(*k->views));
-	if (k->views == NULL)
-		return err_set(e, ENOMEM, "out of memory for %u slots", n);
-	for (unsigned i = 0; i < k->c.map->n; i++) {
-		const struct region *r = &k->c.map->r[i];
-
-		for (unsigned j = 0; j < r->nviews; j++) {
-			struct kvm_view *kv = &k->views[k->nviews];
-
-			kv->r = r;
-			kv->v = &r->views[j];
-			kv->flags = k->c.slot_flags ? k->c.slot_flags[k->nviews] : 0;
-			if (slot_log_init(&kv->log, k->c.vm_fd, kv->v) < 0)
-				return err_set(e, ENOMEM, "out of memory for the bitmap of slot %u",
-					kv->v->slot);
-			k->nviews++;
-		}
-	}
-	return 0;
-}
-
 static int open_as(struct source **s, const struct source_ops *ops, const struct source_config *c,
 	bool manual, struct err *e)
 {
@@ -107,7 +69,7 @@ static int open_as(struct source **s, const struct source_ops *ops, const struct
 	if (k->protect == 0)
 		k->source.ops = &source_kvm_log_legacy; /* so that its name says what it is */
 	if (rc == 0)
-		rc = add_views(k, e);
+		rc = log_views_init(&k->views, c, e);
 	if (rc == 0 && marks_init(&k->pending, c->map->nchunks) < 0)
 		rc = err_set(e, ENOMEM, "out of memory for the pending set");
 	if (rc < 0) {
@@ -143,36 +105,11 @@ static void kvm_log_info(const struct source *s, struct source_info *info)
 static int kvm_log_start(struct source *s, struct err *e)
 {
 	struct kvm_log *k = (struct kvm_log *)s;
+	int rc = log_views_on(&k->views, e);
 
-	for (unsigned i = 0; i < k->nviews; i++) {
-		struct kvm_view *kv = &k->views[i];
-		int rc = kv->on ? 0 : memslot_log(k->c.vm_fd, kv->r, kv->v, kv->flags, true);
-
-		if (rc < 0) {
-			kvm_log_stop(s, NULL);
-			return err_sys(e, -rc,
-				"region %s: KVM refuses the dirty log of slot %u; the slot must "
-				"be as the library was told",
-				kv->r->name, kv->v->slot);
-		}
-		kv->on = true;
-	}
-	return 0;
-}
-
-/* Legacy: what the get returned is cleared in the kernel, so it moves to pending. */
-static int64_t keep_pending(struct kvm_log *k, struct kvm_view *kv)
-{
-	uint64_t *words = k->pending.words + kv->r->first_chunk;
-	uint64_t first = kv->log.first_page / CHUNK_PAGES;
-	uint64_t last = (kv->log.first_page + kv->log.npages - 1) / CHUNK_PAGES;
-
-	slot_log_show(&kv->log, words);
-	slot_log_forget(&kv->log);
-	for (uint64_t c = first; c <= last; c++)
-		if (words[c] != 0)
-			marks_or(&k->pending, kv->r->first_chunk + c, words[c]);
-	return 0;
+	if (rc < 0)
+		kvm_log_stop(s, NULL);
+	return rc;
 }
 
 static int64_t kvm_log_look(struct source *s, uint64_t *out, bool last, struct err *e)
@@ -181,19 +118,17 @@ static int64_t kvm_log_look(struct source *s, uint64_t *out, bool last, struct e
 	int64_t pages = 0;
 
 	(void)last;
-	for (unsigned i = 0; i < k->nviews; i++) {
-		struct kvm_view *kv = &k->views[i];
-		int rc = slot_log_get(&kv->log);
+	for (unsigned i = 0; i < k->views.n; i++) {
+		struct log_view *lv = &k->views.v[i];
+		int rc = k->protect == 0 ? log_view_take(lv, &k->pending) : slot_log_get(&lv->log);
 
 		if (rc < 0)
 			return err_sys(e, -rc,
 				"region %s: cannot get the dirty log of slot %u (ENXIO: the VM "
 				"uses the dirty ring; EIO: not called in the VMM's process)",
-				kv->r->name, kv->v->slot);
-		if (k->protect == 0)
-			keep_pending(k, kv);
-		else
-			pages += slot_log_show(&kv->log, out + kv->r->first_chunk);
+				lv->r->name, lv->v->slot);
+		if (k->protect != 0)
+			pages += slot_log_show(&lv->log, out + lv->r->first_chunk);
 	}
 	return pages + marks_show(&k->pending, out);
 }
@@ -205,8 +140,8 @@ static int64_t kvm_log_arm(struct source *s, uint64_t first, uint64_t n, const u
 
 	(void)out;
 	marks_clear_words(&k->pending, first, n, want);
-	for (unsigned i = 0; k->protect != 0 && i < k->nviews; i++) {
-		struct kvm_view *kv = &k->views[i];
+	for (unsigned i = 0; k->protect != 0 && i < k->views.n; i++) {
+		struct log_view *kv = &k->views.v[i];
 		uint64_t from = first > kv->r->first_chunk ? first : kv->r->first_chunk;
 		uint64_t end = kv->r->first_chunk + kv->r->nchunks;
 		int rc;
@@ -235,19 +170,8 @@ static void kvm_log_put_back(struct source *s, uint64_t first, uint64_t n, const
 static int kvm_log_stop(struct source *s, struct err *e)
 {
 	struct kvm_log *k = (struct kvm_log *)s;
-	int worst = 0;
+	int worst = log_views_off(&k->views, e);
 
-	for (unsigned i = 0; i < k->nviews; i++) {
-		struct kvm_view *kv = &k->views[i];
-		int rc = !kv->on ? 0 : memslot_log(k->c.vm_fd, kv->r, kv->v, kv->flags, false);
-
-		if (rc < 0)
-			worst = err_sys(e, -rc, "region %s: cannot end the dirty log of slot %u",
-				kv->r->name, kv->v->slot);
-		else
-			kv->on = false;
-		slot_log_forget(&kv->log);
-	}
 	marks_drop(&k->pending);
 	return worst;
 }
@@ -260,10 +184,8 @@ static void kvm_log_close(struct source *s)
 		return;
 	if (k->pending.words != NULL)
 		kvm_log_stop(s, NULL);
-	for (unsigned i = 0; i < k->nviews; i++)
-		slot_log_fini(&k->views[i].log);
+	log_views_fini(&k->views);
 	marks_fini(&k->pending);
-	free(k->views);
 	free(k);
 }
 

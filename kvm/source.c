@@ -7,6 +7,7 @@
 
 const struct source_ops *const source_table[] = {
 	&source_kvm_log,
+	&source_kvm_ring,
 	&source_pagemap_scan,
 	&source_vmm_writes,
 	&source_fake,

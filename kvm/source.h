@@ -26,6 +26,7 @@ enum source_writers {
 
 struct attach;
 struct source;
+struct ring_vcpus;
 
 struct source_info {
 	uint64_t granule_bytes; /* what it can tell apart */
@@ -41,6 +42,7 @@ struct source_config {
 	/* pagemap-scan only. Not NULL: the writer is the process attached to (attach.h), and what
 	 * is tracked are its mappings; bases are not looked at. Lives longer than the source. */
 	struct attach *attach;
+	struct ring_vcpus *vcpus;   /* kvm-ring: see kvm_ring.h; lives as long as the source */
 };
 
 struct source_ops {
@@ -76,6 +78,7 @@ extern const struct source_ops source_kvm_log;
 /* The same for kernels, or tests, without manual protect: each look clears the whole log, which is
  * kept here until it is armed. Not in the table: source_kvm_log falls back to it, and says so. */
 extern const struct source_ops source_kvm_log_legacy;
+extern const struct source_ops source_kvm_ring; /* see kvm_ring.h */
 extern const struct source_ops source_pagemap_scan;
 extern const struct source_ops source_vmm_writes; /* see vmm_writes.h */
 extern const struct source_ops source_fake;       /* see source_fake.h */

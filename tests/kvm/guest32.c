@@ -23,11 +23,24 @@ struct guest32 {
 	size_t run_bytes;
 	struct kvm_run *run;
 	uint8_t *code;
+	void (*full)(void *arg);
+	void *full_arg;
 };
 
 int guest32_vm_fd(const struct guest32 *g)
 {
 	return g != NULL ? g->vm : -1;
+}
+
+int guest32_vcpu_fd(const struct guest32 *g)
+{
+	return g->cpu;
+}
+
+void guest32_on_full(struct guest32 *g, void (*fn)(void *arg), void *arg)
+{
+	g->full = fn;
+	g->full_arg = arg;
 }
 
 void guest32_close(struct guest32 *g)
@@ -63,7 +76,8 @@ static int set_flat(int cpu)
 
 static int add_slots(struct guest32 *g, const struct region_map *map)
 {
-	static const uint8_t code[] = {0x89, 0x18, 0xf4}; /* mov %ebx, (%eax); hlt */
+	/* mov %ebx, (%eax); add $4096, %eax; loop; hlt */
+	static const uint8_t code[] = {0x89, 0x18, 0x05, 0x00, 0x10, 0x00, 0x00, 0xe2, 0xf7, 0xf4};
 	struct kvm_userspace_memory_region slot = {
 		.guest_phys_addr = CODE_GPA, .memory_size = PAGE_BYTES};
 	int rc;
@@ -99,7 +113,16 @@ static int make_vcpu(struct guest32 *g, int kvm)
 	return set_flat(g->cpu);
 }
 
-int guest32_open(struct guest32 **out, const struct region_map *map, struct err *e)
+/* Before the first vCPU. */
+static int enable_ring(struct guest32 *g, uint32_t bytes)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL, .args = {bytes}};
+
+	return bytes == 0 ? 0 : ioctl_ptr(g->vm, KVM_ENABLE_CAP, &cap);
+}
+
+int guest32_open(
+	struct guest32 **out, const struct region_map *map, uint32_t ring_bytes, struct err *e)
 {
 	_cleanup_(close_fd) int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct guest32 *g;
@@ -114,7 +137,9 @@ int guest32_open(struct guest32 **out, const struct region_map *map, struct err 
 		return -ENOMEM;
 	g->cpu = -1;
 	g->vm = ioctl_val(kvm, KVM_CREATE_VM, 0);
-	rc = g->vm < 0 ? g->vm : add_slots(g, map);
+	rc = g->vm < 0 ? g->vm : enable_ring(g, ring_bytes);
+	if (rc == 0)
+		rc = add_slots(g, map);
 	if (rc == 0)
 		rc = make_vcpu(g, kvm);
 	if (rc < 0) {
@@ -126,16 +151,25 @@ int guest32_open(struct guest32 **out, const struct region_map *map, struct err 
 	return 0;
 }
 
-void guest32_write(struct guest32 *g, uint32_t gpa, uint32_t value)
+void guest32_fill(struct guest32 *g, uint32_t gpa, uint32_t value, uint32_t n)
 {
-	struct kvm_regs regs = {.rip = CODE_GPA, .rax = gpa, .rbx = value, .rflags = 2};
+	struct kvm_regs regs = {.rip = CODE_GPA, .rax = gpa, .rbx = value, .rcx = n, .rflags = 2};
 	int rc = ioctl_ptr(g->cpu, KVM_SET_REGS, &regs);
 
-	if (rc == 0)
+	while (rc == 0) {
 		rc = ioctl_val(g->cpu, KVM_RUN, 0);
+		if (rc < 0 || g->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL || g->full == NULL)
+			break;
+		g->full(g->full_arg);
+	}
 	if (rc < 0 || g->run->exit_reason != KVM_EXIT_HLT) {
 		fprintf(stderr, "the guest did not write %x: %d, exit %u\n", gpa, rc,
 			g->run->exit_reason);
 		abort();
 	}
+}
+
+void guest32_write(struct guest32 *g, uint32_t gpa, uint32_t value)
+{
+	guest32_fill(g, gpa, value, 1);
 }

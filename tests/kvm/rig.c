@@ -5,11 +5,13 @@
 #include "rig.h"
 
 #include "guest32.h"
+#include "ioctl.h"
 #include "source_fake.h"
 #include "vmm_writes.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@ const struct rig_kind rig_kinds[] = {
 	{"pagemap-scan 2 MiB", &source_pagemap_scan, HUGE, false},
 	{"kvm-log", &source_kvm_log, 4096, true},
 	{"kvm-log-legacy", &source_kvm_log_legacy, 4096, true},
+	{"kvm-ring", &source_kvm_ring, 4096, true, 1024},
 	{NULL, NULL, 0, false},
 };
 
@@ -114,6 +117,28 @@ static int add_memory(struct rig *r, struct err *e)
 	return rc;
 }
 
+static void on_full(void *arg)
+{
+	struct rig *r = arg;
+
+	r->full++;
+	if (kvm_ring_full(r->source, 0) < 0)
+		abort();
+}
+
+/* With manual protection and "initially set", as a VMM may have it: the source must cope. */
+static void use_ring(struct rig *r, struct source_config *c)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = {3}};
+
+	(void)ioctl_ptr(guest32_vm_fd(r->guest), KVM_ENABLE_CAP, &cap);
+	r->vcpus.ring_bytes = r->kind->ring_entries * (uint32_t)sizeof(struct kvm_dirty_gfn);
+	r->vcpus.fd[0] = guest32_vcpu_fd(r->guest);
+	r->vcpus.n = 1;
+	c->vcpus = &r->vcpus;
+	guest32_on_full(r->guest, on_full, r);
+}
+
 int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
 {
 	struct source_config c = {.map = &r->map, .vm_fd = -1};
@@ -123,7 +148,10 @@ int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
 	r->kind = kind;
 	rc = add_memory(r, e);
 	if (rc == 0 && kind->kvm)
-		rc = guest32_open(&r->guest, &r->map, e);
+		rc = guest32_open(&r->guest, &r->map,
+			kind->ring_entries * (uint32_t)sizeof(struct kvm_dirty_gfn), e);
+	if (rc == 0 && kind->ring_entries > 0)
+		use_ring(r, &c);
 	if (rc == 0) {
 		c.vm_fd = guest32_vm_fd(r->guest);
 		rc = kind->ops->open(&r->source, &c, e);

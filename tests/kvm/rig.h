@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kvm_ring.h"
 #include "source.h"
 
 struct guest32;
@@ -15,7 +16,9 @@ struct rig {
 	struct region_map map;
 	struct source *source;
 	struct guest32 *guest; /* kvm rows */
-	uint32_t huge;         /* huge pages that were reserved for it */
+	struct ring_vcpus vcpus;
+	uint64_t full; /* times that the ring was full */
+	uint32_t huge; /* huge pages that were reserved for it */
 };
 
 struct rig_kind {
@@ -23,6 +26,7 @@ struct rig_kind {
 	const struct source_ops *ops;
 	uint32_t page_bytes;
 	bool kvm;
+	uint32_t ring_entries; /* kvm-ring */
 };
 
 extern const struct rig_kind rig_kinds[]; /* ended by a name of NULL */
