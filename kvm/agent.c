@@ -38,6 +38,9 @@ static int check_config(const struct godwit_config *c, struct err *e)
 		return err_set(e, EINVAL, "a callback other than throttle is missing");
 	if (c->tracker == GODWIT_TRACK_KVM_LOG && c->vm_fd < 0)
 		return err_set(e, EINVAL, "the tracker kvm-log needs the KVM VM fd");
+	if (c->tracker == GODWIT_TRACK_KVM_RING && (c->vm_fd < 0 || c->ring_bytes == 0))
+		return err_set(e, EINVAL,
+			"the tracker kvm-ring needs the KVM VM fd and the size of its rings");
 	return 0;
 }
 
@@ -59,6 +62,7 @@ struct godwit *godwit_new(const struct godwit_config *c, char *why, size_t why_b
 	snprintf(g->path, sizeof(g->path), "%s", c->socket);
 	g->vm_fd = c->vm_fd;
 	g->tracker_kind = c->tracker;
+	g->vcpus.ring_bytes = c->ring_bytes;
 	g->ops = c->ops;
 	g->opaque = c->opaque;
 	region_map_init(&g->map);
@@ -114,14 +118,47 @@ int godwit_add_view(struct godwit *g, int region, uint32_t slot, uint32_t as_id,
 	return rc;
 }
 
+int godwit_add_vcpu(struct godwit *g, int vcpu_fd)
+{
+	uint32_t n = g->vcpus.n;
+
+	if (vcpu_fd < 0)
+		return -EINVAL;
+	if (n == RING_VCPUS)
+		return -ENOSPC;
+	g->vcpus.fd[n] = vcpu_fd;
+	/* release: pairs with the source's load of n */
+	__atomic_store_n(&g->vcpus.n, n + 1, __ATOMIC_RELEASE);
+	return (int)n;
+}
+
+int godwit_ring_full(struct godwit *g, int vcpu)
+{
+	if (g->tracker == NULL || g->tracker_kind != GODWIT_TRACK_KVM_RING || vcpu < 0)
+		return -EINVAL;
+	return kvm_ring_full(g->tracker, (unsigned)vcpu);
+}
+
+static const struct source_ops *tracker_ops(const struct godwit *g)
+{
+	switch (g->tracker_kind) {
+	case GODWIT_TRACK_KVM_LOG:
+		return &source_kvm_log;
+	case GODWIT_TRACK_KVM_RING:
+		return &source_kvm_ring;
+	case GODWIT_TRACK_PAGEMAP_SCAN:
+		return &source_pagemap_scan;
+	default:
+		return g->vm_fd >= 0 ? &source_kvm_log : &source_pagemap_scan;
+	}
+}
+
 /* Makes both dirty sources, in an order that leaves nothing behind on failure but what godwit_free
  * closes. */
 static int open_sources(struct godwit *g, struct err *e)
 {
-	struct source_config c = {.map = &g->map, .vm_fd = g->vm_fd};
-	bool kvm = g->tracker_kind == GODWIT_TRACK_KVM_LOG ||
-		   (g->tracker_kind == GODWIT_TRACK_AUTO && g->vm_fd >= 0);
-	const struct source_ops *ops = kvm ? &source_kvm_log : &source_pagemap_scan;
+	struct source_config c = {.map = &g->map, .vm_fd = g->vm_fd, .vcpus = &g->vcpus};
+	const struct source_ops *ops = tracker_ops(g);
 	struct source *writes = NULL;
 	unsigned n = 0;
 	int rc;

@@ -16,6 +16,7 @@
 
 #include "agent_proto.h"
 #include "godwit.h"
+#include "kvm_ring.h"
 #include "source.h"
 
 /* Connections that have not said hello; one more pushes the oldest out. */
@@ -40,6 +41,7 @@ struct godwit {
 	struct region_map map;
 	uint32_t flags[REGION_MAX][REGION_VIEWS];
 	uint32_t *slot_flags; /* the same, region by region, for the source */
+	struct ring_vcpus vcpus;
 	struct source *tracker;
 	_Atomic(struct source *) writes; /* any thread: ro, through godwit_wrote */
 

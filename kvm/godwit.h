@@ -29,7 +29,7 @@
 extern "C" {
 #endif
 
-#define GODWIT_API_VERSION 1
+#define GODWIT_API_VERSION 2
 
 struct godwit; /* one guest */
 
@@ -66,6 +66,7 @@ enum godwit_tracker {
 	GODWIT_TRACK_KVM_LOG,      /* KVM_GET_DIRTY_LOG, with manual protect where offered */
 	GODWIT_TRACK_PAGEMAP_SCAN, /* userfaultfd write-protect and PAGEMAP_SCAN (Linux 6.7);
 				    * sees writes of every thread of this process */
+	GODWIT_TRACK_KVM_RING,     /* a ring of written pages for each vCPU; see ring_bytes */
 };
 
 struct godwit_config {
@@ -74,6 +75,9 @@ struct godwit_config {
 	const char *socket;   /* path to listen on; a stale socket there is replaced */
 	int vm_fd;            /* KVM VM fd, or -1 */
 	enum godwit_tracker tracker;
+	/* GODWIT_TRACK_KVM_RING: what the VM was enabled with (KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
+	 * before its first vCPU), at least 4096 a vCPU; 65536 entries are good for a busy one. */
+	uint32_t ring_bytes;
 	int incoming; /* 1: the guest is to come here; memory must not be touched before load() */
 	const struct godwit_ops *ops;
 	void *opaque;
@@ -96,6 +100,15 @@ int godwit_add_region(struct godwit *g, const char *name, int fd, uint64_t bytes
  * clears. Without KVM the slot number is only a name. 0 or a negative errno value. */
 int godwit_add_view(struct godwit *g, int region, uint32_t slot, uint32_t as_id, uint64_t gpa,
 	uint64_t offset, uint64_t bytes, uint32_t flags);
+
+/* GODWIT_TRACK_KVM_RING: adds a vCPU, whose fd stays open until godwit_free. Before it runs: before
+ * godwit_start, from within load(), or by any one thread later. Returns its number for
+ * godwit_ring_full(), or a negative errno value. */
+int godwit_add_vcpu(struct godwit *g, int vcpu_fd);
+
+/* GODWIT_TRACK_KVM_RING: KVM_RUN of this vCPU ended with KVM_EXIT_DIRTY_RING_FULL. Makes room; call
+ * KVM_RUN again afterwards. Short; on the vCPU's own thread, not after godwit_free. */
+int godwit_ring_full(struct godwit *g, int vcpu);
 
 /* Starts to listen. 0, or a negative errno value and a sentence. */
 int godwit_start(struct godwit *g, char *why, size_t why_bytes);

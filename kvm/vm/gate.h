@@ -12,6 +12,7 @@ enum gate_reason {
 	GATE_AGENT = 1 << 0,    /* paused by a migration */
 	GATE_CHECK = 1 << 1,    /* held while memory is checked */
 	GATE_NO_GUEST = 1 << 2, /* incoming, or the guest has gone */
+	GATE_ENDING = 1 << 3,   /* the program ends */
 };
 
 struct gate {

@@ -48,6 +48,19 @@ static int open_kvm(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static int enable_ring(struct vm *vm, struct err *e)
+{
+	uint32_t bytes = vm->opt.ring * (uint32_t)sizeof(struct kvm_dirty_gfn);
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL, .args = {bytes}};
+	int rc = bytes == 0 ? 0 : ioctl_ptr(vm->vm_fd, KVM_ENABLE_CAP, &cap);
+
+	return rc < 0 ? err_sys(e, -rc,
+				"this host's KVM gives no dirty rings of %u entries; leave out "
+				"--ring",
+				vm->opt.ring)
+		      : 0;
+}
+
 static int add_slots(struct vm *vm, struct err *e)
 {
 	const struct layout *l = &vm->mem.lay;
@@ -88,7 +101,8 @@ static int machine_open(struct vm *vm, struct err *e)
 	(void)ioctl_ptr(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
 	(void)ioctl_val(vm->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA);
 	vm->kvm_irqchip = ioctl_val(vm->vm_fd, KVM_CREATE_IRQCHIP, 0) == 0;
-	return add_slots(vm, e);
+	rc = enable_ring(vm, e);
+	return rc < 0 ? rc : add_slots(vm, e);
 }
 
 static int machine_save(struct vm *vm, struct state_out *s, struct err *e)

@@ -7,6 +7,7 @@
 #include "migrate.h"
 
 #include <errno.h>
+#include <linux/kvm.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -88,12 +89,33 @@ static int on_save(void *opaque, int fd)
 	return tell(rc, &e);
 }
 
+static int on_ring_full(void *opaque, unsigned vcpu)
+{
+	struct migrate *m = opaque;
+
+	return godwit_ring_full(m->agent, (int)vcpu);
+}
+
+/* vCPUs that were made since; before they run. */
+static int add_vcpus(struct migrate *m, struct err *e)
+{
+	for (; m->vm->opt.ring > 0 && m->vcpus < m->vm->nvcpus; m->vcpus++) {
+		int rc = godwit_add_vcpu(m->agent, m->vm->vcpus[m->vcpus].fd);
+
+		if (rc < 0)
+			return err_sys(e, -rc, "cannot register vCPU %u", m->vcpus);
+	}
+	return 0;
+}
+
 static int on_load(void *opaque, int fd, uint64_t bytes)
 {
 	struct migrate *m = opaque;
 	struct err e;
 	int rc = vm_load(m->vm, fd, bytes, &e);
 
+	if (rc == 0)
+		rc = add_vcpus(m, &e);
 	if (rc == 0)
 		rc = check_on_move(m, "loaded", &e);
 	if (rc == 0)
@@ -153,7 +175,8 @@ int migrate_start(
 		.name = vm->opt.name,
 		.socket = vm->opt.agent,
 		.vm_fd = vm->vm_fd,
-		.tracker = GODWIT_TRACK_AUTO,
+		.tracker = vm->opt.ring > 0 ? GODWIT_TRACK_KVM_RING : GODWIT_TRACK_AUTO,
+		.ring_bytes = vm->opt.ring * (uint32_t)sizeof(struct kvm_dirty_gfn),
 		.incoming = vm->opt.incoming,
 		.ops = &ops,
 		.opaque = m};
@@ -173,7 +196,10 @@ int migrate_start(
 		return err_set(e, errno, "%s", why);
 	vm->wrote = on_wrote;
 	vm->wrote_arg = m;
+	vm->ring_full = on_ring_full;
 	rc = add_memory(m, e);
+	if (rc == 0)
+		rc = add_vcpus(m, e);
 	if (rc < 0)
 		return rc;
 	rc = godwit_start(m->agent, why, sizeof(why));
@@ -182,6 +208,8 @@ int migrate_start(
 
 void migrate_stop(struct migrate *m)
 {
+	/* A resumed guest must not run into what is being freed. */
+	gate_close(&m->vm->gate, GATE_ENDING);
 	godwit_free(m->agent);
 	m->agent = NULL;
 	m->vm->wrote = NULL;

@@ -16,6 +16,7 @@ struct migrate {
 	pthread_mutex_t lock; /* of said */
 	int said;             /* the state that was printed last; enum godwit_state or -1 */
 	int ended;            /* atomic: end() was called */
+	unsigned vcpus;       /* told to the library */
 	bool ran_here;        /* the guest ran here before it went */
 };
 

@@ -20,6 +20,7 @@ static const char help[] =
 	"  --nominal SIZE        size of the RAM file; what is beyond --memory stays a hole\n"
 	"  --hugepages           RAM on 2 MiB huge pages\n"
 	"  --vcpus N             vCPUs, 1 to 64 [1; an incoming guest brings its number]\n"
+	"  --ring ENTRIES        let KVM tell written pages by rings of so many entries a vCPU\n"
 	"  --agent SOCKET        let godwitd migrate the guest through this unix socket\n"
 	"  --incoming            wait for a guest of the same --memory; it brings its own program\n"
 	"  --name NAME           name of the guest [vm]\n"
@@ -51,6 +52,7 @@ enum {
 	O_NOMINAL,
 	O_HUGE,
 	O_VCPUS,
+	O_RING,
 	O_AGENT,
 	O_INCOMING,
 	O_NAME,
@@ -76,6 +78,7 @@ static const struct option long_options[] = {
 	{"nominal", required_argument, NULL, O_NOMINAL},
 	{"hugepages", no_argument, NULL, O_HUGE},
 	{"vcpus", required_argument, NULL, O_VCPUS},
+	{"ring", required_argument, NULL, O_RING},
 	{"agent", required_argument, NULL, O_AGENT},
 	{"incoming", no_argument, NULL, O_INCOMING},
 	{"name", required_argument, NULL, O_NAME},
@@ -190,6 +193,11 @@ static const char *take(struct option_set *o, int c, const char *v)
 			return "a number from 1 to 64";
 		o->vcpus = (unsigned)n;
 		return NULL;
+	case O_RING:
+		if (number(v, 256, 65536, &n) < 0 || (n & (n - 1)) != 0)
+			return "a power of two from 256 to 65536";
+		o->ring = (uint32_t)n;
+		return NULL;
 	case O_AGENT:
 		o->agent = v;
 		return *v == '\0' ? "the path of a socket" : NULL;
@@ -267,6 +275,8 @@ int option_parse(struct option_set *o, int argc, char **argv, struct err *e)
 		o->vcpus = 1;
 	if (o->huge && o->nominal_bytes != o->memory_bytes)
 		return err_set(e, EINVAL, "--hugepages reserves all memory: leave out --nominal");
+	if (o->ring > 0 && o->soft)
+		return err_set(e, EINVAL, "--ring is of KVM: leave it out, or --soft");
 	if (o->incoming && o->agent == NULL)
 		return err_set(
 			e, EINVAL, "--incoming needs --agent SOCKET, where the guest arrives");

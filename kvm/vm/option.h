@@ -13,6 +13,7 @@
 struct option_set {
 	bool soft, huge, incoming, stay, check_on_exit, check_on_move;
 	uint64_t memory_bytes, nominal_bytes;
+	uint32_t ring;  /* entries of a vCPU's dirty ring; 0: KVM's dirty log */
 	unsigned vcpus; /* 0: as many as the incoming guest brings */
 	const char *agent, *name;
 	enum pattern pattern;

@@ -178,6 +178,13 @@ static int run_guest(struct vcpu *v, struct err *e)
 			return stuck(v, "KVM_RUN failed with errno", (unsigned)errno, e);
 		if (v->run->exit_reason == KVM_EXIT_INTR)
 			continue;
+		if (v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL && v->vm->ring_full != NULL) {
+			rc = v->vm->ring_full(v->vm->wrote_arg, v->id);
+			if (rc < 0)
+				return stuck(v, "its dirty ring is not emptied: error",
+					(unsigned)-rc, e);
+			continue;
+		}
 		if (v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
 			return stuck(v, "KVM internal error", v->run->internal.suberror, e);
 		if (v->run->exit_reason != KVM_EXIT_IO)

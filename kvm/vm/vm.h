@@ -69,7 +69,9 @@ struct vm {
 	void *wake_arg;
 	/* Tells which guest memory the VMM wrote; may be NULL. file: LAYOUT_*. */
 	void (*wrote)(void *arg, unsigned file, uint64_t offset, uint64_t bytes);
-	void *wrote_arg;
+	void *wrote_arg; /* of the next too */
+	/* A vCPU's dirty ring is full: makes room, on its thread. 0 or -errno. */
+	int (*ring_full)(void *arg, unsigned vcpu);
 	int kvm_fd, vm_fd;
 	uint32_t kvm_xsave_bytes;
 	bool kvm_irqchip;
