@@ -42,7 +42,7 @@ struct source_config {
 	/* pagemap-scan only. Not NULL: the writer is the process attached to (attach.h), and what
 	 * is tracked are its mappings; bases are not looked at. Lives longer than the source. */
 	struct attach *attach;
-	struct ring_vcpus *vcpus;   /* kvm-ring: see kvm_ring.h; lives as long as the source */
+	struct ring_vcpus *vcpus; /* kvm-ring: see kvm_ring.h; lives as long as the source */
 };
 
 struct source_ops {
