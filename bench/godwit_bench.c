@@ -42,10 +42,12 @@ struct options {
 
 static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
 			    "       godwit-bench tcp [OPTION...]\n"
+			    "       godwit-bench image FILE [OPTION...]\n"
 			    "Times stages of the data path on one core; STAGE is a name of --list, "
 			    "or ends in /* for all\n"
 			    "of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
 			    "plain send/recv loop.\n"
+			    "image: fills FILE, as large as it is, with the image.\n"
 			    "  --size MIB       image (4096)\n"
 			    "  --content CLASS  mix, zero, text, binary, random (mix)\n"
 			    "  --seed N         of the image (1)\n"
@@ -236,20 +238,33 @@ static int bench_stages(struct bench *b, const struct options *o, char **picks, 
 	return 0;
 }
 
+static int bench_fill_file(const struct image *im, const char *path)
+{
+	int rc = bench_file(im, path);
+
+	if (rc != 0)
+		fprintf(stderr, "godwit-bench: cannot fill %s: %s\n", path, strerror(-rc));
+	return rc != 0;
+}
+
 int main(int argc, char **argv)
 {
 	bool tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
+	bool file = argc > 2 && strcmp(argv[1], "image") == 0;
+	int words = tcp ? 1 : file ? 2 : 0;
 	struct bench b = {0};
 	struct options o;
 	int rc;
 
-	if (parse(argc - tcp, argv + tcp, &o) != 0) {
+	if (parse(argc - words, argv + words, &o) != 0) {
 		fputs(usage, stderr);
 		return 2;
 	}
 	if (o.list)
 		return list();
 	b.content = (struct image){.content = o.content, .seed = o.seed, .populate = 100};
+	if (file)
+		return bench_fill_file(&b.content, argv[2]);
 	rc = bench_image(&b, o.bytes, o.huge);
 	if (rc != 0) {
 		fprintf(stderr,

@@ -3,8 +3,10 @@
 // runs, because populating a page costs more than moving it.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -61,6 +63,30 @@ int bench_target(struct bench *b)
 	rc = map_populated(&b->target_map, b->pages * PAGE_BYTES, b->huge);
 	if (rc == 0)
 		b->target = b->target_map.r[0].base;
+	return rc;
+}
+
+int bench_file(const struct image *im, const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat st;
+	void *base;
+	int rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) != 0 || st.st_size < (off_t)PAGE_BYTES) {
+		close(fd);
+		return -EINVAL;
+	}
+	base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		rc = -errno;
+	else
+		image_fill(im, 0, (uint64_t)st.st_size / PAGE_BYTES, base);
+	if (base != MAP_FAILED)
+		munmap(base, (size_t)st.st_size);
+	close(fd);
 	return rc;
 }
 

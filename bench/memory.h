@@ -9,6 +9,8 @@
 int bench_image(struct bench *b, uint64_t bytes, bool huge);
 /* Writes b->content again. */
 void bench_fill(struct bench *b);
+/* Fills a file, a guest's RAM, as large as it is, with an image. 0 or -errno; -EINVAL: no page. */
+int bench_file(const struct image *im, const char *path);
 void bench_free(struct bench *b);
 
 #endif

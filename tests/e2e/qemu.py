@@ -3,16 +3,15 @@
 sides of a migration are started from it; the guest's console is the child's output."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 
 import pytest
 
-from godwit import ROOT, WAIT_S, Child, wait_until
+from godwit import ROOT, Child, wait_until
+from qmp import Qmp
 
 QEMU = "qemu-system-x86_64"
 KERNEL_LINE = ("console=ttyS0 panic=-1 loglevel=4 mitigations=off nokaslr tsc=reliable "
@@ -36,45 +35,6 @@ def guest_folder():
     if made["error"]:
         pytest.skip(made["error"])
     return made["folder"]
-
-
-class Qmp:
-    """One QMP connection."""
-
-    class Refused(Exception):
-        """An error that QEMU answered."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(WAIT_S)
-        self.socket.connect(str(path))
-        self.file = self.socket.makefile("rb")
-        self.events = []
-        assert "QMP" in self._read()
-        self.run("qmp_capabilities")
-
-    def _read(self):
-        line = self.file.readline()
-        if not line:
-            raise ConnectionError("QEMU closed its monitor")
-        return json.loads(line)
-
-    def run(self, command, **arguments):
-        asked = {"execute": command}
-        if arguments:
-            asked["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
-        self.socket.sendall(json.dumps(asked).encode() + b"\n")
-        while True:
-            said = self._read()
-            if "return" in said:
-                return said["return"]
-            if "error" in said:
-                raise self.Refused(said["error"]["desc"])
-            self.events.append(said["event"])
-
-    def close(self):
-        self.file.close()
-        self.socket.close()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A QEMU's monitor, for tests, measurements and the demo."""
+
+import json
+import socket
+
+
+class Qmp:
+    """One QMP connection."""
+
+    class Refused(Exception):
+        """An error that QEMU answered."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(str(path))
+        self.file = self.socket.makefile("rb")
+        self.events = []
+        assert "QMP" in self._read()
+        self.run("qmp_capabilities")
+
+    def _read(self):
+        line = self.file.readline()
+        if not line:
+            raise ConnectionError("QEMU closed its monitor")
+        return json.loads(line)
+
+    def run(self, command, **arguments):
+        asked = {"execute": command}
+        if arguments:
+            asked["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
+        self.socket.sendall(json.dumps(asked).encode() + b"\n")
+        while True:
+            said = self._read()
+            if "return" in said:
+                return said["return"]
+            if "error" in said:
+                raise self.Refused(said["error"]["desc"])
+            self.events.append(said["event"])
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
