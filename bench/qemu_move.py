@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One guest's RAM from one QEMU to another, timed: by QEMU itself. The guest's vCPUs never
-start; its RAM is a file filled with the standard image. Each QEMU has a CPU to itself, because a
-loopback pair that shares one shares its cache, which no network does."""
+"""One guest's RAM from one QEMU to another, timed: by QEMU itself, and by Godwit. The guest's vCPUs
+never start; its RAM is a file filled with the standard image. What belongs to a side has a CPU to
+itself, because a loopback pair that shares one shares its cache, which no network does; and the
+two sides have a network namespace of their own, whose loopback counts what they send."""
 
+import json
 import os
 import pathlib
 import socket
@@ -39,41 +41,87 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-class Machine:
-    """A QEMU with its RAM in a file. cold: the file is empty at its start, not populated."""
+class Wire:
+    """A network namespace with nothing but a loopback."""
 
-    def __init__(self, folder, name, ram, mib, cpu, incoming=False, cold=False):
-        self.qmp, own = folder / f"{name}.qmp", folder / f"{name}.own"
-        for path in (self.qmp, own):
-            path.unlink(missing_ok=True)
-        if cold:
-            ram.unlink(missing_ok=True)
+    def __init__(self):
+        self.name = f"gwbars{os.getpid()}"
+        self.ip("netns", "add", self.name)
+        self.ip("-n", self.name, "link", "set", "lo", "up")
+
+    def ip(self, *args):
+        done = subprocess.run(["ip", *args], capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"ip {' '.join(args)}: {done.stderr.strip()}; root is needed")
+
+    def within(self, cpu):
+        """What a command begins with that is to run there, on one CPU."""
+        return ["ip", "netns", "exec", self.name, "taskset", "-c", str(cpu)]
+
+    def close(self):
+        subprocess.run(["ip", "netns", "del", self.name], capture_output=True)
+
+
+def wire_bytes(pid):
+    """That went over the loopback of a process."""
+    for line in pathlib.Path(f"/proc/{pid}/net/dev").read_text().splitlines():
+        if line.strip().startswith("lo:"):
+            return int(line.split(":")[1].split()[0])
+    raise Failed("no loopback")
+
+
+class Program:
+    """A program of one side, in the background."""
+
+    def __init__(self, wire, folder, name, cpu, *command):
+        self.name = name
         self.log = open(folder / f"{name}.log", "w")
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(cpu), "qemu-system-x86_64", "-machine",
-             "q35,accel=tcg,memory-backend=ram0", "-nodefaults", "-no-user-config", "-display",
-             "none", "-S", "-m", f"{mib}M", "-object",
-             f"memory-backend-file,id=ram0,size={mib}M,mem-path={ram},share=on,"
-             f"prealloc={'off' if cold else 'on'}",
-             *[arg for path in (self.qmp, own) for arg in
-               ("-qmp", f"unix:{path},server=on,wait=off")],
-             *(["-incoming", "defer"] if incoming else [])],
+            wire.within(cpu) + [str(word) for word in command],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        try:
-            wait_for(f"{name} opens its monitors", lambda: own.exists() or self.ended())
-            if self.ended():
-                raise Failed(f"{name}: {pathlib.Path(self.log.name).read_text().strip()}")
-            self.monitor = qmp.Qmp(own)
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def pid(self):
         return self.process.pid
 
-    def ended(self):
-        return self.process.poll() is not None
+    def wait_path(self, path):
+        def there():
+            if self.process.poll() is not None:
+                said = pathlib.Path(self.log.name).read_text().strip()
+                raise Failed(f"{self.name}: {said or 'ended'}")
+            return path.exists()
+        wait_for(f"{self.name} makes {path.name}", there)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+class Machine(Program):
+    """A QEMU with its RAM in a file. cold: the file is empty at its start, not populated."""
+
+    def __init__(self, wire, folder, name, ram, mib, cpu, incoming=False, cold=False):
+        self.qmp, own = folder / f"{name}.qmp", folder / f"{name}.own"
+        for path in (self.qmp, own):
+            path.unlink(missing_ok=True)
+        if cold:
+            ram.unlink(missing_ok=True)
+        super().__init__(
+            wire, folder, name, cpu, "qemu-system-x86_64", "-machine",
+            "q35,accel=tcg,memory-backend=ram0", "-nodefaults", "-no-user-config", "-display",
+            "none", "-S", "-m", f"{mib}M", "-object",
+            f"memory-backend-file,id=ram0,size={mib}M,mem-path={ram},share=on,"
+            f"prealloc={'off' if cold else 'on'}",
+            *[arg for path in (self.qmp, own) for arg in
+              ("-qmp", f"unix:{path},server=on,wait=off")],
+            *(["-incoming", "defer"] if incoming else []))
+        try:
+            self.wait_path(own)
+            self.monitor = qmp.Qmp(own)
+        except BaseException:
+            self.close()
+            raise
 
     def capability(self, name, on):
         self.monitor.run("migrate-set-capabilities",
@@ -85,10 +133,19 @@ class Machine:
             raise Failed(f"QEMU's migration {info}")
         return info
 
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
+
+class Daemon(Program):
+    def __init__(self, wire, folder, name, build, cpu):
+        self.api = folder / f"{name}.api"
+        self.port = free_port()  # free there too: nothing else listens there
+        self.cli = build / "control" / "godwit"
+        super().__init__(wire, folder, name, cpu, build / "control" / "godwitd", "--listen",
+                         f"127.0.0.1:{self.port}", "--api", self.api, "--state-dir",
+                         folder / f"{name}.state", "--cores", cpu)
+        self.wait_path(self.api)
+
+    def command(self, *words):
+        return [str(word) for word in (self.cli, *words, "--api", self.api)]
 
 
 def free_port():
@@ -110,13 +167,46 @@ def by_qemu(source, target, multifd=2, zstd=None):
         side.monitor.run("migrate-set-parameters", **parameters)
     uri = f"tcp:127.0.0.1:{free_port()}"
     target.monitor.run("migrate-incoming", uri=uri)
-    before = [cpu_s(side.pid) for side in (source, target)]
+
+    def move():
+        source.monitor.run("migrate", uri=uri)
+        for side in (source, target):
+            wait_for("QEMU's migration", lambda: side.info().get("status") == "completed")
+
+    return timed(move, source, target, [[source], [target]]) | {
+        "pause_ms": source.info()["downtime"]}
+
+
+def by_godwit(source, target, daemons, *how):
+    """The same through Godwit; how: more options of migrate."""
+    here, there = daemons
+    name = f"bars{target.pid}"
+    receive = subprocess.run(there.command("receive", name, "--qmp", target.qmp, "--detach"),
+                             capture_output=True, text=True)
+    if receive.returncode:
+        raise Failed(receive.stderr.strip())
+    ends = []
+
+    def move():
+        done = subprocess.run(here.command(
+            "migrate", name, "--qmp", source.qmp, "--to", f"127.0.0.1:{there.port}", "--json",
+            *how), capture_output=True, text=True, timeout=WAIT_S)
+        if done.returncode:
+            raise Failed(done.stderr.strip() or done.stdout.strip())
+        ends.append(json.loads(done.stdout.strip().splitlines()[-1]))
+
+    took = timed(move, source, target, [[source, here], [target, there]])
+    report = ends[0]["report"]
+    return took | {"pause_ms": report.get("pause_ms", 0), "copy_s": report["copy_ms"] / 1000}
+
+
+def timed(move, source, target, sides):
+    """Seconds, CPU seconds of both sides, bytes on the wire."""
+    def used():
+        return [sum(cpu_s(program.pid) for program in side) for side in sides]
+    before, wire = used(), wire_bytes(source.pid)
     began = time.monotonic()
-    source.monitor.run("migrate", uri=uri)
-    for side in (source, target):
-        wait_for("QEMU's migration", lambda: side.info().get("status") == "completed")
+    move()
     took = time.monotonic() - began
-    info = source.info()
-    after = [cpu_s(side.pid) for side in (source, target)]
-    return {"s": took, "own_s": info["total-time"] / 1000, "pause_ms": info["downtime"],
-            "cpu_s": [b - a for a, b in zip(before, after)], "wire": info["ram"]["transferred"]}
+    return {"s": took, "cpu_s": [b - a for a, b in zip(before, used())],
+            "wire": wire_bytes(source.pid) - wire}

@@ -8,8 +8,6 @@ import pathlib
 import re
 import subprocess
 
-import pytest
-
 from godwit import ROOT, Child, wait_until
 from qmp import Qmp
 
@@ -23,9 +21,12 @@ PAGE = 4096
 made = {}
 
 
+class NoGuest(Exception):
+    """The guest can't be made here; says why."""
+
+
 def guest_folder():
-    """The folder with the guest's kernel and initrd, made at the first call; skips where they can't
-    be had."""
+    """The folder with the guest's kernel and initrd, made at the first call."""
     if "folder" not in made:
         folder = pathlib.Path(os.environ.get("GODWIT_GUEST_FOLDER", ROOT / "build/guest"))
         done = subprocess.run([ROOT / "tests/guest/make", folder], stdin=subprocess.DEVNULL,
@@ -33,7 +34,7 @@ def guest_folder():
         made["folder"] = folder
         made["error"] = (done.stderr.strip() or done.stdout.strip()) if done.returncode else None
     if made["error"]:
-        pytest.skip(made["error"])
+        raise NoGuest(made["error"])
     return made["folder"]
 
 
