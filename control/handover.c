@@ -13,20 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KILL_WAIT_MS 2000
-#define ONCE_MS      1000
-
-static bool over(const struct session *s)
-{
-	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
-}
+#define KILL_MS 60000 /* for the process to end: that of a large guest takes seconds */
 
 /* Source: the target does not run the guest, for sure. It goes on here. */
 static void on_given_back(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (a->status < 0 && !vmm_ended(s->vmm)) {
 		/* It may be fenced, and stopped only for now: the journal keeps that in mind. */
@@ -54,7 +48,7 @@ static void on_given_back(void *arg, struct vmm_answer *a)
 
 void handover_give_back(struct session *s, const struct err *why)
 {
-	if (over(s) || s->giving_back)
+	if (session_over(s) || s->giving_back)
 		return;
 	s->giving_back = true;
 	s->why = *why;
@@ -69,7 +63,7 @@ static void on_outcome(struct session *s, json_t *answer)
 	char outcome[16], error[ERR_TEXT_BYTES];
 	struct err e;
 
-	if (over(s) || s->giving_back)
+	if (session_over(s) || s->giving_back)
 		return;
 	if (s->state == SESSION_UNDECIDED)
 		session_set_state(s, SESSION_COMMITTING);
@@ -102,7 +96,7 @@ static void on_fenced(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (over(s) || s->giving_back)
+	if (session_over(s) || s->giving_back)
 		return;
 	if (a->status < 0) {
 		/* The message has not gone out: nothing is promised to anybody. */
@@ -149,7 +143,7 @@ void handover_commit(struct session *s)
 
 void handover_silence(struct session *s, const struct err *why)
 {
-	if (over(s) || s->state == SESSION_UNDECIDED || s->giving_back ||
+	if (session_over(s) || s->state == SESSION_UNDECIDED || s->giving_back ||
 		s->stage != stage_find("commit"))
 		return; /* decided, or being decided */
 	/* The commit has not gone out: nothing is undecided. */
@@ -173,7 +167,7 @@ static void on_source_ended(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (a->status < 0)
 		watch_text(s, LOG_WARN,
@@ -203,27 +197,42 @@ static void refuse(struct session *s, const struct err *why)
 	session_end(s, RESULT_FAILED, why);
 }
 
+/* Refused only after it is certain that the guest can't run here. */
+static void on_killed(void *arg, bool ended)
+{
+	struct session *s = arg;
+	struct err why = s->why, e;
+
+	s->death = NULL;
+	if (session_over(s))
+		return;
+	if (ended) {
+		refuse(s, &why);
+		return;
+	}
+	err_set(&e, EIO,
+		"the VMM did not resume the guest, and could not be ended: %.120s. The source "
+		"stays undecided; end the VMM here, then run `godwit resolve %s --keep source` "
+		"there",
+		why.text, s->name);
+	session_end(s, RESULT_UNDECIDED, &e);
+}
+
+static void end_vmm_and_refuse(struct session *s, const struct err *why)
+{
+	s->why = *why;
+	s->death = vmm_kill(s->vmm, s->host->base, KILL_MS, on_killed, s);
+}
+
 static void on_running(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 	struct err e;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (a->status < 0) {
-		/* Refused only after it is certain that the guest can't run here. */
-		if (vmm_kill(s->vmm, KILL_WAIT_MS)) {
-			refuse(s, &a->why);
-			return;
-		}
-		err_set(&e, EIO,
-			"the VMM did not resume the guest, and could not be ended: %.120s. The "
-			"source "
-			"stays undecided; end the VMM here, then run `godwit resolve %s --keep "
-			"source` "
-			"there",
-			a->why.text, s->name);
-		session_end(s, RESULT_UNDECIDED, &e);
+		end_vmm_and_refuse(s, &a->why);
 		return;
 	}
 	if (journal_note(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
@@ -249,10 +258,7 @@ void handover_taken(struct session *s, json_t *msg)
 	rc = journal_note(s->journal, json_pack("{s:s}", "is", "commit"), &e);
 	if (rc < 0) {
 		/* Nothing runs here yet; ending the VMM makes that certain. */
-		if (vmm_kill(s->vmm, KILL_WAIT_MS))
-			refuse(s, &e);
-		else
-			session_end(s, RESULT_UNDECIDED, &e);
+		end_vmm_and_refuse(s, &e);
 		return;
 	}
 	vmm_ask(s->vmm, AGENT_RESUME, 0, 0, -1, on_running, s);

@@ -294,6 +294,8 @@ static void end_tick(struct session *s)
 	/* From here on a lease ends, and the guest resumes by itself if it has not yet. */
 	verify_cancel(s->verify);
 	s->verify = NULL;
+	vmm_death_cancel(s->death);
+	s->death = NULL;
 	if (s->have_recv)
 		recv_job_fini(&s->recv);
 	s->have_recv = false;

@@ -141,8 +141,10 @@ struct session {
 	/* target */
 	struct recv_job recv;
 	bool have_recv;
-	bool loading;       /* flows are let go of, then the VMM gets its state */
-	uint32_t reply_seq; /* of the source's request that is being worked on; 0: none */
+	bool clearing;           /* what its files hold from before is punched out */
+	bool loading;            /* flows are let go of, then the VMM gets its state */
+	struct vmm_death *death; /* a VMM that must not run the guest is being ended */
+	uint32_t reply_seq;      /* of the source's request that is being worked on; 0: none */
 	uint64_t reserved_bytes;
 };
 
@@ -160,6 +162,11 @@ void session_failf(struct session *s, int errnum, const char *fmt, ...)
 extern const char *const session_state_name[SESSION_STATES];
 const char *session_result_name(enum session_result r);
 bool session_before_commit(const struct session *s);
+/* It ends, or has ended: answers that still come change nothing. */
+static inline bool session_over(const struct session *s)
+{
+	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
+}
 /* Every flow: sums their counters into fig.stats. */
 void session_sum_stats(struct session *s);
 uint64_t session_reserved_bytes(void);

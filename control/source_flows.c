@@ -10,15 +10,10 @@
 
 #define DIAL_DEADLINE_MS 5000
 
-static bool over(const struct session *s)
-{
-	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
-}
-
 static void on_flows(struct session *s, json_t *answer)
 {
 	(void)answer;
-	if (!over(s))
+	if (!session_over(s))
 		stage_done(s);
 }
 

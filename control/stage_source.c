@@ -20,15 +20,10 @@
 #define VMM_DEADLINE_MS  60000 /* a busy host's KVM takes seconds to switch its log on */
 #define DIAL_DEADLINE_MS 5000
 
-static bool over(const struct session *s)
-{
-	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
-}
-
 /* For requests whose answer only matters when it is a failure. */
 static bool failed(struct session *s, struct vmm_answer *a)
 {
-	if (over(s))
+	if (session_over(s))
 		return true;
 	if (a->status < 0)
 		session_fail(s, &a->why);
@@ -39,7 +34,7 @@ static void on_gone(void *arg, const struct err *why)
 {
 	struct session *s = arg;
 
-	if (!over(s) && s->state != SESSION_UNDECIDED)
+	if (!session_over(s) && s->state != SESSION_UNDECIDED)
 		session_fail(s, why);
 }
 
@@ -80,7 +75,7 @@ void source_vmm(struct session *s)
 
 static void on_hello(struct session *s, json_t *answer)
 {
-	if (over(s) || !peer_speaks(s, answer))
+	if (session_over(s) || !peer_speaks(s, answer))
 		return;
 	s->peer = json_incref(answer);
 	stage_done(s);
@@ -145,7 +140,7 @@ static int count_populated(struct session *s, struct err *e)
 static void on_preflight(struct session *s, json_t *answer)
 {
 	(void)answer;
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (s->opt.dry_run)
 		session_end(s, RESULT_DRY_RUN, NULL);
@@ -186,7 +181,7 @@ static void on_prepared(struct session *s, json_t *answer)
 	char hex[2 * TOKEN_BYTES + 1];
 	struct err e;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (!peer_get_text(answer, "token", hex, sizeof(hex), &e)) {
 		session_fail(s, &e);
@@ -281,7 +276,7 @@ void source_pause_undo(struct session *s)
 static void on_state_kept(struct session *s, json_t *answer)
 {
 	(void)answer;
-	if (!over(s))
+	if (!session_over(s))
 		stage_done(s);
 }
 
@@ -291,7 +286,7 @@ static void on_saved(void *arg, struct vmm_answer *a)
 	struct err e;
 	int rc;
 
-	if (over(s)) {
+	if (session_over(s)) {
 		close_fd(&a->fd);
 		return;
 	}
@@ -339,7 +334,7 @@ static void on_digest(void *arg, const struct verify_result *r)
 {
 	struct session *s = arg;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (r->status < 0) {
 		session_failf(s, -r->status, "cannot take the digest of the guest's memory");
@@ -355,7 +350,7 @@ static void on_peer_digest(struct session *s, json_t *answer)
 {
 	struct err e;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (!peer_get_text(answer, "digest", s->peer_digest, sizeof(s->peer_digest), &e))
 		session_fail(s, &e);
@@ -382,7 +377,7 @@ void source_verify(struct session *s)
 static void on_loaded(struct session *s, json_t *answer)
 {
 	(void)answer;
-	if (!over(s))
+	if (!session_over(s))
 		stage_done(s);
 }
 

@@ -19,17 +19,12 @@
 
 #define VMM_DEADLINE_MS 60000 /* a busy host's KVM takes seconds to switch its log on */
 
-static bool over(const struct session *s)
-{
-	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
-}
-
 static void on_gone(void *arg, const struct err *why)
 {
 	struct session *s = arg;
 
 	/* While the guest is being taken over, the answer to that request decides. */
-	if (!over(s) && s->state != SESSION_COMMITTING)
+	if (!session_over(s) && s->state != SESSION_COMMITTING)
 		session_fail(s, why);
 }
 
@@ -37,7 +32,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (a->status < 0) {
 		session_fail(s, &a->why);
@@ -118,7 +113,6 @@ void target_preflight(struct session *s, json_t *msg)
 void target_prepare(struct session *s, json_t *msg)
 {
 	struct region_map *map = &s->vmm->map;
-	char hex[2 * TOKEN_BYTES + 1];
 	struct err e;
 
 	(void)msg;
@@ -128,12 +122,21 @@ void target_prepare(struct session *s, json_t *msg)
 			return;
 		}
 	reserve_find_nodes(map);
-	if (handover_begin(s, &e) < 0 || recv_job_init(&s->recv, map, &e) < 0) {
+	if (handover_begin(s, &e) < 0 || recv_job_begin(&s->recv, map, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
 	s->have_recv = true;
 	s->recv.alone = s->nflows == 1;
+	s->clearing = true;
+	session_tick_every(s, 0);
+}
+
+/* The files hold nothing from before: flows may come. */
+static void prepared(struct session *s)
+{
+	char hex[2 * TOKEN_BYTES + 1];
+
 	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token)) {
 		session_failf(s, errno, "cannot get random bytes for the flows' token");
 		return;
@@ -142,7 +145,6 @@ void target_prepare(struct session *s, json_t *msg)
 	for (unsigned i = 0; i < TOKEN_BYTES; i++)
 		snprintf(hex + 2 * i, 3, "%02x", s->token[i]);
 	peer_answer(s, json_pack("{s:s}", "token", hex));
-	session_tick_every(s, 2000);
 }
 
 void target_flow(struct session *s, int fd, uint32_t i)
@@ -219,7 +221,7 @@ static void on_digest(void *arg, const struct verify_result *r)
 {
 	struct session *s = arg;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (r->status < 0) {
 		session_failf(s, -r->status, "cannot take the digest of the guest's memory");
@@ -243,7 +245,7 @@ static void on_loaded(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (a->status < 0) {
 		session_fail(s, &a->why);
@@ -271,16 +273,34 @@ void target_load(struct session *s, json_t *msg)
 	session_tick_every(s, 0);
 }
 
-void target_tick(struct session *s)
+static bool flows_detached(const struct session *s)
 {
-	session_tick_every(s, s->loading ? 100 : 2000);
-	if (!s->loading)
-		return;
 	for (unsigned i = 0; i < s->nflows; i++)
 		/* acquire: pairs with the lcore's release of its last turn */
 		if (s->attached[i] &&
 			!atomic_load_explicit(&s->flow[i]->detached, memory_order_acquire))
+			return false;
+	return true;
+}
+
+void target_tick(struct session *s)
+{
+	struct err e;
+	int rc;
+
+	session_tick_every(s, s->loading || s->clearing ? 100 : 2000);
+	if (s->clearing) {
+		rc = recv_job_ready(&s->recv, &e);
+		if (rc == 0)
 			return;
-	s->loading = false;
-	vmm_ask(s->vmm, AGENT_LOAD, s->spool->bytes, 0, s->spool->fd, on_loaded, s);
+		s->clearing = false;
+		if (rc < 0)
+			session_fail(s, &e);
+		else
+			prepared(s);
+	}
+	if (s->loading && flows_detached(s)) {
+		s->loading = false;
+		vmm_ask(s->vmm, AGENT_LOAD, s->spool->bytes, 0, s->spool->fd, on_loaded, s);
+	}
 }

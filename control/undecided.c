@@ -11,11 +11,6 @@
 
 #define ONCE_MS 1000 /* for the VMM to answer; it was idle, so it answers at once or not at all */
 
-static bool over(const struct session *s)
-{
-	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
-}
-
 static const char *agent_state_name(unsigned state)
 {
 	static const char *const names[] = {
@@ -164,7 +159,7 @@ static void on_resolved(void *arg, struct vmm_answer *a)
 	struct session *s = arg;
 
 	close_fd(&a->fd);
-	if (over(s))
+	if (session_over(s))
 		return;
 	if (a->status < 0) {
 		/* Still undecided; the operator is told by status. */

@@ -4,9 +4,11 @@
 #include "vmm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -60,13 +62,51 @@ bool vmm_ended(const struct vmm *v)
 	return v->pidfd >= 0 && poll(&p, 1, 0) == 1;
 }
 
-bool vmm_kill(struct vmm *v, unsigned wait_ms)
-{
-	struct pollfd p = {.fd = v->pidfd, .events = POLLIN};
+struct vmm_death {
+	struct event *event; /* its end, or the deadline */
+	int pidfd;
+	void (*done)(void *arg, bool ended);
+	void *arg;
+};
 
-	if (v->pidfd < 0)
-		return false;
-	if (syscall(SYS_pidfd_send_signal, v->pidfd, SIGKILL, NULL, 0) < 0 && errno == ESRCH)
-		return true;
-	return poll(&p, 1, (int)wait_ms) == 1;
+static void on_death(evutil_socket_t fd, short what, void *arg)
+{
+	struct vmm_death death = *(struct vmm_death *)arg;
+
+	(void)fd;
+	vmm_death_cancel(arg);
+	death.done(death.arg, (what & EV_READ) != 0);
+}
+
+struct vmm_death *vmm_kill(struct vmm *v, struct event_base *base, unsigned deadline_ms,
+	void (*done)(void *arg, bool ended), void *arg)
+{
+	const struct timeval tv = {deadline_ms / 1000, (deadline_ms % 1000) * 1000};
+	struct vmm_death *d = calloc(1, sizeof(*d));
+
+	if (d == NULL)
+		abort(); /* the event loop itself can't go on without memory */
+	d->done = done;
+	d->arg = arg;
+	/* Its own: the driver may be closed meanwhile. */
+	d->pidfd = v->pidfd < 0 ? -1 : fcntl(v->pidfd, F_DUPFD_CLOEXEC, 0);
+	d->event = event_new(base, d->pidfd, d->pidfd < 0 ? 0 : EV_READ, on_death, d);
+	if (d->event == NULL)
+		abort();
+	if (d->pidfd < 0)
+		event_active(d->event, EV_TIMEOUT, 0);
+	else
+		event_add(d->event, &tv);
+	if (d->pidfd >= 0)
+		(void)syscall(SYS_pidfd_send_signal, d->pidfd, SIGKILL, NULL, 0);
+	return d;
+}
+
+void vmm_death_cancel(struct vmm_death *d)
+{
+	if (d == NULL)
+		return;
+	event_free(d->event);
+	close_fd(&d->pidfd);
+	free(d);
 }

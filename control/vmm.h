@@ -64,9 +64,14 @@ void vmm_close(struct vmm *v);
 /* The VMM's process has ended, for certain. */
 bool vmm_ended(const struct vmm *v);
 
-/* Makes sure that the VMM's process is gone: SIGKILL through its pidfd, then waits up to wait_ms
- * for its end. True when it has ended. For a guest that must not run here. */
-bool vmm_kill(struct vmm *v, unsigned wait_ms);
+/* Makes sure that the VMM's process is gone: SIGKILL through its pidfd. done(), from the loop,
+ * once: when it has ended, or with false when it has not within deadline_ms (a large guest's memory
+ * takes seconds to free) or its pid is not known. For a guest that must not run here. */
+struct vmm_death;
+struct vmm_death *vmm_kill(struct vmm *v, struct event_base *base, unsigned deadline_ms,
+	void (*done)(void *arg, bool ended), void *arg);
+/* Before done(): it is not called any more. NULL is allowed. */
+void vmm_death_cancel(struct vmm_death *d);
 
 /* One request and its answer on a fresh connection, blocking up to timeout_ms: for what has no
  * session any more (recovery, resolve). Type AGENT_HELLO asks nothing else. state (may be NULL):

@@ -80,7 +80,11 @@ void flow_free(struct flow *f);
  * link's. After an error it does nothing. */
 bool flow_poll(struct flow *f);
 
-/* The receiver's shared state. pages it needs: 10 bytes a chunk, lazily populated. */
+/* The receiver's shared state: 12 bytes a chunk, lazily populated. begin() starts to punch out what
+ * the files hold from before, off the calling thread; no flow may be attached until ready() says 1
+ * (0: not yet; -errno with e set). init() does both and waits. */
+int recv_job_begin(struct recv_job *j, struct region_map *map, struct err *e);
+int recv_job_ready(struct recv_job *j, struct err *e);
 int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e);
 /* Flows are gone. */
 void recv_job_fini(struct recv_job *j);

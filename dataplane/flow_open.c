@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -157,8 +158,9 @@ void flow_free(struct flow *f)
 
 // Law 11: what the file holds from before is punched, so that an untouched page is known to be
 // zeros. A file that is all hole costs one system call.
-static int punch_stale(struct region *r, struct err *e)
+static int punch_stale(struct recv_job *j, uint16_t i, struct err *e)
 {
+	const struct region *r = &j->map->r[i];
 	off_t data = lseek(r->fd, 0, SEEK_DATA);
 	int flags = fcntl(r->fd, F_GETFL);
 
@@ -170,17 +172,14 @@ static int punch_stale(struct region *r, struct err *e)
 	if ((data < 0 && errno == ENXIO) || data >= (off_t)r->bytes ||
 		plant(PLANT_LAW11_STALE_FILE))
 		return 0;
-	if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)r->bytes) != 0)
-		return err_sys(e, errno,
-			"region %s: cannot punch out what its file holds; give the VMM fresh "
-			"memory",
-			r->name);
+	// The queue is new and holds more than a guest has regions.
+	(void)punch_queue(j->punch, i, 0, r->bytes >> PAGE_SHIFT);
 	return 0;
 }
 
-int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e)
+int recv_job_begin(struct recv_job *j, struct region_map *map, struct err *e)
 {
-	int rc = 0;
+	int rc;
 
 	memset(j, 0, sizeof(*j));
 	j->map = map;
@@ -188,13 +187,37 @@ int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e)
 	j->written = map_lazy(map->nchunks * sizeof(*j->written));
 	if (j->placed_pass == NULL || j->written == NULL)
 		rc = err_set(e, ENOMEM, "no memory to track what was placed");
-	for (unsigned i = 0; rc == 0 && i < map->n; i++)
-		rc = punch_stale(&map->r[i], e);
-	if (rc == 0)
+	else
 		rc = punch_new(&j->punch, map, e);
+	for (unsigned i = 0; rc == 0 && i < map->n; i++)
+		rc = punch_stale(j, (uint16_t)i, e);
 	if (rc < 0)
 		recv_job_fini(j);
 	return rc;
+}
+
+int recv_job_ready(struct recv_job *j, struct err *e)
+{
+	if (!punch_done(j->punch, punch_ticket(j->punch)))
+		return 0;
+	if (punch_error(j->punch) != 0)
+		return err_sys(e, punch_error(j->punch),
+			"cannot punch out what the guest's memory files hold from before; give the "
+			"VMM fresh memory");
+	return 1;
+}
+
+int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e)
+{
+	int rc = recv_job_begin(j, map, e);
+
+	if (rc < 0)
+		return rc;
+	while ((rc = recv_job_ready(j, e)) == 0)
+		sched_yield();
+	if (rc < 0)
+		recv_job_fini(j);
+	return rc < 0 ? rc : 0;
 }
 
 void recv_job_fini(struct recv_job *j)

@@ -26,6 +26,10 @@
 #define PUNCH_LONG_SLEEP_NS (1 * NS_PER_MS)
 #define PUNCH_LATELY        1000u // short sleeps before the long ones
 
+// Of one system call, so that punch_free() need not wait for a hole of a terabyte; or one backing
+// page, where that is larger.
+#define PUNCH_STEP_BYTES (UINT64_C(64) << 20)
+
 static int punch_file(const struct region *r, uint64_t from, uint64_t to)
 {
 	int rc;
@@ -76,19 +80,35 @@ static int punch_guarded(const struct region *r, const struct punch_hole *h)
 	return rc;
 }
 
+static int punch_in_steps(struct punch *p, struct punch_hole *h)
+{
+	const struct region *r = &p->map->r[h->region];
+	uint64_t step =
+		(r->page_bytes > PUNCH_STEP_BYTES ? r->page_bytes : PUNCH_STEP_BYTES) >> PAGE_SHIFT;
+	uint64_t end = h->page + h->n;
+	int rc = 0;
+
+	while (rc == 0 && h->page < end && !atomic_load_explicit(&p->stop, memory_order_relaxed)) {
+		uint64_t next = (h->page / step + 1) * step;
+
+		h->n = (next < end ? next : end) - h->page;
+		rc = punch_guarded(r, h);
+		h->page += h->n;
+	}
+	return rc;
+}
+
 static void *punch_main(void *arg)
 {
 	struct punch *p = arg;
 	unsigned empty = 0;
 
-	for (;;) {
-		// Before the look: what was queued before stop was set is still done.
-		bool stop = atomic_load_explicit(&p->stop, memory_order_acquire);
+	while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
 		struct punch_hole h;
 		struct timespec nap = {0};
 
 		if (punch_ring_next(p, &h)) {
-			int rc = punch_guarded(&p->map->r[h.region], &h);
+			int rc = punch_in_steps(p, &h);
 
 			if (rc != 0 && punch_error(p) == 0)
 				atomic_store_explicit(&p->error, rc, memory_order_relaxed);
@@ -96,12 +116,11 @@ static void *punch_main(void *arg)
 			empty = 0;
 			continue;
 		}
-		if (stop)
-			return NULL;
 		empty += empty < PUNCH_LATELY;
 		nap.tv_nsec = empty < PUNCH_LATELY ? PUNCH_SLEEP_NS : PUNCH_LONG_SLEEP_NS;
 		nanosleep(&nap, NULL);
 	}
+	return NULL;
 }
 
 int punch_new(struct punch **out, struct region_map *map, struct err *e)
@@ -133,7 +152,7 @@ void punch_free(struct punch *p)
 {
 	if (p == NULL)
 		return;
-	atomic_store_explicit(&p->stop, true, memory_order_release);
+	atomic_store_explicit(&p->stop, true, memory_order_relaxed);
 	pthread_join(p->thread, NULL);
 	free(p);
 }

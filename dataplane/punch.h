@@ -14,7 +14,8 @@ struct punch;
 
 /* Starts the thread. map lives as long as the punch. */
 int punch_new(struct punch **p, struct region_map *map, struct err *e);
-/* Ends the thread after what was queued; NULL is allowed. */
+/* Ends the thread; what is still queued is dropped. Nobody may queue any more. A session that ended
+ * well has waited for all before. NULL is allowed. */
 void punch_free(struct punch *p);
 
 /* Queues pages [page, page + n) of a region to become holes. False when the queue is full: try

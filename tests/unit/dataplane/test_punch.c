@@ -82,8 +82,8 @@ static void holes_are_made(void **state)
 	punch_free(p);
 }
 
-// What was queued is done even if the thread is told to end at once.
-static void free_finishes_what_was_queued(void **state)
+// A session that was cancelled does not wait for holes that nobody needs any more.
+static void free_drops_what_is_queued(void **state)
 {
 	struct punch *p;
 
@@ -93,7 +93,7 @@ static void free_finishes_what_was_queued(void **state)
 	for (unsigned i = 0; i < 1000; i++)
 		assert_true(punch_queue(p, 0, 2 * i, 1));
 	punch_free(p);
-	assert_int_equal(populated_pages(), PAGES - 1000);
+	assert_true(populated_pages() >= PAGES - 1000);
 	punch_free(NULL);
 }
 
@@ -216,7 +216,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(holes_are_made),
-		cmocka_unit_test(free_finishes_what_was_queued),
+		cmocka_unit_test(free_drops_what_is_queued),
 		cmocka_unit_test(a_file_that_cannot_be_punched_is_told),
 		cmocka_unit_test(large_pages_are_zeroed_at_the_ends),
 		cmocka_unit_test(full_queue_says_so),
