@@ -32,6 +32,12 @@ int region_add(struct region_map *m, const char *name, int fd, uint64_t bytes, u
 	if (page_bytes != 4096 && page_bytes != 2u << 20 && page_bytes != 1u << 30)
 		return err_set(
 			e, EINVAL, "region %s: unknown backing page of %u bytes", name, page_bytes);
+	if (bytes % page_bytes != 0)
+		return err_set(e, EINVAL,
+			"region %s: size %llu is no multiple of its backing pages of %u bytes; "
+			"give "
+			"the guest a size that is",
+			name, (unsigned long long)bytes, page_bytes);
 	if (m->n == REGION_MAX || m->bytes + bytes > REGION_TOTAL_MAX)
 		return err_set(e, ENOSPC, "region %s: more than %u regions or 64 TiB in one guest",
 			name, REGION_MAX);

@@ -38,7 +38,7 @@ struct region {
 	char name[REGION_NAME];
 	int fd;               /* of the RAM file; -1 if not at hand */
 	uint8_t *base;        /* where this process maps it, or NULL */
-	uint64_t bytes;       /* multiple of 4096 */
+	uint64_t bytes;       /* multiple of page_bytes */
 	uint64_t first_chunk; /* index of its first chunk in planes */
 	uint64_t nchunks;
 	uint32_t page_bytes; /* backing page: 4096, 2 MiB, 1 GiB */
@@ -57,7 +57,7 @@ struct region_map {
 void region_map_init(struct region_map *m);
 
 /* Adds a region, numbers its chunks, and returns its index, or -errno with e set:
- * EINVAL (size 0, not page-aligned, name empty or too long, backing page unknown),
+ * EINVAL (size 0, no multiple of the backing page, name empty or too long, backing page unknown),
  * EEXIST (name), ENOSPC (too many regions, too much memory). fd stays the caller's. */
 int region_add(struct region_map *m, const char *name, int fd, uint64_t bytes, uint32_t page_bytes,
 	struct err *e);

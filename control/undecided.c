@@ -161,7 +161,8 @@ static void on_resolved(void *arg, struct vmm_answer *a)
 	close_fd(&a->fd);
 	if (session_over(s))
 		return;
-	if (a->status < 0) {
+	/* A VMM that has ended, for certain, is what --keep target asks for. */
+	if (a->status < 0 && !(s->keep_target && vmm_ended(s->vmm))) {
 		/* Still undecided; the operator is told by status. */
 		s->why = a->why;
 		s->giving_back = false;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* --verify=memory: a digest of all memory that holds anything, taken by helper threads while the
  * guest is paused. Zero pages and holes count as nothing, so both sides agree whatever is populated
- * where; holes are never read (law 12). The digest is the sum, modulo 2^128, of XXH3-128 over each
- * page that is not zero, seeded with its region and page number. */
+ * where; holes are never read through a mapping (law 12): that would allocate them. The digest is
+ * the sum, modulo 2^128, of XXH3-128 over each page that is not zero, seeded with its region and
+ * page number. */
 #ifndef GODWIT_CONTROL_VERIFY_H
 #define GODWIT_CONTROL_VERIFY_H
 
@@ -27,9 +28,5 @@ int verify_start(struct verify **v, struct event_base *base, const struct region
 	verify_fn done, void *arg, struct err *e);
 /* Stops the threads, waits for them, frees. NULL is allowed. Also after done(). */
 void verify_cancel(struct verify *v);
-
-/* The digest of one range, as threads sum it; for tests. sum[2] += low, high. */
-void verify_range(const struct region *r, unsigned region, uint64_t offset, uint64_t bytes,
-	uint64_t sum[2], uint64_t *pages);
 
 #endif

@@ -113,6 +113,20 @@ unsigned lcore_count(void)
 	return nlcores;
 }
 
+// The worker is parked. -EBUSY when EAL does not take it; then the flow is control's again: nobody
+// else reads the mailbox.
+static int lcore_launch(struct lcore *l)
+{
+	void *f;
+
+	if (rte_eal_remote_launch(lcore_main, l, l->id) == 0)
+		return 0;
+	while (rte_ring_sc_dequeue(l->mailbox, &f) == 0)
+		l->attached--;
+	atomic_store_explicit(&l->run, LCORE_PARKED, memory_order_release);
+	return -EBUSY;
+}
+
 // After a flow was put into the mailbox.
 static int wake(struct lcore *l)
 {
@@ -126,7 +140,7 @@ static int wake(struct lcore *l)
 		return 0;
 	rte_eal_wait_lcore(l->id);
 	atomic_store_explicit(&l->run, LCORE_RUNNING, memory_order_release);
-	return rte_eal_remote_launch(lcore_main, l, l->id);
+	return lcore_launch(l);
 }
 
 int flow_attach(struct flow *f)

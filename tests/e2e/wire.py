@@ -10,6 +10,7 @@ import threading
 MAGIC = 0x6D67
 JSON, BLOB = 1, 2
 CONTROL, FLOW = 1, 2
+BARRIER = 4
 
 
 def preamble(kind=CONTROL, token=bytes(16), flow=0, magic=0x54574447, version=1):
@@ -69,13 +70,14 @@ def closes(sock, timeout=30):
 class Wire:
     """Listens, and forwards to a daemon's port. hold("load") stops at the request of that name,
     hold("load", answer=True) at its answer; held is set then, and let_go() or cut() goes on.
-    While flows_free is clear nothing passes on the flows."""
+    hold_barriers() stops each flow before the end of a pass: a pass that is held can't be over."""
 
     def __init__(self, port):
         self.to = ("127.0.0.1", port)
         self.held = threading.Event()
-        self.flows_free = threading.Event()
-        self.flows_free.set()
+        self.holding = False
+        self.barrier_held = threading.Event()
+        self.barriers_free = threading.Semaphore(0)
         self.free = threading.Event()
         self.stop_at = None
         self.op = None
@@ -101,14 +103,20 @@ class Wire:
         """To the source, on its control connection, as if the target had said it."""
         self.control.sendall(message(body))
 
-    def let_one_pass(self):
-        """While nothing passes on the flows: one piece of each that waits, no more."""
-        self.flows_free.set()
-        self.flows_free.clear()
+    def hold_barriers(self):
+        self.holding = True
+
+    def wait_barrier(self):
+        assert self.barrier_held.wait(60), "no pass came to its end"
+
+    def let_barrier_go(self):
+        self.barrier_held.clear()
+        self.barriers_free.release()
 
     def let_go(self):
         self.stop_at = None
         self.free.set()
+        self.holding = False
 
     def cut(self):
         """Ends all connections; the message that is held never arrives."""
@@ -119,7 +127,7 @@ class Wire:
             except OSError:
                 pass
         self.free.set()
-        self.flows_free.set()
+        self.holding = False
         self.closing = False
 
     def close(self):
@@ -155,14 +163,25 @@ class Wire:
     def _bytes(self, a, b, answer):
         try:
             while True:
-                data = a.recv(1 << 18)
-                self.flows_free.wait()
+                data = a.recv(1 << 18) if answer else self._frame(a)
                 if not data:
                     break
                 b.sendall(data)
             b.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+    def _frame(self, a):
+        """A frame of the source, PROTOCOL.md part 3: its header names its kind and its length."""
+        head = receive(a, 64)
+        if head is None:
+            return None
+        body = receive(a, struct.unpack_from("<I", head, 28)[0])
+        if head[3] == BARRIER and self.holding:
+            self.barrier_held.set()
+            while self.holding and not self.barriers_free.acquire(timeout=0.1):
+                pass
+        return None if body is None else head + body
 
     def _messages(self, a, b, answer):
         try:

@@ -58,6 +58,8 @@ static void bad_regions_are_refused(void **state)
 	assert_int_equal(
 		region_add(&map, "a", -1, UINT64_MAX & ~UINT64_C(4095), 4096, &e), -EINVAL);
 	assert_int_equal(region_add(&map, "a", -1, 4096, 8192, &e), -EINVAL);
+	assert_int_equal(region_add(&map, "a", -1, 3u << 20, 2u << 20, &e), -EINVAL);
+	assert_int_equal(region_add(&map, "a", -1, 2u << 20, 1u << 30, &e), -EINVAL);
 	assert_int_equal(map.n, 0);
 	assert_int_equal(region_add(&map, "a", -1, 4096, 4096, &e), 0);
 	assert_int_equal(region_add(&map, "a", -1, 4096, 4096, &e), -EEXIST);
