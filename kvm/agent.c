@@ -4,6 +4,8 @@
 
 #include "agent.h"
 
+#include "source_set.h"
+#include "vhost_log.h"
 #include "vmm_writes.h"
 
 #include <errno.h>
@@ -153,30 +155,53 @@ static const struct source_ops *tracker_ops(const struct godwit *g)
 	}
 }
 
-/* Makes both dirty sources, in an order that leaves nothing behind on failure but what godwit_free
- * closes. */
+/* Opens one source and adds it to the set. */
+static int open_source(struct godwit *g, struct source **at, const struct source_ops *ops,
+	const struct source_config *c, struct err *e)
+{
+	int rc = ops->open(at, c, e);
+
+	return rc < 0 ? rc : source_set_add(g->sources, *at);
+}
+
+static void close_sources(struct godwit *g)
+{
+	if (g->sources != NULL)
+		source_set.close(g->sources);
+	g->sources = g->tracker = g->vhost = NULL;
+	free(g->slot_flags);
+	g->slot_flags = NULL;
+}
+
 static int open_sources(struct godwit *g, struct err *e)
 {
 	struct source_config c = {.map = &g->map, .vm_fd = g->vm_fd, .vcpus = &g->vcpus};
-	const struct source_ops *ops = tracker_ops(g);
 	struct source *writes = NULL;
 	unsigned n = 0;
 	int rc;
 
-	free(g->slot_flags);
+	if (g->sources != NULL)
+		return 0; /* a start before this one got so far; they may be in use by now */
+	g->sources = source_set_new(g->map.nchunks);
 	g->slot_flags = calloc(REGION_MAX * REGION_VIEWS, sizeof(*g->slot_flags));
-	if (g->slot_flags == NULL)
+	if (g->slot_flags == NULL || g->sources == NULL) {
+		close_sources(g);
 		return err_set(e, ENOMEM, "out of memory");
+	}
 	for (unsigned i = 0; i < g->map.n; i++)
 		for (unsigned j = 0; j < g->map.r[i].nviews; j++)
 			g->slot_flags[n++] = g->flags[i][j];
 	c.slot_flags = g->slot_flags;
-	rc = g->tracker != NULL ? 0 : ops->open(&g->tracker, &c, e);
-	if (rc == 0 && atomic_load(&g->writes) == NULL) {
-		rc = source_vmm_writes.open(&writes, &c, e);
-		if (rc == 0)
-			atomic_store(&g->writes, writes);
-	}
+	/* The tracker first: its granule may be large, and what it brings up is armed in all. */
+	rc = open_source(g, &g->tracker, tracker_ops(g), &c, e);
+	if (rc == 0)
+		rc = open_source(g, &writes, &source_vmm_writes, &c, e);
+	if (rc == 0 && g->ops->track != NULL)
+		rc = open_source(g, &g->vhost, &source_vhost_log, &c, e);
+	if (rc == 0)
+		atomic_store(&g->writes, writes);
+	else
+		close_sources(g);
 	return rc;
 }
 
@@ -236,6 +261,11 @@ void godwit_wrote(struct godwit *g, int region, uint64_t offset, uint64_t bytes)
 	vmm_writes_mark(writes, r->first_chunk * CHUNK_PAGES + offset, end - offset);
 }
 
+int godwit_vhost_log(struct godwit *g, uint64_t *bytes, void **base)
+{
+	return g->vhost != NULL ? vhost_log_area(g->vhost, bytes, base) : -ENOENT;
+}
+
 enum godwit_state godwit_get_state(const struct godwit *g)
 {
 	return (enum godwit_state)atomic_load(&g->state);
@@ -243,24 +273,18 @@ enum godwit_state godwit_get_state(const struct godwit *g)
 
 void godwit_free(struct godwit *g)
 {
-	struct source *writes;
-
 	if (g == NULL)
 		return;
 	if (g->started) {
 		eventfd_write(g->stop, 1);
 		pthread_join(g->thread, NULL);
 	}
-	writes = atomic_load(&g->writes);
-	if (g->tracker != NULL)
-		g->tracker->ops->close(g->tracker);
-	if (writes != NULL)
-		writes->ops->close(writes);
+	atomic_store(&g->writes, NULL);
+	close_sources(g);
 	/* The mappings are the VMM's. */
 	for (unsigned i = 0; i < g->map.n; i++)
 		g->map.r[i].base = NULL;
 	region_map_close(&g->map);
-	free(g->slot_flags);
 	close_fd(&g->stop);
 	free(g);
 }

@@ -42,7 +42,9 @@ struct godwit {
 	uint32_t flags[REGION_MAX][REGION_VIEWS];
 	uint32_t *slot_flags; /* the same, region by region, for the source */
 	struct ring_vcpus vcpus;
-	struct source *tracker;
+	struct source *tracker;          /* of vCPUs; in sources, as are the next two */
+	struct source *vhost;            /* NULL without ops->track */
+	struct source *sources;          /* all of them */
 	_Atomic(struct source *) writes; /* any thread: ro, through godwit_wrote */
 
 	atomic_int state; /* enum godwit_state; agent: wo, any thread: ro */

@@ -99,15 +99,18 @@ static int do_track_start(
 	(void)ask;
 	/* Each start does no harm where it runs already; after a stop that failed one of them may
 	 * not. */
-	rc = g->writes->ops->start(g->writes, e);
-	if (rc == 0)
-		rc = g->tracker->ops->start(g->tracker, e);
-	if (rc < 0) {
-		g->writes->ops->stop(g->writes, NULL);
+	rc = g->sources->ops->start(g->sources, e);
+	if (rc < 0)
 		return rc;
+	if (g->ops->track != NULL) {
+		rc = g->ops->track(g->opaque, 1);
+		if (rc < 0) {
+			g->sources->ops->stop(g->sources, NULL);
+			return err_sys(e, -rc, "the VMM cannot make its vhost back ends log");
+		}
 	}
 	g->tracking = true;
-	g->tracker->ops->info(g->tracker, &info);
+	g->sources->ops->info(g->sources, &info);
 	m->a = info.starts_all_dirty;
 	m->b = info.granule_bytes;
 	return 0;
@@ -119,8 +122,9 @@ int agent_untrack(struct godwit *g, struct err *e)
 
 	if (!g->tracking)
 		return 0;
-	g->writes->ops->stop(g->writes, NULL);
-	rc = g->tracker->ops->stop(g->tracker, e);
+	if (g->ops->track != NULL)
+		(void)g->ops->track(g->opaque, 0); /* what is logged on is not asked for */
+	rc = g->sources->ops->stop(g->sources, e);
 	if (rc == 0)
 		g->tracking = false;
 	return rc;
@@ -142,17 +146,14 @@ static int need_tracking(const struct godwit *g, struct err *e)
 static int do_look(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e)
 {
 	uint64_t t0 = clock_ns();
-	int64_t pages, told;
+	int64_t pages;
 
 	if (need_tracking(g, e) < 0)
 		return -e->errnum;
-	pages = g->tracker->ops->look(g->tracker, g->session.out, ask->a == 1, e);
+	pages = g->sources->ops->look(g->sources, g->session.out, ask->a == 1, e);
 	if (pages < 0)
 		return (int)pages;
-	told = g->writes->ops->look(g->writes, g->session.out, ask->a == 1, e);
-	if (told < 0)
-		return (int)told;
-	m->a = (uint64_t)(pages + told);
+	m->a = (uint64_t)pages;
 	m->b = clock_ns() - t0;
 	return 0;
 }
@@ -184,18 +185,15 @@ static int take_want(struct godwit *g, const struct agent_msg *ask, struct err *
 
 static int do_arm(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e)
 {
-	struct source *const sources[] = {g->tracker, g->writes};
+	int64_t pages;
 
 	if (take_want(g, ask, e) < 0)
 		return -e->errnum;
-	for (unsigned i = 0; i < 2; i++) {
-		int64_t pages = sources[i]->ops->arm(sources[i], ask->a, ask->b,
-			g->session.want + ask->a, g->session.out + ask->a, e);
-
-		if (pages < 0)
-			return (int)pages;
-		m->a += (uint64_t)pages;
-	}
+	pages = g->sources->ops->arm(
+		g->sources, ask->a, ask->b, g->session.want + ask->a, g->session.out + ask->a, e);
+	if (pages < 0)
+		return (int)pages;
+	m->a = (uint64_t)pages;
 	return 0;
 }
 
@@ -204,7 +202,7 @@ static int do_put_back(struct godwit *g, struct agent_msg *ask, struct agent_msg
 	(void)m;
 	if (take_want(g, ask, e) < 0)
 		return -e->errnum;
-	g->tracker->ops->put_back(g->tracker, ask->a, ask->b, g->session.want + ask->a);
+	g->sources->ops->put_back(g->sources, ask->a, ask->b, g->session.want + ask->a);
 	return 0;
 }
 

@@ -59,6 +59,12 @@ struct godwit_ops {
 	/* The guest runs elsewhere, or will not run here: end. It must never run here again.
 	 * Called at most once; the library serves no daemon afterwards. */
 	void (*end)(void *opaque);
+
+	/* Tracking begins (on 1) or ends (0): writers that keep a log of their own, vhost and
+	 * vhost-user back ends, are to begin or end it, in the region that godwit_vhost_log()
+	 * gives. When it returns 0 for on, each of their writes shows in the log. Optional
+	 * (NULL): there are no such writers. */
+	int (*track)(void *opaque, int on);
 };
 
 enum godwit_tracker {
@@ -117,6 +123,11 @@ int godwit_start(struct godwit *g, char *why, size_t why_bytes);
  * [offset, offset + bytes) of a region. Call it after the last byte. Lock-free; any thread; cheap
  * while no migration runs. */
 void godwit_wrote(struct godwit *g, int region, uint64_t offset, uint64_t bytes);
+
+/* The log region for VHOST_SET_LOG_BASE (base) and VHOST_USER_SET_LOG_BASE (the memfd that is
+ * returned, offset 0): one bit for each 4 KiB from guest address 0. It is there from godwit_start
+ * to godwit_free, if the callbacks have track(). A memfd, not to be closed, or a negative errno. */
+int godwit_vhost_log(struct godwit *g, uint64_t *bytes, void **base);
 
 enum godwit_state {
 	GODWIT_RUNNING,  /* the guest runs here, migrated or not */

@@ -9,6 +9,7 @@ const struct source_ops *const source_table[] = {
 	&source_kvm_log,
 	&source_kvm_ring,
 	&source_pagemap_scan,
+	&source_vhost_log,
 	&source_vmm_writes,
 	&source_fake,
 	NULL,

@@ -22,6 +22,7 @@ enum source_writers {
 	SOURCE_SEES_VCPU = 1 << 0,    /* vCPUs */
 	SOURCE_SEES_THREADS = 1 << 1, /* threads of the VMM's process, where they fault */
 	SOURCE_SEES_TOLD = 1 << 2,    /* what the VMM tells */
+	SOURCE_SEES_VHOST = 1 << 3,   /* vhost and vhost-user back ends, where they log */
 };
 
 struct attach;
@@ -80,6 +81,7 @@ extern const struct source_ops source_kvm_log;
 extern const struct source_ops source_kvm_log_legacy;
 extern const struct source_ops source_kvm_ring; /* see kvm_ring.h */
 extern const struct source_ops source_pagemap_scan;
+extern const struct source_ops source_vhost_log;  /* see vhost_log.h */
 extern const struct source_ops source_vmm_writes; /* see vmm_writes.h */
 extern const struct source_ops source_fake;       /* see source_fake.h */
 

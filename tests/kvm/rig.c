@@ -7,6 +7,8 @@
 #include "guest32.h"
 #include "ioctl.h"
 #include "source_fake.h"
+#include "source_set.h"
+#include "vhost_log.h"
 #include "vmm_writes.h"
 
 #include <errno.h>
@@ -33,6 +35,8 @@ const struct rig_kind rig_kinds[] = {
 	{"kvm-log", &source_kvm_log, 4096, true},
 	{"kvm-log-legacy", &source_kvm_log_legacy, 4096, true},
 	{"kvm-ring", &source_kvm_ring, 4096, true, 1024},
+	{"vhost-log", &source_vhost_log, 4096, false},
+	{"several", &source_set, 4096, true},
 	{NULL, NULL, 0, false},
 };
 
@@ -139,6 +143,22 @@ static void use_ring(struct rig *r, struct source_config *c)
 	guest32_on_full(r->guest, on_full, r);
 }
 
+/* KVM's log, the VMM's own writes and vhost's as one. */
+static int open_several(struct rig *r, const struct source_config *c, struct err *e)
+{
+	static const struct source_ops *const ops[] = {
+		&source_kvm_log, &source_vmm_writes, &source_vhost_log};
+	int rc = 0;
+
+	r->source = source_set_new(r->map.nchunks);
+	for (unsigned i = 0; rc == 0 && i < 3; i++) {
+		rc = ops[i]->open(&r->parts[i], c, e);
+		if (rc == 0)
+			source_set_add(r->source, r->parts[i]);
+	}
+	return rc;
+}
+
 int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
 {
 	struct source_config c = {.map = &r->map, .vm_fd = -1};
@@ -154,7 +174,8 @@ int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
 		use_ring(r, &c);
 	if (rc == 0) {
 		c.vm_fd = guest32_vm_fd(r->guest);
-		rc = kind->ops->open(&r->source, &c, e);
+		rc = kind->ops == &source_set ? open_several(r, &c, e)
+					      : kind->ops->open(&r->source, &c, e);
 		if (rc == -ENOSYS || rc == -EPERM || (rc == -EINVAL && !kind->kvm))
 			rc = 1; /* the kernel is too old, or does not let us */
 	}
@@ -165,7 +186,8 @@ int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
 
 void rig_close(struct rig *r)
 {
-	r->kind->ops->close(r->source);
+	if (r->source != NULL)
+		r->kind->ops->close(r->source);
 	guest32_close(r->guest);
 	region_map_close(&r->map);
 	if (r->huge != 0)
@@ -211,21 +233,62 @@ bool rig_page(struct rig *r, uint64_t page)
 
 	if (g == NULL || (page - g->first_chunk * 64) << PAGE_SHIFT >= g->bytes)
 		return false;
-	return !r->kind->kvm || gpa_of(r, page, 0, &gpa);
+	return (!r->kind->kvm && r->kind->ops != &source_vhost_log) || gpa_of(r, page, 0, &gpa);
+}
+
+/* As a back end does: the bytes, then the bit. */
+static void vhost_write(
+	struct rig *r, struct source *log, uint64_t page, uint32_t value, uint64_t gpa)
+{
+	uint64_t bytes, bit = gpa / VHOST_LOG_PAGE;
+	void *base;
+
+	if (r->card != NULL) {
+		r->card(r->card_arg, gpa, value);
+		return;
+	}
+	vhost_log_area(log, &bytes, &base);
+	if (bit / 8 >= bytes)
+		abort();
+	__atomic_store_n(word_of(r, page), value, __ATOMIC_RELAXED);
+	__atomic_fetch_or((uint8_t *)base + bit / 8, (uint8_t)(1u << bit % 8), __ATOMIC_SEQ_CST);
+}
+
+static void told_write(struct rig *r, struct source *s, uint64_t page, uint32_t value)
+{
+	__atomic_store_n(word_of(r, page), value, __ATOMIC_RELAXED);
+	vmm_writes_mark(s, page, 1);
+}
+
+/* By any of them, some by two. */
+static void several_write(struct rig *r, uint64_t page, uint32_t value, uint64_t gpa)
+{
+	if (value % 4 == 0)
+		told_write(r, r->parts[1], page, value);
+	if (value % 4 == 1 || value % 16 == 0)
+		vhost_write(r, r->parts[2], page, value, gpa);
+	if (value % 4 > 1 || value % 16 == 4)
+		guest32_write(r->guest, (uint32_t)gpa, value);
 }
 
 void rig_write(struct rig *r, uint64_t page, uint32_t value, unsigned pick)
 {
-	uint64_t gpa;
+	const struct source_ops *ops = r->kind->ops;
+	uint64_t gpa = 0;
 
-	if (r->kind->kvm) {
-		if (gpa_of(r, page, pick, &gpa))
-			guest32_write(r->guest, (uint32_t)gpa, value);
+	if (!rig_page(r, page))
 		return;
-	}
-	__atomic_store_n(word_of(r, page), value, __ATOMIC_RELAXED);
-	if (r->kind->ops == &source_fake)
+	gpa_of(r, page, pick, &gpa);
+	if (ops == &source_set)
+		several_write(r, page, value, gpa);
+	else if (ops == &source_vhost_log)
+		vhost_write(r, r->source, page, value, gpa);
+	else if (ops == &source_vmm_writes)
+		told_write(r, r->source, page, value);
+	else if (r->kind->kvm)
+		guest32_write(r->guest, (uint32_t)gpa, value);
+	else
+		__atomic_store_n(word_of(r, page), value, __ATOMIC_RELAXED);
+	if (ops == &source_fake)
 		source_fake_write(r->source, page);
-	else if (r->kind->ops == &source_vmm_writes)
-		vmm_writes_mark(r->source, page, 1);
 }

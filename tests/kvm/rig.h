@@ -15,8 +15,13 @@ struct rig {
 	const struct rig_kind *kind;
 	struct region_map map;
 	struct source *source;
-	struct guest32 *guest; /* kvm rows */
+	struct source *parts[3]; /* of "several": the first, vmm-writes, vhost-log */
+	struct guest32 *guest;   /* kvm rows */
 	struct ring_vcpus vcpus;
+	/* vhost-log: a back end that writes a word at a guest address and logs it; NULL: the rig
+	 * plays one. */
+	void (*card)(void *arg, uint64_t gpa, uint32_t value);
+	void *card_arg;
 	uint64_t full; /* times that the ring was full */
 	uint32_t huge; /* huge pages that were reserved for it */
 };
