@@ -16,4 +16,7 @@ json_t *describe_regions(const struct region_map *map);
  * -EINVAL with the first difference named. Backing page sizes may differ. */
 int describe_compare(const json_t *theirs, const struct region_map *here, struct err *e);
 
+/* What a VMM's driver tells of it moreover, each side's or NULL: 0 when they fit, -EINVAL. */
+int describe_compare_machine(const json_t *theirs, const json_t *here, struct err *e);
+
 #endif

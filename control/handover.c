@@ -113,7 +113,7 @@ static void on_fenced(void *arg, struct vmm_answer *a)
 		handover_give_back(s, &e);
 		return;
 	}
-	peer_ask(s, json_object(), on_outcome);
+	peer_ask(s, json_pack("{s:b}", "paused", s->stays_paused), on_outcome);
 }
 
 int handover_begin(struct session *s, struct err *e)
@@ -134,7 +134,8 @@ void handover_commit(struct session *s)
 {
 	struct err e;
 
-	if (journal_write(s->journal, json_pack("{s:s}", "is", "commit"), &e) < 0) {
+	if (journal_write(s->journal,
+		    json_pack("{s:s, s:b}", "is", "commit", "paused", s->stays_paused), &e) < 0) {
 		handover_give_back(s, &e);
 		return;
 	}
@@ -248,7 +249,6 @@ void handover_taken(struct session *s, json_t *msg)
 	struct err e;
 	int rc;
 
-	(void)msg;
 	if (!s->loaded) {
 		err_set(&e, EPROTO, "the source committed a guest whose state is not loaded");
 		session_end(s, RESULT_FAILED, &e);
@@ -261,5 +261,6 @@ void handover_taken(struct session *s, json_t *msg)
 		end_vmm_and_refuse(s, &e);
 		return;
 	}
-	vmm_ask(s->vmm, AGENT_RESUME, 0, 0, -1, on_running, s);
+	vmm_ask(s->vmm, AGENT_RESUME, 0, json_is_true(json_object_get(msg, "paused")), -1,
+		on_running, s);
 }

@@ -151,17 +151,19 @@ static void on_preflight(struct session *s, json_t *answer)
 void source_preflight(struct session *s)
 {
 	struct err e;
+	json_t *ask;
 
 	if (count_populated(s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
-	peer_ask(s,
-		json_pack("{s:o, s:s, s:s, s:s, s:i, s:I}", "regions",
-			describe_regions(&s->vmm->map), "hypervisor", s->vmm->hello.hypervisor,
-			"link", s->opt.link, "codec", s->opt.codec->name, "flows",
-			(int)s->opt.flows, "populated_bytes", (json_int_t)s->fig.populated_bytes),
-		on_preflight);
+	ask = json_pack("{s:o, s:s, s:s, s:s, s:i, s:I}", "regions", describe_regions(&s->vmm->map),
+		"hypervisor", s->vmm->hello.hypervisor, "link", s->opt.link, "codec",
+		s->opt.codec->name, "flows", (int)s->opt.flows, "populated_bytes",
+		(json_int_t)s->fig.populated_bytes);
+	if (s->vmm->about != NULL)
+		json_object_set(ask, "machine", s->vmm->about);
+	peer_ask(s, ask, on_preflight);
 }
 
 static bool token_from_hex(uint8_t token[TOKEN_BYTES], const char *hex)
@@ -254,8 +256,10 @@ static void on_paused(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (!failed(s, a))
-		stage_done(s);
+	if (failed(s, a))
+		return;
+	s->stays_paused = a->a == 1;
+	stage_done(s);
 }
 
 void source_pause(struct session *s)

@@ -87,6 +87,7 @@ void target_preflight(struct session *s, json_t *msg)
 		!peer_get_text(msg, "link", link, sizeof(link), &e) ||
 		!peer_get_u64(msg, "flows", SESSION_FLOWS, &flows, &e) ||
 		!peer_get_u64(msg, "populated_bytes", REGION_TOTAL_MAX, &populated, &e) ||
+		describe_compare_machine(json_object_get(msg, "machine"), s->vmm->about, &e) < 0 ||
 		describe_compare(json_object_get(msg, "regions"), &s->vmm->map, &e) < 0) {
 		session_fail(s, &e);
 		return;

@@ -21,7 +21,7 @@ static const char *agent_state_name(unsigned state)
 
 /* A session of a former daemon that only the operator can end. */
 static void remember(struct session_host *h, const char *name, json_t *begin,
-	const struct vmm_where *where, const char *side)
+	const struct vmm_where *where, const char *side, bool paused)
 {
 	const char *to = json_string_value(json_object_get(begin, "to"));
 	struct session *s;
@@ -33,6 +33,7 @@ static void remember(struct session_host *h, const char *name, json_t *begin,
 		return;
 	}
 	s->recovered = true;
+	s->stays_paused = paused;
 	s->begun = true;
 	s->stage = stage_find("commit");
 	s->state = SESSION_UNDECIDED;
@@ -63,7 +64,7 @@ static void recover_one(void *arg, const char *name, json_t *records)
 	struct vmm_where where;
 	bool known = vmm_where_from_json(&where, first) && side != NULL;
 	bool damaged = json_array_size(records) > 0 && !known;
-	bool committed = false, running = false;
+	bool committed = false, running = false, paused = false;
 	unsigned state;
 	json_t *record;
 	struct err e;
@@ -77,6 +78,7 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		damaged |= json_object_get(record, "damaged") != NULL;
 		committed |= is != NULL && strcmp(is, "commit") == 0;
 		running |= is != NULL && strcmp(is, "running") == 0;
+		paused |= json_is_true(json_object_get(record, "paused"));
 	}
 	if (!known) {
 		side = "source";
@@ -84,7 +86,7 @@ static void recover_one(void *arg, const char *name, json_t *records)
 	}
 	if (damaged) {
 		/* What can't be read may have been a promise. */
-		remember(h, name, first, &where, side);
+		remember(h, name, first, &where, side, paused);
 		return;
 	}
 	if (!committed) {
@@ -105,7 +107,7 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		log_info(name, "the guest runs at the target; nothing is left to do");
 		forget(h, name);
 	} else {
-		remember(h, name, first, &where, side);
+		remember(h, name, first, &where, side, paused);
 	}
 }
 
@@ -189,7 +191,7 @@ static int resolve_recovered(
 	if (keep_here) {
 		if (rc < 0)
 			return rc;
-		if (state != GODWIT_RUNNING) {
+		if (state != GODWIT_RUNNING && !s->stays_paused) {
 			if (!s->source)
 				return err_set(e, EINVAL,
 					"the VMM here is %s and has no guest to keep",

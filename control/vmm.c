@@ -20,27 +20,18 @@ static const struct {
 		unsigned *state, struct err *e);
 } drivers[VMM_DRIVERS] = {
 	[VMM_AGENT] = {vmm_agent_open, vmm_agent_once},
+	[VMM_QEMU] = {vmm_qemu_open, vmm_qemu_once},
 };
-
-static int no_driver(const struct vmm_where *where, struct err *e)
-{
-	return err_set(
-		e, ENOTSUP, "this Godwit has no driver for %s", vmm_driver_name(where->driver));
-}
 
 int vmm_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e)
 {
-	if (drivers[where->driver].open == NULL)
-		return no_driver(where, e);
 	return drivers[where->driver].open(v, base, where, deadline_ms, done, done_arg, e);
 }
 
 int vmm_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
 	unsigned *state, struct err *e)
 {
-	if (drivers[where->driver].once == NULL)
-		return no_driver(where, e);
 	return drivers[where->driver].once(where, type, a, timeout_ms, state, e);
 }
 

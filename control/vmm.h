@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The VMM-driver port, with the dirty source that belongs to it. Every request is answered later
  * through done(), in the order of the requests; none blocks the control loop.
- * Rows: agent (a VMM that links libgodwit). */
+ * Rows: agent (a VMM that links libgodwit), qemu (an unmodified QEMU, over QMP). */
 #ifndef GODWIT_CONTROL_VMM_H
 #define GODWIT_CONTROL_VMM_H
 
 #include <event2/event.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,6 +39,7 @@ struct vmm {
 	struct agent_hello hello; /* who it is, after open */
 	unsigned state;           /* enum godwit_state as told by HELLO */
 	struct region_map map;    /* regions with fds; mapped by the session */
+	json_t *about;            /* what the other side is to compare; NULL: only the regions */
 	uint64_t *out, *in;       /* planes, see agent_proto.h; NULL until open is done */
 	int planes_fd;
 	int pidfd; /* of the VMM's process, for ending it when it does not answer; or -1 */
@@ -53,8 +55,10 @@ struct vmm {
 int vmm_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
 
-/* type: AGENT_TRACK_START to AGENT_PING. a, b as agent_proto.h says. fd (or -1) is sent, and stays
- * the caller's. Several may be under way. done is called once, never from within this call. */
+/* type: AGENT_TRACK_START to AGENT_PING. a, b as agent_proto.h says; moreover PAUSE may answer a =
+ * 1: the guest was paused already, by others; and RESUME at the target with b = 1 leaves it paused.
+ * fd (or -1) is sent, and stays the caller's. Several may be under way. done is called once, never
+ * from within this call. */
 void vmm_ask(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_fn done, void *arg);
 
 /* Closes: a lease ends here, the guest resumes by itself unless it was fenced. Requests under way
@@ -83,6 +87,10 @@ int vmm_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned 
 int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
 int vmm_agent_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
+	unsigned *state, struct err *e);
+int vmm_qemu_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
+	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
+int vmm_qemu_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
 	unsigned *state, struct err *e);
 /* A socket connected to a VMM's libgodwit. flags: SOCK_NONBLOCK or 0. */
 int vmm_agent_connect(const char *path, int flags, struct err *e);

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The disks of a QEMU's guest. Run by the driver's thread or by godwit doctor. What makes an image
+// the same on two hosts is its file on a shared file system: its number there, when it was made,
+// and which kind of file system; a device or an address on the network goes by its name.
+
+#include "qemu_disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#define CHAIN_MOST 64u
+
+/* What is known of a file, as one text that both hosts make alike. */
+static json_t *identity(const struct qemu *u, const char *path)
+{
+	char here[4200];
+	struct statx sx;
+	struct statfs fs;
+
+	qemu_path(u, path, here, sizeof(here));
+	if (statx(AT_FDCWD, here, 0, STATX_INO | STATX_BTIME | STATX_TYPE, &sx) < 0)
+		return json_string("not a file here");
+	if (!S_ISREG(sx.stx_mode) || statfs(here, &fs) < 0)
+		return json_string("a device");
+	return json_sprintf("inode %llu, file system 0x%llx, made %lld",
+		(unsigned long long)sx.stx_ino, (unsigned long long)fs.f_type,
+		(sx.stx_mask & STATX_BTIME) != 0 ? (long long)sx.stx_btime.tv_sec : 0LL);
+}
+
+/* An image and those behind it. */
+static json_t *chain_of(const struct qemu *u, const json_t *image)
+{
+	json_t *chain = json_array();
+
+	for (unsigned i = 0; image != NULL && i < CHAIN_MOST; i++) {
+		const char *name = json_string_value(json_object_get(image, "filename"));
+
+		if (name != NULL)
+			json_array_append_new(chain, json_pack("{s:s, s:o}", "name", name,
+							     "identity", identity(u, name)));
+		image = json_object_get(image, "backing-image");
+	}
+	return chain;
+}
+
+int qemu_describe_disks(struct qemu *u, json_t *about, struct err *e)
+{
+	json_t *blocks = NULL, *block, *disks = json_object();
+	size_t i;
+	int rc = qmp_call(u->qmp, "query-block", NULL, &blocks, e);
+
+	json_array_foreach(blocks, i, block)
+	{
+		const json_t *in = json_object_get(block, "inserted");
+		const char *at = json_string_value(json_object_get(block, "qdev"));
+
+		/* Without a device no guest sees it; without a medium there is nothing to compare.
+		 */
+		if (at != NULL && in != NULL)
+			json_object_set_new(disks, at, chain_of(u, json_object_get(in, "image")));
+	}
+	json_decref(blocks);
+	json_object_set_new(about, "disks", disks);
+	return rc;
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+	const char *text = json_string_value(json_object_get(o, key));
+
+	return text != NULL ? text : "none";
+}
+
+static int compare_chain(const char *disk, const json_t *there, const json_t *here, struct err *e)
+{
+	for (size_t i = 0; i < json_array_size(there) || i < json_array_size(here); i++) {
+		const json_t *a = json_array_get(there, i), *b = json_array_get(here, i);
+		const char *id = text_of(a, "identity"), *name = text_of(a, "name");
+		bool file = strncmp(id, "inode", 5) == 0;
+
+		/* One image may be mounted at two places; what is no file goes by its name. */
+		if (strcmp(id, text_of(b, "identity")) == 0 &&
+			(file || strcmp(name, text_of(b, "name")) == 0))
+			continue;
+		return err_set(e, EINVAL,
+			"disk %.60s is %.60s (%.60s) at the source and %.60s (%.60s) at the "
+			"target: not the same image; give both the one on shared storage",
+			disk, name, id, text_of(b, "name"), text_of(b, "identity"));
+	}
+	return 0;
+}
+
+int qemu_compare_disks(const json_t *theirs, const json_t *here, struct err *e)
+{
+	const char *disk;
+	json_t *chain;
+
+	json_object_foreach((json_t *)theirs, disk, chain)
+	{
+		const json_t *ours = json_object_get(here, disk);
+		int rc;
+
+		if (ours == NULL)
+			return err_set(e, EINVAL,
+				"disk %.80s is not there at the target; start its QEMU with the "
+				"same "
+				"disks",
+				disk);
+		rc = compare_chain(disk, chain, ours, e);
+		if (rc < 0)
+			return rc;
+	}
+	json_object_foreach((json_t *)here, disk, chain)
+	{
+		if (json_object_get(theirs, disk) == NULL)
+			return err_set(e, EINVAL,
+				"disk %.80s is not there at the source; start the target's QEMU "
+				"with "
+				"the same disks",
+				disk);
+	}
+	return 0;
+}
+
+/* Drivers whose reads come in by system calls that fault on write-protected pages, or by a copy
+ * that QEMU itself makes. */
+static bool is_seen(const char *driver)
+{
+	static const char *const seen[] = {"file", "host_device", "host_cdrom", "raw", "qcow2",
+		"qcow", "qed", "vmdk", "vdi", "vpc", "vhdx", "parallels", "bochs", "cloop", "dmg",
+		"luks", "throttle", "copy-on-read", "copy-before-write", "mirror_top", "commit_top",
+		"backup-top", "preallocate", "quorum", "blkdebug", "blklogwrites", "blkverify",
+		"blkreplay", "snapshot-access", "compress", "null-co", "null-aio", "vvfat", "nbd",
+		"nfs", "iscsi", "rbd", "ssh", "http", "https", "ftp", "ftps", "gluster",
+		"replication"};
+
+	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
+		if (strcmp(driver, seen[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool is_direct(const json_t *node)
+{
+	return json_is_true(json_object_get(json_object_get(node, "cache"), "direct"));
+}
+
+int qemu_check_disks(struct qemu *u, bool cure, struct findings *f, struct err *e)
+{
+	json_t *nodes = NULL, *node;
+	size_t i;
+	int rc = qmp_call(
+		u->qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), &nodes, e);
+
+	json_array_foreach(nodes, i, node)
+	{
+		const char *driver = text_of(node, "drv"), *file = text_of(node, "file");
+
+		if (!is_seen(driver))
+			finding_add(f, "disk-driver", "use a disk of another driver",
+				"block node %.60s: driver %.40s may write guest memory where "
+				"nothing "
+				"sees it",
+				text_of(node, "node-name"), driver);
+		if (is_direct(node) && !cure)
+			finding_add(f, "disk-direct",
+				"say --disk-cache writeback: the disk then uses the page cache "
+				"while "
+				"it migrates; or start QEMU with cache.direct=off",
+				"disk %.100s bypasses the page cache (cache.direct=on): its reads "
+				"write guest memory where nothing sees it",
+				file);
+	}
+	json_decref(nodes);
+	return rc;
+}
+
+int qemu_direct_nodes(struct qemu *u, json_t **names, struct err *e)
+{
+	json_t *nodes = NULL, *node;
+	size_t i;
+	int rc = qmp_call(
+		u->qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), &nodes, e);
+
+	*names = json_array();
+	json_array_foreach(nodes, i, node)
+	{
+		if (is_direct(node))
+			json_array_append(*names, json_object_get(node, "node-name"));
+	}
+	json_decref(nodes);
+	return rc;
+}
+
+void qemu_direct_line(const char *node, bool direct, char line[QEMU_DIRECT_LINE])
+{
+	/* QMP's blockdev-reopen would reset every option that is not repeated, and QEMU does not
+	 * tell them all; the monitor's own reopen keeps them. */
+	snprintf(line, QEMU_DIRECT_LINE, "qemu-io %.63s \"reopen -o cache.direct=%s\"", node,
+		direct ? "on" : "off");
+}
+
+int qemu_set_direct(struct qemu *u, const json_t *names, bool direct, struct err *e)
+{
+	json_t *name, *left = NULL;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach((json_t *)names, i, name)
+	{
+		char line[QEMU_DIRECT_LINE], *text = NULL;
+
+		qemu_direct_line(json_string_value(name), direct, line);
+		rc = qmp_human(u->qmp, line, &text, e);
+		if (rc == 0 && text[0] != '\0')
+			rc = err_set(e, EIO, "block node %.63s can't be reopened: %.160s",
+				json_string_value(name), text);
+		free(text);
+		if (rc < 0)
+			return rc;
+	}
+	if (direct || json_array_size(names) == 0)
+		return 0;
+	rc = qemu_direct_nodes(u, &left, e);
+	if (rc == 0 && json_array_size(left) > 0)
+		rc = err_set(e, EIO, "block node %.63s still bypasses the page cache",
+			json_string_value(json_array_get(left, 0)));
+	json_decref(left);
+	return rc;
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Saving and loading device state. Run by the driver's thread, which waits. The stream is drained
+// to its end into a memfd, whole, before anybody gets a byte of it (law 9).
+
+#include "qemu_state.h"
+
+#include "clock.h"
+#include "spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define STREAM_NAME "godwit-state"
+#define PIECE_BYTES (256u << 10)
+#define LOOK_MS     1               /* between questions how QEMU's migration stands */
+#define STILL_NS    (30 * NS_PER_S) /* a stream that does not move for so long is given up */
+#define LET_GO_NS   (10 * NS_PER_S)
+
+enum outcome { UNDER_WAY, COMPLETED, ENDED };
+
+static int ask_outcome(struct qemu *u, enum outcome *now, struct err *e)
+{
+	json_t *answer = NULL;
+	uint64_t ram = 0, total;
+	const char *status, *why;
+	int rc = qmp_call(u->qmp, "query-migrate", NULL, &answer, e);
+
+	if (rc < 0)
+		return rc;
+	status = json_string_value(json_object_get(answer, "status"));
+	why = json_string_value(json_object_get(answer, "error-desc"));
+	total = (uint64_t)json_integer_value(
+		json_object_get(json_object_get(answer, "ram"), "total"));
+	for (unsigned i = 0; i < u->nram; i++)
+		ram += u->ram[i].bytes;
+	*now = UNDER_WAY;
+	if (status == NULL || strcmp(status, "none") == 0 || strcmp(status, "failed") == 0 ||
+		strcmp(status, "cancelled") == 0) {
+		*now = ENDED;
+		rc = err_set(e, EIO, "QEMU's migration of the device state %.30s: %.200s",
+			status != NULL ? status : "did not begin",
+			why != NULL ? why : "it gives no reason; look at its messages");
+	} else if (strcmp(status, "completed") == 0) {
+		*now = COMPLETED;
+	} else if (total >= ram && ram > 0) {
+		rc = err_set(e, ENOTSUP,
+			"this QEMU does not leave the guest's RAM out of its device state "
+			"(x-ignore-shared has no effect on these memory backends); use "
+			"memory-backend-file with share=on");
+	}
+	json_decref(answer);
+	return rc;
+}
+
+int qemu_cancel(struct qemu *u, struct err *e)
+{
+	uint64_t deadline = clock_ns() + LET_GO_NS;
+	enum outcome now = UNDER_WAY;
+	int rc = qmp_call(u->qmp, "migrate_cancel", NULL, NULL, e);
+
+	while (rc >= 0 && now == UNDER_WAY) {
+		rc = ask_outcome(u, &now, e);
+		if (now != UNDER_WAY)
+			return 0;
+		if (rc == -ENOTSUP)
+			rc = 0;
+		if (clock_ns() > deadline)
+			return err_set(e, ETIMEDOUT, "QEMU does not end its migration");
+		poll(NULL, 0, LOOK_MS);
+	}
+	return rc;
+}
+
+/* A stream between QEMU and here: our end is sock. */
+static int open_stream(struct qemu *u, int *sock, struct err *e)
+{
+	int sv[2], rc;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_sys(e, errno, "cannot make a socket for the device state");
+	rc = qmp_call_fd(u->qmp, "getfd", json_pack("{s:s}", "fdname", STREAM_NAME), sv[1], e);
+	close(sv[1]);
+	if (rc < 0) {
+		close(sv[0]);
+		return rc;
+	}
+	/* QEMU alone may change the flags of its end. */
+	fcntl(sv[0], F_SETFL, O_NONBLOCK);
+	*sock = sv[0];
+	return 0;
+}
+
+/* Waits a little for the stream. 1: it is ready; 0: not yet; -ECANCELED. */
+static int await_stream(int sock, short events, int give_up_fd, struct err *e)
+{
+	struct pollfd p[2] = {{sock, events, 0}, {give_up_fd, POLLIN, 0}};
+	int n = poll(p, 2, LOOK_MS);
+
+	if (n > 0 && (p[1].revents & POLLIN) != 0)
+		return err_set(e, ECANCELED, "the session ended while QEMU handled device state");
+	return n > 0;
+}
+
+/* What has come into the memfd. 1: the end of it; 0: no more now. */
+static int drain(int sock, int fd, uint64_t *bytes, struct err *e)
+{
+	static __thread uint8_t buf[PIECE_BYTES];
+
+	for (;;) {
+		ssize_t n = recv(sock, buf, sizeof(buf), 0);
+
+		if (n == 0)
+			return 1;
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR
+				       ? 0
+				       : err_sys(e, errno, "cannot read QEMU's device state");
+		if (*bytes + (uint64_t)n > SPOOL_BYTES_MAX)
+			return err_set(e, EFBIG,
+				"QEMU's device state is larger than %u MiB; does it hold RAM?",
+				(unsigned)(SPOOL_BYTES_MAX >> 20));
+		if (pwrite(fd, buf, (size_t)n, (off_t)*bytes) != n)
+			return err_sys(e, errno, "cannot keep the device state");
+		*bytes += (uint64_t)n;
+	}
+}
+
+static int take_stream(
+	struct qemu *u, int sock, int fd, uint64_t *bytes, int give_up_fd, struct err *e)
+{
+	uint64_t moved_ns = clock_ns(), had = 0;
+	enum outcome now = UNDER_WAY;
+	bool end = false;
+
+	while (now != COMPLETED || !end) {
+		int rc = end ? poll(NULL, 0, LOOK_MS) : await_stream(sock, POLLIN, give_up_fd, e);
+
+		if (rc > 0 && !end)
+			rc = drain(sock, fd, bytes, e);
+		end |= rc == 1;
+		if (rc >= 0 && now != COMPLETED && (end || rc == 0))
+			rc = ask_outcome(u, &now, e);
+		if (rc < 0)
+			return rc;
+		if (*bytes != had)
+			moved_ns = clock_ns();
+		had = *bytes;
+		if (clock_ns() - moved_ns > STILL_NS)
+			return err_set(e, ETIMEDOUT, "QEMU stopped sending its device state");
+	}
+	return 0;
+}
+
+int qemu_save(struct qemu *u, int give_up_fd, int *out, uint64_t *bytes, struct err *e)
+{
+	_cleanup_(close_fd) int sock = -1;
+	_cleanup_(close_fd) int fd = memfd_create("godwit-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int rc;
+
+	*bytes = 0;
+	if (fd < 0)
+		return err_sys(e, errno, "cannot make a memfd for the device state");
+	rc = open_stream(u, &sock, e);
+	if (rc == 0)
+		rc = qmp_call(
+			u->qmp, "migrate", json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, e);
+	if (rc < 0)
+		return rc;
+	rc = take_stream(u, sock, fd, bytes, give_up_fd, e);
+	if (rc < 0) {
+		struct err ignored;
+
+		/* QEMU's end fails at once, so it need not be waited for what it could not write.
+		 */
+		close_fd(&sock);
+		sock = -1;
+		qemu_cancel(u, &ignored);
+		return rc;
+	}
+	*out = fd;
+	fd = -1;
+	return 0;
+}
+
+/* The next pieces of the memfd, as many as the socket takes. */
+static int feed(int sock, int fd, uint64_t bytes, uint64_t *at, struct err *e)
+{
+	static __thread uint8_t buf[PIECE_BYTES];
+
+	while (*at < bytes) {
+		size_t want = bytes - *at < sizeof(buf) ? (size_t)(bytes - *at) : sizeof(buf);
+		ssize_t n = pread(fd, buf, want, (off_t)*at);
+
+		if (n <= 0)
+			return err_sys(e, n == 0 ? ENODATA : errno, "cannot read the device state");
+		n = send(sock, buf, (size_t)n, MSG_NOSIGNAL);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return 0;
+		if (n < 0)
+			return err_sys(e, errno,
+				"QEMU does not take the device state; its own messages say why");
+		*at += (uint64_t)n;
+	}
+	shutdown(sock, SHUT_WR);
+	return 0;
+}
+
+int qemu_load(struct qemu *u, int fd, uint64_t bytes, int give_up_fd, struct err *e)
+{
+	uint64_t moved_ns = clock_ns(), at = 0, had = 0;
+	_cleanup_(close_fd) int sock = -1;
+	enum outcome now = UNDER_WAY;
+	int rc = open_stream(u, &sock, e);
+
+	if (rc == 0)
+		rc = qmp_call(u->qmp, "migrate-incoming",
+			json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, e);
+	while (rc >= 0 && now != COMPLETED) {
+		rc = await_stream(at < bytes ? sock : -1, POLLOUT, give_up_fd, e);
+		if (rc > 0)
+			rc = feed(sock, fd, bytes, &at, e);
+		if (rc >= 0 && at == bytes)
+			rc = ask_outcome(u, &now, e);
+		if (at != had)
+			moved_ns = clock_ns();
+		had = at;
+		if (rc >= 0 && clock_ns() - moved_ns > STILL_NS)
+			rc = err_set(e, ETIMEDOUT, "QEMU stopped taking its device state");
+	}
+	if (rc == -EPIPE)
+		err_set(e, EPIPE,
+			"QEMU ended while it loaded the device state; its own messages say why (a "
+			"device that the source does not have, or with other options)");
+	return rc < 0 ? rc : 0;
+}

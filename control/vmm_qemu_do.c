@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What each request means for an unmodified QEMU. Run by its driver's thread, one request at a
+// time. Invariant: before anything of QEMU's is changed, the keeper holds the commands that take it
+// back; it loses them only when all is back, or when the guest is committed (law 6).
+
+#include "vmm_qemu.h"
+
+#include "agent_state.h"
+#include "clock.h"
+#include "qemu_state.h"
+#include "qemu_tune.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define RETRY_MS 20
+#define CONT_NS  (5 * NS_PER_S) /* QEMU refuses cont while it ends a migration */
+#define END_MS   5000
+
+void vmm_qemu_event(void *arg, const char *event, const json_t *data)
+{
+	struct vmm_qemu *q = arg;
+
+	(void)data;
+	if (q->stopped && strcmp(event, "RESUME") == 0)
+		q->woken = true;
+}
+
+static json_t *announcement(void)
+{
+	return json_pack(
+		"{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5, "step", 100);
+}
+
+/* What QEMU is to do if this process goes now. */
+static int tell_keeper(struct vmm_qemu *q, struct err *e)
+{
+	json_t *list = json_array();
+	int rc;
+
+	if (q->stopped)
+		json_array_append_new(list, json_pack("{s:s}", "execute", "migrate_cancel"));
+	if (q->stopped && q->was_running) {
+		json_array_append_new(list, json_pack("{s:s}", "execute", "cont"));
+		json_array_append_new(list, json_pack("{s:s, s:o}", "execute", "announce-self",
+						    "arguments", announcement()));
+	}
+	if (q->undo_tuning != NULL)
+		json_array_extend(list, q->undo_tuning);
+	if (q->undo_disks != NULL)
+		json_array_extend(list, q->undo_disks);
+	rc = q->keeper != NULL ? keeper_tell(q->keeper, list, e) : 0;
+	json_decref(list);
+	return rc;
+}
+
+int vmm_qemu_secure(struct vmm_qemu *q, struct err *e)
+{
+	int rc = q->keeper == NULL ? keeper_new(&q->keeper, qmp_fd(q->qemu.qmp), e) : 0;
+
+	return rc == 0 ? tell_keeper(q, e) : rc;
+}
+
+static int make_planes(struct vmm *v, struct err *e)
+{
+	size_t bytes = 2 * v->map.nchunks * sizeof(uint64_t);
+
+	v->planes_fd = memfd_create("godwit-planes", MFD_CLOEXEC);
+	if (v->planes_fd < 0 || ftruncate(v->planes_fd, (off_t)bytes) < 0)
+		return err_sys(e, errno, "cannot make the bitmaps");
+	v->out = mmap(
+		NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, v->planes_fd, 0);
+	if (v->out == MAP_FAILED) {
+		v->out = NULL;
+		return err_sys(e, errno, "cannot map the bitmaps");
+	}
+	v->in = v->out + v->map.nchunks;
+	return 0;
+}
+
+/* The first reason not to move this guest, and how many more there are. */
+static int refuse(const struct vmm_qemu *q, const struct findings *f, struct err *e)
+{
+	if (f->n == 0)
+		return 0;
+	if (f->n == 1)
+		return err_set(e, ENOTSUP, "%.180s; cure: %.120s", f->f[0].text, f->f[0].cure);
+	return err_set(e, ENOTSUP, "%.130s; cure: %.80s. %u more: see `godwit doctor --qmp %.40s`",
+		f->f[0].text, f->f[0].cure, f->n - 1 + f->left_out, q->where.socket);
+}
+
+static void introduce(struct vmm_qemu *q)
+{
+	struct agent_hello *h = &q->vmm.hello;
+	unsigned version = qmp_version(q->qemu.qmp);
+
+	snprintf(h->name, sizeof(h->name), "%s", q->qemu.name);
+	snprintf(h->tracker, sizeof(h->tracker), "pagemap-scan");
+	snprintf(h->hypervisor, sizeof(h->hypervisor), "QEMU %u.%u.%u, %s", version / 10000,
+		version / 100 % 100, version % 100, q->qemu.kvm ? "kvm" : "tcg");
+	h->nregions = q->vmm.map.n;
+	h->pid = (uint32_t)q->qemu.pid;
+	h->granule_bytes = PAGE_BYTES;
+	q->vmm.state = q->state;
+}
+
+static int do_hello(struct vmm_qemu *q, struct err *e)
+{
+	struct qemu *u = &q->qemu;
+	_cleanup_(free_ptr) struct findings *f = calloc(1, sizeof(*f));
+	int rc = qemu_open(u, &q->where, q->deadline_ms, q->quit_fd, e);
+
+	if (rc < 0 || f == NULL)
+		return rc < 0 ? rc : err_set(e, ENOMEM, "out of memory");
+	qmp_on_event(u->qmp, vmm_qemu_event, q);
+	q->vmm.pidfd = fcntl(u->pidfd, F_DUPFD_CLOEXEC, 0);
+	q->state = strcmp(u->status, "inmigrate") == 0 ? GODWIT_INCOMING : GODWIT_RUNNING;
+	/* While it waits for a guest this says: do not start it once it has come. */
+	if (q->state == GODWIT_INCOMING)
+		rc = qmp_call(u->qmp, "stop", NULL, NULL, e);
+	if (rc == 0)
+		rc = qemu_find_ram(u, e);
+	if (rc == 0)
+		rc = qemu_check(u, &q->where, f, e);
+	if (rc == 0)
+		rc = refuse(q, f, e);
+	if (rc == 0)
+		rc = qemu_describe(u, &q->vmm.about, e);
+	if (rc == 0)
+		rc = qemu_map_ram(u, &q->vmm.map, e);
+	if (rc == 0)
+		rc = make_planes(&q->vmm, e);
+	if (rc == 0)
+		introduce(q);
+	return rc;
+}
+
+static int not_woken(struct vmm_qemu *q, const char *status, struct err *e)
+{
+	int rc = qmp_poll(q->qemu.qmp, e);
+
+	if (rc == 0)
+		rc = qemu_ask_status(&q->qemu, e);
+	if (rc < 0)
+		return rc;
+	if (q->woken || q->qemu.running)
+		return err_set(e, EBUSY,
+			"somebody resumed the guest while it was moved: end what else commands "
+			"this QEMU, then try again");
+	if (status != NULL && strcmp(q->qemu.status, status) != 0)
+		return err_set(e, EIO, "QEMU is %s and not %s", q->qemu.status, status);
+	return 0;
+}
+
+static int do_pause(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
+{
+	struct qemu *u = &q->qemu;
+	uint64_t t0 = clock_ns();
+	json_t *change = NULL;
+	int rc = qemu_ask_status(u, e);
+
+	if (rc == 0 && !u->running && strcmp(u->status, "paused") != 0 &&
+		strcmp(u->status, "prelaunch") != 0)
+		rc = err_set(e, EBUSY, "the guest is neither running nor paused (%s)", u->status);
+	if (rc == 0)
+		rc = qemu_tuning(u, false, &change, &q->undo_tuning, e);
+	if (rc == 0) {
+		q->was_running = u->running;
+		q->stopped = true;
+		q->woken = false;
+		rc = vmm_qemu_secure(q, e);
+	}
+	if (rc == 0)
+		rc = qemu_run(u->qmp, change, e);
+	json_decref(change);
+	if (rc == 0 && q->was_running)
+		rc = qmp_call(u->qmp, "stop", NULL, NULL, e);
+	if (rc == 0)
+		rc = not_woken(q, NULL, e);
+	if (rc == 0)
+		rc = qemu_check_nested(u, e);
+	a->a = !q->was_running;
+	a->b = clock_ns() - t0;
+	return rc;
+}
+
+static int cont(struct vmm_qemu *q, struct err *e)
+{
+	uint64_t deadline = clock_ns() + CONT_NS;
+	int rc;
+
+	while ((rc = qmp_call(q->qemu.qmp, "cont", NULL, NULL, e)) == -EREMOTEIO &&
+		clock_ns() < deadline)
+		poll(NULL, 0, RETRY_MS);
+	/* Switches learn where the guest is; it runs whether they do or not. */
+	if (rc == 0)
+		qmp_call(q->qemu.qmp, "announce-self", announcement(), NULL, NULL);
+	return rc;
+}
+
+/* Puts back what was tuned; what QEMU does not take now the keeper tries later. */
+static void untune(struct vmm_qemu *q)
+{
+	struct err e;
+
+	if (q->undo_tuning == NULL || qemu_run(q->qemu.qmp, q->undo_tuning, &e) < 0)
+		return;
+	json_decref(q->undo_tuning);
+	q->undo_tuning = NULL;
+}
+
+/* The source's guest goes on here. */
+static int take_back(struct vmm_qemu *q, struct err *e)
+{
+	int rc = qemu_cancel(&q->qemu, e);
+
+	if (rc < 0)
+		return rc;
+	q->stopped = false;
+	rc = q->was_running ? cont(q, e) : 0;
+	if (rc < 0) {
+		q->stopped = true;
+		return rc;
+	}
+	untune(q);
+	if (tell_keeper(q, e) < 0)
+		return 0; /* it has ended, and there is nothing left for it */
+	return 0;
+}
+
+static int do_resume(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct err *e)
+{
+	if (q->state != GODWIT_LOADED)
+		return take_back(q, e);
+	/* A guest that was paused at the source stays so. */
+	return ask->b == 1 ? 0 : cont(q, e);
+}
+
+static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
+{
+	int rc = not_woken(q, NULL, e);
+
+	if (rc == 0)
+		rc = qemu_save(&q->qemu, q->ask_fd, &a->fd, &a->a, e);
+	if (rc == 0)
+		untune(q);
+	return rc;
+}
+
+static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct err *e)
+{
+	json_t *change = NULL, *undo = NULL;
+	int rc = ask->fd < 0 ? err_set(e, EINVAL, "no file with device state came")
+			     : qemu_tuning(&q->qemu, true, &change, &undo, e);
+
+	if (rc == 0)
+		rc = qemu_run(q->qemu.qmp, change, e);
+	if (rc == 0)
+		rc = qemu_load(&q->qemu, ask->fd, ask->a, q->ask_fd, e);
+	/* The guest is whole here; a setting that stays changed is no reason to refuse it. */
+	if (rc == 0 && qemu_run(q->qemu.qmp, undo, NULL) == -EPIPE)
+		rc = err_set(e, EPIPE, "QEMU ended after it had loaded the device state");
+	json_decref(change);
+	json_decref(undo);
+	return rc;
+}
+
+/* From here on nothing resumes the guest by itself. */
+static int do_fence(struct vmm_qemu *q, struct err *e)
+{
+	int rc = not_woken(q, "postmigrate", e);
+	struct err ignored;
+
+	if (rc < 0)
+		return rc;
+	q->stopped = false;
+	json_decref(q->undo_tuning);
+	json_decref(q->undo_disks);
+	q->undo_tuning = q->undo_disks = NULL;
+	/* Told, or dead for certain: either way it does nothing. */
+	tell_keeper(q, &ignored);
+	keeper_free(q->keeper);
+	q->keeper = NULL;
+	return 0;
+}
+
+static int do_end(struct vmm_qemu *q, struct err *e)
+{
+	struct pollfd p = {.fd = q->qemu.pidfd, .events = POLLIN};
+	int rc = qmp_call(q->qemu.qmp, "quit", NULL, NULL, e);
+
+	/* Some versions close the monitor before they answer. */
+	if (rc < 0 && rc != -EPIPE)
+		return rc;
+	if (poll(&p, 1, END_MS) != 1)
+		return err_set(e, ETIMEDOUT, "QEMU (process %d) was told to quit and did not end",
+			(int)q->qemu.pid);
+	return 0;
+}
+
+static int carry_out(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e)
+{
+	struct vmm_answer *a = &ask->answer;
+
+	switch (ask->type) {
+	case AGENT_TRACK_START:
+		return vmm_qemu_track(q, a, e);
+	case AGENT_TRACK_STOP:
+		vmm_qemu_untrack(q);
+		return 0;
+	case AGENT_LOOK:
+		return vmm_qemu_look(q, ask->a == 1, a, e);
+	case AGENT_ARM:
+		return vmm_qemu_arm(q, ask->a, ask->b, a, e);
+	case AGENT_PUT_BACK:
+		return vmm_qemu_put_back(q, ask->a, ask->b, e);
+	case AGENT_PAUSE:
+		return do_pause(q, a, e);
+	case AGENT_RESUME:
+		return do_resume(q, ask, e);
+	case AGENT_THROTTLE:
+		return err_set(e, ENOTSUP, "QEMU's vCPUs are not throttled from outside");
+	case AGENT_SAVE:
+		return do_save(q, a, e);
+	case AGENT_LOAD:
+		return do_load(q, ask, e);
+	case AGENT_FENCE:
+		return do_fence(q, e);
+	case AGENT_END:
+		return do_end(q, e);
+	case AGENT_PING:
+		return qemu_ask_status(&q->qemu, e);
+	default:
+		return err_set(e, EPROTO, "there is no request of type %u", ask->type);
+	}
+}
+
+int vmm_qemu_do(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e)
+{
+	enum godwit_state next = q->state;
+	int rc = 0;
+
+	if (ask->type == AGENT_HELLO)
+		return do_hello(q, e);
+	switch (agent_state_check(q->state, ask->type, ask->a, &next, e)) {
+	case AGENT_REFUSE:
+		return -e->errnum;
+	case AGENT_SAME:
+		break;
+	case AGENT_DO:
+		/* What a failed pause began is taken back by RESUME, which must not be refused. */
+		if (ask->type == AGENT_PAUSE)
+			q->state = next;
+		rc = carry_out(q, ask, e);
+		if (rc == 0)
+			q->state = next;
+		break;
+	}
+	if (ask->type == AGENT_PING || ask->type == AGENT_LOAD)
+		ask->answer.a = q->state;
+	return rc;
+}
+
+void vmm_qemu_leave(struct vmm_qemu *q)
+{
+	/* A guest that came whole and was not taken over must never run: it runs elsewhere. */
+	if (q->state == GODWIT_LOADED && q->qemu.pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, q->qemu.pidfd, SIGKILL, NULL, 0);
+	vmm_qemu_drop_tracker(q);
+	qemu_close(&q->qemu);
+	/* Now the monitor is the keeper's alone. */
+	keeper_free(q->keeper);
+	json_decref(q->undo_tuning);
+	json_decref(q->undo_disks);
+}
