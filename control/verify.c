@@ -67,7 +67,7 @@ struct piece {
 	struct verify *v;
 	unsigned region;
 	uint64_t sum[2], pages;
-	uint8_t copy[COPY_BYTES];
+	uint8_t copy[COPY_BYTES] __attribute__((aligned(PAGE_BYTES)));
 };
 
 static int sum_extent(void *arg, uint64_t offset, uint64_t bytes)
