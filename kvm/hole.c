@@ -105,10 +105,10 @@ int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void 
 
 	if (base == NULL || is_hugetlbfs(fd))
 		return hole_walk(fd, bytes, fn, arg);
-	pm = pagemap_open();
+	pm = pagemap_open(0);
 	if (pm < 0)
 		return hole_walk(fd, bytes, fn, arg);
-	rc = pagemap_walk(pm, &absent, base, bytes, on_absent, &p);
+	rc = pagemap_walk(pm, &absent, (uintptr_t)base, bytes, on_absent, &p);
 	if (rc == -ENOTTY && p.at == 0)
 		return hole_walk(fd, bytes, fn, arg);
 	return rc == 0 ? tell_present(&p, bytes) : rc;

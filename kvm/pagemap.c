@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SCAN_PROTECT       (UINT64_C(1) << 0) /* PM_SCAN_WP_MATCHING */
@@ -29,22 +30,25 @@ struct scan_arg {
 
 #define SCAN_REQUEST _IOWR('f', 16, struct scan_arg)
 
-int pagemap_open(void)
+int pagemap_open(pid_t pid)
 {
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	char path[40] = "/proc/self/pagemap";
+	int fd;
 
+	if (pid != 0)
+		snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
-int pagemap_walk(int fd, const struct pagemap_query *q, const void *addr, uint64_t bytes,
+int pagemap_walk(int fd, const struct pagemap_query *q, uint64_t addr, uint64_t bytes,
 	pagemap_fn fn, void *arg)
 {
-	uint64_t base = (uintptr_t)addr;
 	struct scan_region vec[BATCH];
 	struct scan_arg scan = {
 		.size = sizeof(scan),
 		.flags = q->protect ? SCAN_PROTECT | SCAN_CHECK_WPASYNC : 0,
-		.end = base + bytes,
+		.end = addr + bytes,
 		.vec = (uintptr_t)vec,
 		.vec_len = BATCH,
 		.category_inverted = q->inverted,
@@ -54,13 +58,13 @@ int pagemap_walk(int fd, const struct pagemap_query *q, const void *addr, uint64
 	};
 
 	memset(vec, 0, sizeof(vec));
-	for (scan.start = base; scan.start < scan.end; scan.start = scan.walk_end) {
+	for (scan.start = addr; scan.start < scan.end; scan.start = scan.walk_end) {
 		int n = ioctl_ptr(fd, SCAN_REQUEST, &scan);
 
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
-			int rc = fn(arg, vec[i].start - base, vec[i].end - vec[i].start,
+			int rc = fn(arg, vec[i].start - addr, vec[i].end - vec[i].start,
 				vec[i].categories);
 
 			if (rc != 0)

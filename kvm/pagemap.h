@@ -7,6 +7,7 @@
 #define GODWIT_KVM_PAGEMAP_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 /* States of a page: struct page_region's categories. */
 #define PAGEMAP_WRITTEN (UINT64_C(1) << 1) /* since it was write-protected */
@@ -24,14 +25,15 @@ struct pagemap_query {
 	int protect;     /* 1: write-protect what matches */
 };
 
-/* Opens /proc/self/pagemap. fd or -errno. */
-int pagemap_open(void);
+/* Opens /proc/PID/pagemap; 0: of this process. fd or -errno. */
+int pagemap_open(pid_t pid);
 
-/* Calls fn for each run of matching pages of one state in [addr, addr + bytes), in order, as
- * offsets from addr. fn returns 0 to go on; another value ends the walk and is returned. Otherwise
- * 0, or -errno: ENOTTY before Linux 6.7, EPERM where protection is asked for and not registered. */
+/* Calls fn for each run of matching pages of one state in [addr, addr + bytes) of that process, in
+ * order, as offsets from addr. What is not mapped is passed over. fn returns 0 to go on; another
+ * value ends the walk and is returned. Otherwise 0, or -errno: ENOTTY before Linux 6.7, EPERM where
+ * protection is asked for and not registered. */
 typedef int (*pagemap_fn)(void *arg, uint64_t offset, uint64_t bytes, uint64_t state);
-int pagemap_walk(int fd, const struct pagemap_query *q, const void *addr, uint64_t bytes,
+int pagemap_walk(int fd, const struct pagemap_query *q, uint64_t addr, uint64_t bytes,
 	pagemap_fn fn, void *arg);
 
 #endif

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Dirty source "pagemap-scan": write-protection by userfaultfd in asynchronous mode, read and set
 // by PAGEMAP_SCAN. Run by the agent's thread inside the VMM's process, over the mappings that the
-// VMM gave (region.base); other mappings and pinned pages are not seen (law 2).
+// VMM gave (region.base), or by one thread of another process, over all the VMM's mappings of the
+// RAM (attach.h); a page is written if it is by any of them. What is mapped elsewhere, and pinned
+// pages, are not seen (law 2).
 //
 // A page is written if its entry is not write-protected. An entry that is absent (never touched, or
 // zapped, and since Linux 6.14 whole page tables go with the last entry) says nothing: such a page
 // is reported where the file has data. Arming leaves markers in absent entries, so that they are
 // not reported again (hugetlbfs can't tell its holes: there all is reported until it was armed).
-// Invariant: what a protecting walk reports is in want, or goes to out, or to pending; nothing that
-// the kernel re-protected is dropped.
 
 #include "pagemap_scan.h"
 
 #include "bits.h"
 #include "hole.h"
-#include "marks.h"
-#include "pagemap.h"
 #include "uffd.h"
 
 #include <errno.h>
@@ -23,48 +21,53 @@
 #include <stdlib.h>
 #include <sys/vfs.h>
 
-/* Written or not present; told with what they are. */
-#define ANY                                                                                        \
-	.inverted = PAGEMAP_PRESENT, .any = PAGEMAP_PRESENT | PAGEMAP_WRITTEN,                     \
-	.report = PAGEMAP_WRITTEN | PAGEMAP_PRESENT | PAGEMAP_SWAPPED
+/* The mappings: what was attached to, or each region at its base. */
+static int take_mappings(struct pagemap_scan *p)
+{
+	const struct attach_ram *given = NULL;
 
-struct pagemap_scan {
-	struct source source;
-	struct source_config c;
-	int uffd; /* -1: stopped */
-	int pm;
-	uint64_t granule_bytes;
-	struct marks pending; /* put back, or consumed outside of the armed range */
-};
+	p->n = p->c.map->n;
+	if (p->c.attach != NULL)
+		given = attach_mappings(p->c.attach, &p->n);
+	p->ram = calloc(p->n > 0 ? p->n : 1, sizeof(*p->ram));
+	if (p->ram == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < p->n; i++)
+		p->ram[i] = given != NULL ? given[i]
+					  : (struct attach_ram){(uintptr_t)p->c.map->r[i].base,
+						    p->c.map->r[i].bytes, 0, i};
+	return 0;
+}
 
 int pagemap_scan_make(struct source **s, const struct source_config *c, struct err *e)
 {
 	struct pagemap_scan *p = calloc(1, sizeof(*p));
 
-	if (p == NULL || marks_init(&p->pending, c->map->nchunks) < 0) {
-		free(p);
+	if (p == NULL)
 		return err_set(e, ENOMEM, "out of memory");
-	}
 	p->source.ops = &source_pagemap_scan;
 	p->c = *c;
-	p->uffd = -1;
+	p->uffd = p->pm = -1;
 	p->granule_bytes = PAGE_BYTES;
 	for (unsigned i = 0; i < c->map->n; i++)
 		if (c->map->r[i].page_bytes > p->granule_bytes)
 			p->granule_bytes = c->map->r[i].page_bytes;
 	*s = &p->source;
-	p->pm = pagemap_open();
+	if (marks_init(&p->pending, c->map->nchunks) < 0 || take_mappings(p) < 0)
+		return err_set(e, ENOMEM, "out of memory");
+	p->pm = pagemap_open(c->attach != NULL ? attach_pid(c->attach) : 0);
 	if (p->pm < 0)
-		return err_sys(e, -p->pm, "cannot open /proc/self/pagemap; is /proc mounted?");
+		return err_sys(
+			e, -p->pm, "cannot open the writer's /proc/PID/pagemap; is /proc mounted?");
 	return 0;
 }
 
 /* What the region says of itself must fit what it is, as far as arming relies on it. */
-static int check_region(const struct region *r, struct err *e)
+static int check_region(const struct region *r, bool own, struct err *e)
 {
 	struct statfs fs;
 
-	if (r->base == NULL)
+	if (own && r->base == NULL)
 		return err_set(e, EINVAL, "region %s is not mapped", r->name);
 	if (fstatfs(r->fd, &fs) < 0)
 		return err_sys(e, errno, "region %s: cannot look at its file", r->name);
@@ -84,6 +87,41 @@ static int check_region(const struct region *r, struct err *e)
 	return 0;
 }
 
+/* Each byte of each region is shown by a mapping; each mapping is of whole pages of its region. */
+static int check_mappings(const struct pagemap_scan *p, struct err *e)
+{
+	for (unsigned i = 0; i < p->c.map->n; i++) {
+		const struct region *r = &p->c.map->r[i];
+		uint64_t at = 0;
+		unsigned k = 0;
+
+		while (at < r->bytes && k < p->n) {
+			const struct attach_ram *m = &p->ram[k];
+			bool in = m->region == i && at - m->offset < m->bytes;
+
+			if (in)
+				at = m->offset + m->bytes;
+			k = in ? 0 : k + 1;
+		}
+		if (at < r->bytes)
+			return err_set(e, EINVAL,
+				"region %s: the VMM maps nothing of it at offset %llx", r->name,
+				(unsigned long long)at);
+	}
+	for (unsigned k = 0; k < p->n; k++) {
+		const struct attach_ram *m = &p->ram[k];
+		const struct region *r = m->region < p->c.map->n ? pagemap_scan_region(p, m) : NULL;
+
+		if (r == NULL || (m->addr | m->offset | m->bytes) % r->page_bytes != 0 ||
+			m->offset >= r->bytes || m->bytes > r->bytes - m->offset)
+			return err_set(e, EINVAL,
+				"a mapping at %llx is not of whole pages of its "
+				"region",
+				(unsigned long long)m->addr);
+	}
+	return 0;
+}
+
 static int pagemap_scan_open(struct source **s, const struct source_config *c, struct err *e)
 {
 	unsigned tested = 0;
@@ -94,7 +132,7 @@ static int pagemap_scan_open(struct source **s, const struct source_config *c, s
 		const struct region *r = &c->map->r[i];
 		unsigned kind = r->page_bytes == PAGE_BYTES ? 1 : 2;
 
-		rc = check_region(r, e);
+		rc = check_region(r, c->attach == NULL, e);
 		if (rc < 0 || (tested & kind) != 0)
 			continue;
 		tested |= kind;
@@ -103,6 +141,8 @@ static int pagemap_scan_open(struct source **s, const struct source_config *c, s
 	if (rc < 0)
 		return rc;
 	rc = pagemap_scan_make(s, c, e);
+	if (rc == 0)
+		rc = check_mappings((struct pagemap_scan *)*s, e);
 	/* Whether these very mappings can be tracked. */
 	if (rc == 0)
 		rc = source_pagemap_scan.start(*s, e);
@@ -120,7 +160,8 @@ static void pagemap_scan_info(const struct source *s, struct source_info *info)
 	info->granule_bytes = ((const struct pagemap_scan *)s)->granule_bytes;
 	info->writers = SOURCE_SEES_VCPU | SOURCE_SEES_THREADS;
 	info->starts_all_dirty = true;
-	info->mode = "userfaultfd";
+	info->mode = ((const struct pagemap_scan *)s)->c.attach != NULL ? "userfaultfd, attached"
+									: "userfaultfd";
 }
 
 static int pagemap_scan_start(struct source *s, struct err *e)
@@ -129,21 +170,27 @@ static int pagemap_scan_start(struct source *s, struct err *e)
 
 	if (p->uffd >= 0)
 		return 0;
+	if (p->c.attach != NULL) {
+		int rc = attach_track(p->c.attach, e);
+
+		if (rc == 0)
+			p->uffd = attach_uffd(p->c.attach);
+		return rc;
+	}
 	p->uffd = uffd_open();
 	if (p->uffd < 0)
 		return err_sys(e, -p->uffd,
 			"cannot track writes by userfaultfd; it takes Linux 6.7 and permission "
 			"(access to /dev/userfaultfd)");
-	for (unsigned i = 0; i < p->c.map->n; i++) {
-		const struct region *r = &p->c.map->r[i];
-		int rc = uffd_track(p->uffd, r->base, r->bytes);
+	for (unsigned i = 0; i < p->n; i++) {
+		int rc = uffd_track(p->uffd, p->ram[i].addr, p->ram[i].bytes);
 
 		if (rc < 0) {
 			s->ops->stop(s, NULL);
 			return err_sys(e, -rc,
 				"region %s: userfaultfd can't track its mapping (EINVAL: not a "
 				"memfd, tmpfs or hugetlbfs file; EBUSY: tracked already)",
-				r->name);
+				pagemap_scan_region(p, &p->ram[i])->name);
 		}
 	}
 	return 0;
@@ -151,10 +198,12 @@ static int pagemap_scan_start(struct source *s, struct err *e)
 
 struct looking {
 	const struct region *r;
+	uint64_t from; /* the offset of the file that the walk's offset 0 is */
 	uint64_t *out; /* the region's words */
 	int64_t pages;
 };
 
+/* Pages of the file. */
 static int show(void *arg, uint64_t offset, uint64_t len)
 {
 	struct looking *l = arg;
@@ -177,6 +226,7 @@ static int look_run(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 {
 	struct looking *l = arg;
 
+	offset += l->from;
 	if ((state & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) == 0)
 		return hole_walk_range(l->r->fd, offset, len, show, l);
 	return (state & PAGEMAP_WRITTEN) != 0 ? show(l, offset, len) : 0;
@@ -184,126 +234,28 @@ static int look_run(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 
 static int64_t pagemap_scan_look(struct source *s, uint64_t *out, bool last, struct err *e)
 {
-	const struct pagemap_query q = {ANY};
+	const struct pagemap_query q = {PAGEMAP_SCAN_ANY};
 	struct pagemap_scan *p = (struct pagemap_scan *)s;
 	int64_t pages = marks_show(&p->pending, out);
 
 	(void)last; /* every look covers all */
-	for (unsigned i = 0; i < p->c.map->n; i++) {
-		const struct region *r = &p->c.map->r[i];
-		struct looking l = {r, out + r->first_chunk, 0};
-		int rc = pagemap_walk(p->pm, &q, r->base, r->bytes, look_run, &l);
+	if (p->c.attach != NULL) {
+		int rc = attach_verify(p->c.attach, e);
+
+		if (rc < 0)
+			return rc;
+	}
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct attach_ram *m = &p->ram[i];
+		const struct region *r = pagemap_scan_region(p, m);
+		struct looking l = {r, m->offset, out + r->first_chunk, 0};
+		int rc = pagemap_walk(p->pm, &q, m->addr, m->bytes, look_run, &l);
 
 		if (rc < 0)
 			return err_sys(e, -rc, "region %s: cannot scan its page table", r->name);
 		pages += l.pages;
 	}
 	return pages;
-}
-
-struct arming {
-	struct pagemap_scan *p;
-	const struct region *r; /* of the run at hand */
-	uint64_t from;          /* the region's offset that the walk's offset 0 is */
-	uint64_t page;          /* the page that it is, through all regions */
-	uint64_t first, n;      /* chunks of the range */
-	const uint64_t *want;
-	uint64_t *out;
-	int64_t pages;
-};
-
-/* Reports that were consumed and that nobody asked for go to out, or to the next look. */
-static void keep(struct arming *a, uint64_t chunk, uint64_t bits)
-{
-	uint64_t at = chunk - a->first;
-
-	if (at >= a->n) {
-		marks_or(&a->p->pending, chunk, bits);
-		return;
-	}
-	bits &= ~a->want[at];
-	if (bits == 0)
-		return;
-	a->pages += bits_count(bits & ~a->out[at]);
-	a->out[at] |= bits;
-}
-
-static int arm_run(void *arg, uint64_t offset, uint64_t len, uint64_t state)
-{
-	struct arming *a = arg;
-	uint64_t page = a->page + (offset >> PAGE_SHIFT);
-	uint64_t end = page + (len >> PAGE_SHIFT);
-
-	if ((state & PAGEMAP_WRITTEN) == 0) {
-		int rc;
-
-		if ((state & PAGEMAP_SWAPPED) != 0)
-			return 0; /* protected already */
-		/* Absent, and the scan left it so (hugetlb, or before Linux 6.18). What is written
-		 * to it in between is read after this arming. */
-		rc = uffd_protect(a->p->uffd, a->r->base + a->from + offset, len);
-		if (rc < 0)
-			return rc;
-	}
-	while (page < end) {
-		unsigned at = page % 64;
-		unsigned n = end - page < 64 - at ? (unsigned)(end - page) : 64 - at;
-
-		keep(a, page / 64, bits_low(n) << at);
-		page += n;
-	}
-	return 0;
-}
-
-/* Pages [start, start + len) of the range are wanted: protects them in each region they are of,
- * widened to whole granules. */
-static int arm_wanted(void *arg, uint64_t start, uint64_t len)
-{
-	const struct pagemap_query q = {ANY, .protect = 1};
-	struct arming *a = arg;
-	uint64_t page = a->first * CHUNK_PAGES + start;
-	uint64_t end = page + len;
-
-	while (page < end) {
-		const struct region *r = region_of_chunk(a->p->c.map, page / CHUNK_PAGES);
-		uint64_t zero, from, to;
-		int rc;
-
-		if (r == NULL)
-			return -EINVAL;
-		a->r = r;
-		zero = r->first_chunk * CHUNK_PAGES;
-		from = (page - zero) << PAGE_SHIFT;
-		to = (end - zero) << PAGE_SHIFT;
-		page = zero + r->nchunks * CHUNK_PAGES;
-		from -= from % r->page_bytes;
-		to += (r->page_bytes - to % r->page_bytes) % r->page_bytes;
-		if (to > r->bytes)
-			to = r->bytes;
-		if (from >= to)
-			continue; /* bits past the region's end */
-		a->from = from;
-		a->page = zero + (from >> PAGE_SHIFT);
-		rc = pagemap_walk(a->p->pm, &q, r->base + from, to - from, arm_run, a);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-static int64_t pagemap_scan_arm(struct source *s, uint64_t first, uint64_t n, const uint64_t *want,
-	uint64_t *out, struct err *e)
-{
-	struct pagemap_scan *p = (struct pagemap_scan *)s;
-	struct arming a = {.p = p, .first = first, .n = n, .want = want, .out = out};
-	int rc;
-
-	marks_clear_words(&p->pending, first, n, want);
-	rc = bits_runs(want, 0, n * CHUNK_PAGES, arm_wanted, &a);
-	if (rc < 0)
-		return err_sys(e, -rc, "region %s: cannot write-protect pages to be sent",
-			a.r != NULL ? a.r->name : "?");
-	return a.pages;
 }
 
 static void pagemap_scan_put_back(
@@ -320,9 +272,14 @@ static int pagemap_scan_stop(struct source *s, struct err *e)
 	struct pagemap_scan *p = (struct pagemap_scan *)s;
 
 	(void)e;
+	if (p->c.attach != NULL) {
+		if (p->uffd >= 0)
+			attach_untrack(p->c.attach);
+		p->uffd = -1;
+	}
 	/* Closing the userfaultfd would do; unregistering lifts the protection before we answer. */
-	for (unsigned i = 0; p->uffd >= 0 && i < p->c.map->n; i++)
-		uffd_untrack(p->uffd, p->c.map->r[i].base, p->c.map->r[i].bytes);
+	for (unsigned i = 0; p->uffd >= 0 && i < p->n; i++)
+		uffd_untrack(p->uffd, p->ram[i].addr, p->ram[i].bytes);
 	close_fd(&p->uffd);
 	marks_drop(&p->pending);
 	return 0;
@@ -337,6 +294,7 @@ static void pagemap_scan_close(struct source *s)
 	pagemap_scan_stop(s, NULL);
 	marks_fini(&p->pending);
 	close_fd(&p->pm);
+	free(p->ram);
 	free(p);
 }
 

@@ -63,12 +63,12 @@ int probe_pagemap(void)
 	static const char page[8192]; /* one whole page lies in it */
 	const struct pagemap_query q = {.any = PAGEMAP_PRESENT, .report = PAGEMAP_PRESENT};
 	const char *at = (const char *)(((uintptr_t)page + 4095) & ~(uintptr_t)4095);
-	int fd = pagemap_open();
+	int fd = pagemap_open(0);
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	rc = pagemap_walk(fd, &q, at, 4096, seen, NULL);
+	rc = pagemap_walk(fd, &q, (uintptr_t)at, 4096, seen, NULL);
 	close(fd);
 	return rc;
 }

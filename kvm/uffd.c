@@ -40,15 +40,21 @@ static int make_uffd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int uffd_open(void)
+int uffd_begin(int uffd)
 {
 	struct uffdio_api api = {.api = UFFD_API, .features = FEATURES};
+
+	return ioctl_ptr(uffd, UFFDIO_API, &api);
+}
+
+int uffd_open(void)
+{
 	int fd = make_uffd();
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	rc = ioctl_ptr(fd, UFFDIO_API, &api);
+	rc = uffd_begin(fd);
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -56,18 +62,17 @@ int uffd_open(void)
 	return fd;
 }
 
-int uffd_track(int uffd, const void *addr, uint64_t bytes)
+int uffd_track(int uffd, uint64_t addr, uint64_t bytes)
 {
-	struct uffdio_register reg = {
-		.range = {(uintptr_t)addr, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
+	struct uffdio_register reg = {.range = {addr, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
 
 	return ioctl_ptr(uffd, UFFDIO_REGISTER, &reg);
 }
 
-int uffd_protect(int uffd, const void *addr, uint64_t bytes)
+int uffd_protect(int uffd, uint64_t addr, uint64_t bytes)
 {
 	struct uffdio_writeprotect wp = {
-		.range = {(uintptr_t)addr, bytes}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+		.range = {addr, bytes}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
 	int rc;
 
 	/* EAGAIN: the address space is just being changed (fork, mremap). */
@@ -77,13 +82,13 @@ int uffd_protect(int uffd, const void *addr, uint64_t bytes)
 	return rc;
 }
 
-int uffd_untrack(int uffd, const void *addr, uint64_t bytes)
+int uffd_untrack(int uffd, uint64_t addr, uint64_t bytes)
 {
 	/* The kernel walks the page tables with the address space locked, which stops every fault
 	 * of the guest (20 ms a GiB): so in pieces. */
 	for (uint64_t at = 0; at < bytes; at += PIECE_BYTES) {
 		struct uffdio_range range = {
-			(uintptr_t)addr + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES};
+			addr + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES};
 		int rc = ioctl_ptr(uffd, UFFDIO_UNREGISTER, &range);
 
 		if (rc < 0)

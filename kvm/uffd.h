@@ -10,14 +10,18 @@
  * -errno: EPERM (vm.unprivileged_userfaultfd, seccomp), ENOSYS, EINVAL (before Linux 6.7). */
 int uffd_open(void);
 
+/* Asks a userfaultfd that was just made, of whichever process, for these features. Addresses below
+ * are that process's. 0 or -errno: EINVAL (before Linux 6.7, or asked already). */
+int uffd_begin(int uffd);
+
 /* Registers a shared mapping for tracking; nothing is protected by that. 0 or -errno: EINVAL (the
  * backing can't be tracked), EBUSY (another userfaultfd has it). */
-int uffd_track(int uffd, const void *addr, uint64_t bytes);
+int uffd_track(int uffd, uint64_t addr, uint64_t bytes);
 
 /* Write-protects the range, pages that are not there by a marker. 0 or -errno. */
-int uffd_protect(int uffd, const void *addr, uint64_t bytes);
+int uffd_protect(int uffd, uint64_t addr, uint64_t bytes);
 
 /* Ends the tracking, and lifts all protection. 0 or -errno. */
-int uffd_untrack(int uffd, const void *addr, uint64_t bytes);
+int uffd_untrack(int uffd, uint64_t addr, uint64_t bytes);
 
 #endif

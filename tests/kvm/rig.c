@@ -32,6 +32,10 @@ const struct rig_kind rig_kinds[] = {
 	{"vmm-writes", &source_vmm_writes, 4096, false},
 	{"pagemap-scan 4 KiB", &source_pagemap_scan, 4096, false},
 	{"pagemap-scan 2 MiB", &source_pagemap_scan, HUGE, false},
+	{"attach 4 KiB", &source_pagemap_scan, 4096, false, 0, true, FAR_PLAIN},
+	{"attach 2 MiB", &source_pagemap_scan, HUGE, false, 0, true, FAR_PLAIN},
+	{"attach views", &source_pagemap_scan, 4096, false, 0, true, FAR_VIEWS},
+	{"attach kvm", &source_pagemap_scan, 4096, true, 0, true, FAR_KVM},
 	{"kvm-log", &source_kvm_log, 4096, true},
 	{"kvm-log-legacy", &source_kvm_log_legacy, 4096, true},
 	{"kvm-ring", &source_kvm_ring, 4096, true, 1024},
@@ -167,18 +171,22 @@ int rig_open(struct rig *r, const struct rig_kind *kind, struct err *e)
 	memset(r, 0, sizeof(*r));
 	r->kind = kind;
 	rc = add_memory(r, e);
-	if (rc == 0 && kind->kvm)
+	if (rc == 0 && kind->far)
+		rc = far_open(&r->far, &r->map, kind->far_kind, e);
+	else if (rc == 0 && kind->kvm)
 		rc = guest32_open(&r->guest, &r->map,
 			kind->ring_entries * (uint32_t)sizeof(struct kvm_dirty_gfn), e);
 	if (rc == 0 && kind->ring_entries > 0)
 		use_ring(r, &c);
+	c.attach = r->far.attach;
 	if (rc == 0) {
 		c.vm_fd = guest32_vm_fd(r->guest);
 		rc = kind->ops == &source_set ? open_several(r, &c, e)
 					      : kind->ops->open(&r->source, &c, e);
-		if (rc == -ENOSYS || rc == -EPERM || (rc == -EINVAL && !kind->kvm))
-			rc = 1; /* the kernel is too old, or does not let us */
 	}
+	if (rc == -ENOSYS || rc == -EPERM || rc == -ENOTSUP ||
+		(rc == -EINVAL && !kind->kvm && !kind->far))
+		rc = 1; /* the kernel is too old, or does not let us */
 	if (rc != 0)
 		rig_close(r);
 	return rc;
@@ -188,6 +196,7 @@ void rig_close(struct rig *r)
 {
 	if (r->source != NULL)
 		r->kind->ops->close(r->source);
+	far_close(&r->far);
 	guest32_close(r->guest);
 	region_map_close(&r->map);
 	if (r->huge != 0)
@@ -278,6 +287,10 @@ void rig_write(struct rig *r, uint64_t page, uint32_t value, unsigned pick)
 
 	if (!rig_page(r, page))
 		return;
+	if (r->kind->far) {
+		far_do(&r->far, FAR_WRITE, page, value, pick);
+		return;
+	}
 	gpa_of(r, page, pick, &gpa);
 	if (ops == &source_set)
 		several_write(r, page, value, gpa);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "far.h"
 #include "kvm_ring.h"
 #include "source.h"
 
@@ -22,16 +23,19 @@ struct rig {
 	 * plays one. */
 	void (*card)(void *arg, uint64_t gpa, uint32_t value);
 	void *card_arg;
-	uint64_t full; /* times that the ring was full */
-	uint32_t huge; /* huge pages that were reserved for it */
+	uint64_t full;  /* times that the ring was full */
+	struct far far; /* rows that write from another process */
+	uint32_t huge;  /* huge pages that were reserved for it */
 };
 
 struct rig_kind {
 	const char *name;
 	const struct source_ops *ops;
 	uint32_t page_bytes;
-	bool kvm;
+	bool kvm;              /* a guest writes, through slots */
 	uint32_t ring_entries; /* kvm-ring */
+	bool far;              /* another process writes */
+	enum far_kind far_kind;
 };
 
 extern const struct rig_kind rig_kinds[]; /* ended by a name of NULL */
