@@ -8,39 +8,24 @@ import os
 import pytest
 
 import qemu
-
-
-class Guest:
-    """The guest, wherever it is now."""
-
-    def __init__(self, stage):
-        self.stage = stage
-        self.shape = qemu.Shape(disk=qemu.disk(stage.folder / "disk"), net=stage.net())
-        self.at = stage.qemu(self.shape)
-        self.talk = self.shape.net.talk()
-
-    def moved(self, move):
-        there = self.stage.qemu(self.shape, incoming=True)
-        last = self.at.wait_beats()
-        move(self.at, there, self.stage.folder / f"{there.name}.state")
-        there.monitor.run("announce-self", initial=50, max=550, rounds=5, step=100)
-        assert there.wait_beats() > last
-        self.at.close()
-        self.at = there
-        assert self.at.check() > 0
-        self.talk.goes_on()
+from guest import Guest
 
 
 @pytest.fixture(scope="module")
 def guest(shared):
-    made = Guest(shared)
+    made = Guest(shared, qemu.Shape(disk=qemu.disk(shared.folder / "disk"), net=shared.net()))
     yield made
-    made.talk.close()
+    made.close()
 
 
 @pytest.mark.parametrize("move", [qemu.move_by_qemu, qemu.move_by_hand, qemu.move_by_hand])
 def test_guest_survives_a_right_migration(guest, move):
-    guest.moved(move)
+    there = guest.waiting()
+    last = guest.at.wait_beats()
+    move(guest.at, there, guest.stage.folder / f"{there.name}.state")
+    there.monitor.run("announce-self", initial=50, max=550, rounds=5, step=100)
+    guest.arrived(there, last)
+    assert guest.at.check() > 0
 
 
 def test_disk_is_clean(guest):
