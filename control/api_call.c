@@ -103,6 +103,7 @@ static int on_receive(struct api_call *c, struct err *e)
 	if (copy_text(r.name, sizeof(r.name), "name", c->name, e) < 0 ||
 		read_where(&r.vmm, c->options, e) < 0)
 		return -EINVAL;
+	r.populate = option_number(c->options, "reserve");
 	rc = session_receive(c->config->host, &r, &s, e);
 	if (rc < 0)
 		return rc;

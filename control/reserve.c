@@ -5,13 +5,20 @@
 #include "reserve.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <numa.h>
 #include <numaif.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 
 #define MARGIN_BYTES (UINT64_C(64) << 20) /* for page tables and the daemon itself */
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
 
 /* A value of a "Name:   123 kB" line, in bytes; UINT64_MAX when it is not there. */
 static uint64_t meminfo(const char *path, const char *name)
@@ -48,28 +55,64 @@ static uint64_t read_number(const char *path)
 	return n == 1 ? v : UINT64_MAX; /* "max" is no number: no limit */
 }
 
-/* What the control group of this process (version 2) may still take. */
+/* Where a version of control groups keeps what this needs. */
+static const struct cgroup_kind {
+	const char *line; /* of /proc/self/cgroup, after the number */
+	const char *mount, *most, *now;
+} cgroup_kinds[] = {
+	{"::", "/sys/fs/cgroup", "memory.max", "memory.current"},
+	{":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"},
+};
+
+/* What one group may still take; page cache that is not in use can be dropped. */
+static uint64_t group_left(const struct cgroup_kind *k, const char *group)
+{
+	char path[640];
+	uint64_t most, now, cache = UINT64_MAX;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s%s/%s", k->mount, group, k->most);
+	most = read_number(path);
+	snprintf(path, sizeof(path), "%s%s/%s", k->mount, group, k->now);
+	now = read_number(path);
+	if (most == UINT64_MAX || now == UINT64_MAX)
+		return UINT64_MAX;
+	snprintf(path, sizeof(path), "%s%s/memory.stat", k->mount, group);
+	f = fopen(path, "re");
+	while (f != NULL && fgets(path, sizeof(path), f) != NULL)
+		if (sscanf(path, "inactive_file %" SCNu64, &cache) == 1)
+			break;
+	if (f != NULL)
+		fclose(f);
+	return less(most, cache == UINT64_MAX ? now : less(now, cache));
+}
+
+/* What the memory control group of this process, and each group around it, may still take. */
 static uint64_t cgroup_left(void)
 {
-	char line[512], path[640];
 	FILE *f = fopen("/proc/self/cgroup", "re");
-	uint64_t most = UINT64_MAX, now;
+	uint64_t left = UINT64_MAX;
+	char line[512];
 
-	if (f == NULL)
-		return UINT64_MAX;
-	while (fgets(line, sizeof(line), f) != NULL) {
-		if (strncmp(line, "0::", 3) != 0)
-			continue;
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
 		line[strcspn(line, "\n")] = '\0';
-		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", line + 3);
-		most = read_number(path);
-		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", line + 3);
-		now = read_number(path);
-		if (most != UINT64_MAX && now != UINT64_MAX)
-			most = most > now ? most - now : 0;
+		for (unsigned i = 0; i < sizeof(cgroup_kinds) / sizeof(cgroup_kinds[0]); i++) {
+			const struct cgroup_kind *k = &cgroup_kinds[i];
+			char *group = line + strspn(line, "0123456789"), *cut;
+
+			if (strncmp(group, k->line, strlen(k->line)) != 0)
+				continue;
+			group += strlen(k->line);
+			for (; (cut = strrchr(group, '/')) != NULL; *cut = '\0') {
+				uint64_t here = group_left(k, cut[1] == '\0' ? "" : group);
+
+				left = here < left ? here : left;
+			}
+		}
 	}
-	fclose(f);
-	return most;
+	if (f != NULL)
+		fclose(f);
+	return left;
 }
 
 static int too_little(struct err *e, const char *where, uint64_t need, uint64_t have)
@@ -78,6 +121,14 @@ static int too_little(struct err *e, const char *where, uint64_t need, uint64_t 
 		"the guest needs %llu MiB and %s has %llu MiB; free memory there or choose another "
 		"host",
 		(unsigned long long)(need >> 20), where, (unsigned long long)(have >> 20));
+}
+
+/* What the region's file has already; it is given back, or used as it is. */
+static uint64_t allocated(const struct region *r)
+{
+	struct stat st;
+
+	return fstat(r->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 void reserve_find_nodes(struct region_map *map)
@@ -100,57 +151,101 @@ void reserve_find_nodes(struct region_map *map)
 	}
 }
 
-static int check_node(const struct region *r, struct err *e)
+/* Page cache can be dropped, so MemFree alone would refuse too much. */
+static int check_node(const struct region *r, uint64_t need, struct err *e)
 {
 	char path[96], where[48];
-	uint64_t left;
+	uint64_t left, cache;
 
-	if (r->node < 0 || r->page_bytes != PAGE_BYTES)
+	if (r->node < 0)
 		return 0;
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", r->node);
 	snprintf(where, sizeof(where), "its NUMA node %d", r->node);
-	/* Page cache can be dropped, so MemFree alone would refuse too much. */
 	left = meminfo(path, "MemFree");
-	if (left != UINT64_MAX) {
-		uint64_t cache = meminfo(path, "Inactive(file)");
-
+	cache = meminfo(path, "Inactive(file)");
+	if (left != UINT64_MAX)
 		left += cache != UINT64_MAX ? cache : 0;
+	return need > left ? too_little(e, where, need, left) : 0;
+}
+
+/* The VMM reserves huge pages when it maps them, but not on a node, and not with MAP_NORESERVE. */
+static int check_huge(const struct region *r, uint64_t need, struct err *e)
+{
+	unsigned kib = r->page_bytes / 1024;
+	char path[128], where[96];
+	uint64_t free_pages;
+
+	if (r->node >= 0)
+		snprintf(path, sizeof(path),
+			"/sys/devices/system/node/node%d/hugepages/hugepages-%ukB/free_hugepages",
+			r->node, kib);
+	else
+		snprintf(path, sizeof(path),
+			"/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
+	free_pages = read_number(path);
+	if (free_pages == UINT64_MAX || need <= free_pages * r->page_bytes)
+		return 0;
+	if (r->node >= 0)
+		snprintf(where, sizeof(where), "the pool of %u KiB huge pages of NUMA node %d", kib,
+			r->node);
+	else
+		snprintf(where, sizeof(where), "the pool of %u KiB huge pages", kib);
+	return too_little(e, where, need, free_pages * r->page_bytes);
+}
+
+/* A memfd has no file system of its own: its f_blocks is 0 (no limit). */
+static int check_file_system(const struct region *r, uint64_t need, struct err *e)
+{
+	struct statfs fs;
+	uint64_t room;
+
+	if (fstatfs(r->fd, &fs) != 0 || fs.f_blocks == 0)
+		return 0;
+	room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+	return need > room ? too_little(e, "the file system of its RAM file", need, room) : 0;
+}
+
+uint64_t reserve_booking(const struct region_map *map, uint64_t bytes)
+{
+	uint64_t have = 0;
+
+	for (unsigned i = 0; i < map->n; i++) {
+		if (map->r[i].page_bytes == PAGE_BYTES)
+			have += allocated(&map->r[i]);
+		else
+			bytes = less(bytes, map->r[i].bytes);
 	}
-	return r->bytes > left ? too_little(e, where, r->bytes, left) : 0;
+	return less(bytes, have);
 }
 
 int reserve_check(const struct region_map *map, uint64_t bytes, uint64_t promised, struct err *e)
 {
 	uint64_t available = meminfo("/proc/meminfo", "MemAvailable");
 	uint64_t group = cgroup_left();
-	uint64_t huge = 0, need;
+	uint64_t need = reserve_booking(map, bytes);
+	int rc = 0;
 
-	for (unsigned i = 0; i < map->n; i++) {
-		struct statfs fs;
+	for (unsigned i = 0; i < map->n && rc == 0; i++) {
+		const struct region *r = &map->r[i];
+		/* At least this much of it, however the populated bytes are spread. */
+		uint64_t least = less(bytes, map->bytes - r->bytes);
 
-		if (map->r[i].page_bytes != PAGE_BYTES) {
-			huge += map->r[i].bytes;
+		least = less(least, allocated(r));
+		if (r->page_bytes != PAGE_BYTES) {
+			rc = check_huge(r, least, e);
 			continue;
 		}
-		if (check_node(&map->r[i], e) < 0)
-			return -e->errnum;
-		/* A memfd has no file system of its own: its f_blocks is 0 (no limit). */
-		if (fstatfs(map->r[i].fd, &fs) == 0 && fs.f_blocks != 0) {
-			uint64_t room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-			uint64_t want = bytes < map->r[i].bytes ? bytes : map->r[i].bytes;
-
-			if (room < want)
-				return too_little(e, "the file system of its RAM file", want, room);
-		}
+		rc = check_node(r, least, e);
+		if (rc == 0)
+			rc = check_file_system(r, least, e);
 	}
-	need = bytes > huge ? bytes - huge : 0;
-	if (need == 0)
-		return 0;
-	need += promised + MARGIN_BYTES;
-	if (need > available)
-		return too_little(e, "this host, less what other sessions were promised,",
-			need - promised, available > promised ? available - promised : 0);
-	if (need > group)
-		return too_little(e, "the daemon's control group", need, group);
+	if (rc < 0 || need == 0)
+		return rc;
+	need += MARGIN_BYTES;
+	if (need > less(available, promised))
+		return too_little(e, "this host, less what other sessions were promised,", need,
+			less(available, promised));
+	if (need > less(group, promised))
+		return too_little(e, "the daemon's control group", need, less(group, promised));
 	return 0;
 }

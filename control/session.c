@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "lcore.h"
+#include "reserve.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -107,7 +108,8 @@ uint64_t session_reserved_bytes(void)
 	struct session *s;
 
 	TAILQ_FOREACH(s, &sessions, next)
-	sum += s->reserved_bytes;
+	if (s->vmm != NULL && s->reserved_bytes != 0)
+		sum += reserve_booking(&s->vmm->map, s->reserved_bytes);
 	return sum;
 }
 
@@ -294,11 +296,7 @@ static void end_tick(struct session *s)
 	/* From here on a lease ends, and the guest resumes by itself if it has not yet. */
 	verify_cancel(s->verify);
 	s->verify = NULL;
-	vmm_death_cancel(s->death);
-	s->death = NULL;
-	if (s->have_recv)
-		recv_job_fini(&s->recv);
-	s->have_recv = false;
+	target_fini(s);
 	if (s->have_pass)
 		precopy_fini(s);
 	vmm_close(s->vmm);

@@ -41,6 +41,9 @@ struct migrate_options {
 struct receive_options {
 	char name[SESSION_NAME];
 	struct vmm_where vmm;
+	/* Its nominal size is checked and booked at once, and populated before a page is copied.
+	 * Else what the source has populated is checked and booked when it comes. */
+	bool populate;
 };
 
 /* What the daemon gives to sessions; filled by godwitd.c. */

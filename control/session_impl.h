@@ -14,6 +14,7 @@
 #include "journal.h"
 #include "log.h"
 #include "pass.h"
+#include "populate.h"
 #include "punch.h"
 #include "session.h"
 #include "spool.h"
@@ -142,6 +143,8 @@ struct session {
 	/* target */
 	struct recv_job recv;
 	bool have_recv;
+	bool populate; /* all of its memory, before a page is copied */
+	struct populate *populating;
 	bool clearing;           /* what its files hold from before is punched out */
 	bool loading;            /* flows are let go of, then the VMM gets its state */
 	struct vmm_death *death; /* a VMM that must not run the guest is being ended */
@@ -225,6 +228,8 @@ void target_verify(struct session *s, json_t *msg);
 void target_load(struct session *s, json_t *msg);
 /* From the tick. */
 void target_tick(struct session *s);
+/* What only the target holds. Its flows are gone. */
+void target_fini(struct session *s);
 /* A source's control connection said hello for this session; takes the connection over. */
 void target_hello(struct session *s, struct conn *c, json_t *msg);
 void target_flow(struct session *s, int fd, uint32_t index);

@@ -12,7 +12,8 @@ const struct stage stage_table[] = {
 	{"vmm", SESSION_PREPARING, source_vmm, NULL, NULL, 30000},
 	{"hello", SESSION_PREPARING, source_connect, NULL, NULL, 15000},
 	{"preflight", SESSION_PREPARING, source_preflight, target_preflight, NULL, 30000},
-	{"prepare", SESSION_PREPARING, source_prepare, target_prepare, NULL, 120000},
+	/* The target may populate terabytes; the guest runs meanwhile. */
+	{"prepare", SESSION_PREPARING, source_prepare, target_prepare, NULL, 3600000},
 	{"flows", SESSION_PREPARING, source_flows, target_flows, NULL, 15000},
 	{"track", SESSION_PREPARING, source_track, NULL, source_track_undo, 60000},
 	{"copy", SESSION_COPYING, precopy_live, NULL, NULL, 0},

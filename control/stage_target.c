@@ -28,9 +28,27 @@ static void on_gone(void *arg, const struct err *why)
 		session_fail(s, why);
 }
 
+/* The regions are mapped and their nodes known; with --reserve populate there is memory for all. */
+static int look_at_memory(struct session *s, struct err *e)
+{
+	struct region_map *map = &s->vmm->map;
+
+	for (unsigned i = 0; i < map->n; i++)
+		if (region_mmap(&map->r[i], true, e) < 0)
+			return -e->errnum;
+	reserve_find_nodes(map);
+	if (!s->populate)
+		return 0;
+	if (reserve_check(map, map->bytes, session_reserved_bytes(), e) < 0)
+		return -e->errnum;
+	s->reserved_bytes = map->bytes;
+	return 0;
+}
+
 static void on_vmm(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
+	struct err e;
 
 	if (session_over(s))
 		return;
@@ -40,6 +58,8 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 		session_failf(s, EBUSY,
 			"the VMM at %s does not wait for a guest; start it as incoming",
 			s->where.socket);
+	} else if (look_at_memory(s, &e) < 0) {
+		session_fail(s, &e);
 	} else {
 		watch_know_vmm(s);
 		s->vmm_ready = true;
@@ -62,6 +82,7 @@ int session_receive(struct session_host *h, const struct receive_options *o, str
 	}
 	s->vmm->gone = on_gone;
 	s->vmm->gone_arg = s;
+	s->populate = o->populate;
 	*out = s;
 	return 0;
 }
@@ -100,11 +121,15 @@ void target_preflight(struct session *s, json_t *msg)
 			link, codec);
 		return;
 	}
-	if (reserve_check(&s->vmm->map, populated, session_reserved_bytes(), &e) < 0) {
-		session_fail(s, &e);
-		return;
+	if (!s->populate) {
+		/* The VMM may have bound its memory since. */
+		reserve_find_nodes(&s->vmm->map);
+		if (reserve_check(&s->vmm->map, populated, session_reserved_bytes(), &e) < 0) {
+			session_fail(s, &e);
+			return;
+		}
+		s->reserved_bytes = populated;
 	}
-	s->reserved_bytes = populated;
 	s->fig.populated_bytes = populated;
 	s->nflows = (unsigned)flows;
 	s->peer = json_incref(msg);
@@ -113,17 +138,10 @@ void target_preflight(struct session *s, json_t *msg)
 
 void target_prepare(struct session *s, json_t *msg)
 {
-	struct region_map *map = &s->vmm->map;
 	struct err e;
 
 	(void)msg;
-	for (unsigned i = 0; i < map->n; i++)
-		if (region_mmap(&map->r[i], true, &e) < 0) {
-			session_fail(s, &e);
-			return;
-		}
-	reserve_find_nodes(map);
-	if (handover_begin(s, &e) < 0 || recv_job_begin(&s->recv, map, &e) < 0) {
+	if (handover_begin(s, &e) < 0 || recv_job_begin(&s->recv, &s->vmm->map, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
@@ -133,7 +151,7 @@ void target_prepare(struct session *s, json_t *msg)
 	session_tick_every(s, 0);
 }
 
-/* The files hold nothing from before: flows may come. */
+/* The memory is as it must be: flows may come. */
 static void prepared(struct session *s)
 {
 	char hex[2 * TOKEN_BYTES + 1];
@@ -274,6 +292,31 @@ void target_load(struct session *s, json_t *msg)
 	session_tick_every(s, 0);
 }
 
+/* Stale content first, then all of the memory where that was asked for. */
+static void prepare_on(struct session *s)
+{
+	struct err e;
+	int rc = s->clearing ? recv_job_ready(&s->recv, &e) : 1;
+
+	if (rc == 1 && s->clearing) {
+		s->clearing = false;
+		if (s->populate)
+			rc = populate_start(&s->populating, &s->vmm->map, &e);
+	} else if (rc == 1) {
+		rc = populate_ready(s->populating, &e);
+		if (rc == 1)
+			recv_job_populated(&s->recv);
+	}
+	if (rc != 0) {
+		populate_free(s->populating);
+		s->populating = NULL;
+	}
+	if (rc < 0)
+		session_fail(s, &e);
+	else if (rc == 1)
+		prepared(s);
+}
+
 static bool flows_detached(const struct session *s)
 {
 	for (unsigned i = 0; i < s->nflows; i++)
@@ -286,22 +329,24 @@ static bool flows_detached(const struct session *s)
 
 void target_tick(struct session *s)
 {
-	struct err e;
-	int rc;
+	bool preparing = s->clearing || s->populating != NULL;
 
-	session_tick_every(s, s->loading || s->clearing ? 100 : 2000);
-	if (s->clearing) {
-		rc = recv_job_ready(&s->recv, &e);
-		if (rc == 0)
-			return;
-		s->clearing = false;
-		if (rc < 0)
-			session_fail(s, &e);
-		else
-			prepared(s);
-	}
+	session_tick_every(s, s->loading || preparing ? 100 : 2000);
+	if (preparing)
+		prepare_on(s);
 	if (s->loading && flows_detached(s)) {
 		s->loading = false;
 		vmm_ask(s->vmm, AGENT_LOAD, s->spool->bytes, 0, s->spool->fd, on_loaded, s);
 	}
+}
+
+void target_fini(struct session *s)
+{
+	populate_free(s->populating);
+	s->populating = NULL;
+	vmm_death_cancel(s->death);
+	s->death = NULL;
+	if (s->have_recv)
+		recv_job_fini(&s->recv);
+	s->have_recv = false;
 }

@@ -86,6 +86,9 @@ bool flow_poll(struct flow *f);
 int recv_job_begin(struct recv_job *j, struct region_map *map, struct err *e);
 int recv_job_ready(struct recv_job *j, struct err *e);
 int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e);
+/* After ready(): all pages were given memory since, which reads as zeros. They are no holes, so
+ * zeros are written to them and holes give them back. */
+void recv_job_populated(struct recv_job *j);
 /* Flows are gone. */
 void recv_job_fini(struct recv_job *j);
 

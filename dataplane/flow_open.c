@@ -4,6 +4,7 @@
 
 #include "flow.h"
 
+#include "bits.h"
 #include "clock.h"
 #include "guard.h"
 #include "map.h"
@@ -205,6 +206,13 @@ int recv_job_ready(struct recv_job *j, struct err *e)
 			"cannot punch out what the guest's memory files hold from before; give the "
 			"VMM fresh memory");
 	return 1;
+}
+
+void recv_job_populated(struct recv_job *j)
+{
+	for (unsigned i = 0; i < j->map->n; i++)
+		bits_set_range(
+			j->written + j->map->r[i].first_chunk, 0, j->map->r[i].bytes >> PAGE_SHIFT);
 }
 
 int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e)

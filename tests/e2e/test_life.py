@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import godwit
 from godwit import wait_until
 
 
@@ -18,6 +19,23 @@ def test_there_and_back(stage, pair):
         vm = stage.moved(here, there, vm, f"hop{hop}", memory="32M")
         here, there = there, here
     assert vm.ticks()[-1] > first
+
+
+@pytest.mark.parametrize("backing", ["4K", "2M"])
+def test_memory_is_populated_ahead(stage, pair, request, backing):
+    """Zeros over pages that are there, and holes that come later, are as right as on fresh ones."""
+    if backing == "2M":
+        request.getfixturevalue("hugepages")
+    huge = ["--hugepages"] if backing == "2M" else []
+    source, target = pair
+    vm, waiting = stage.vm(args=huge), stage.waiting(args=huge)
+    vm.wait_ticks()
+    target.ok("receive", "guest", *waiting.way, "--reserve", "populate", "--detach")
+    migration = godwit.Migration(source, "guest", vm, target.address, "--verify", "memory")
+    stage.children.append(migration)
+    assert migration.done()["verified_pages"] > 0
+    waiting.wait_ticks()
+    waiting.whole()
 
 
 def test_several_at_once(stage, pair):

@@ -101,6 +101,47 @@ def test_a_guest_has_one_session(stage, pair):
     migration.done()
 
 
+def test_memory_for_a_whole_guest_that_is_not_there(stage):
+    target = stage.target()
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if have >= 1 << 40:
+        pytest.skip("this host has a terabyte of memory")
+    waiting = stage.waiting(kind="soft", memory="1T")
+    done = target.run("receive", "guest", *waiting.way, "--reserve", "populate")
+    assert done.returncode != 0 and "MiB" in done.stderr + done.stdout
+    assert waiting.alive()
+
+
+def test_memory_that_the_control_group_does_not_allow(stage):
+    """The limit of a group around the daemon's own."""
+    target = stage.target()
+    waiting = stage.waiting(memory="64M")
+    for root, limit in (("/sys/fs/cgroup", "memory.max"),
+                        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
+        group = pathlib.Path(root) / f"godwit-test-{os.getpid()}"
+        inner = group / "inner"
+        try:
+            inner.mkdir(parents=True)
+            with (group / limit).open("r+") as file:
+                file.write(str(64 << 20))
+            break
+        except OSError:
+            for made in (inner, group):
+                if made.exists():
+                    made.rmdir()
+    else:
+        pytest.skip("no memory control group can be made here")
+    try:
+        (inner / "cgroup.procs").write_text(str(target.popen.pid))
+        done = target.run("receive", "guest", *waiting.way, "--reserve", "populate")
+    finally:
+        target.kill()
+        for made in (inner, group):
+            godwit.wait_until(f"{made} is empty", lambda: not (made / "cgroup.procs").read_text())
+            made.rmdir()
+    assert done.returncode != 0 and "control group" in done.stderr + done.stdout
+
+
 def too_many_megabytes():
     """More than this host's huge pages hold, whatever other tests reserve meanwhile."""
     try:
