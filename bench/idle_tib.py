@@ -75,8 +75,9 @@ def migrate(build, folder, start):
     sides, ports = {}, {}
     for number, side in enumerate(("source", "target")):
         api = folder / f"{side}.api"
-        sides[side] = start(side, daemon, "--listen", "127.0.0.1:0", "--api", api, "--state-dir",
-                            folder / f"{side}.state", "--cores", cpus[number % len(cpus)])
+        sides[side] = start(side, daemon, "--insecure", "--listen", "127.0.0.1:0", "--api", api,
+                            "--state-dir", folder / f"{side}.state", "--cores",
+                            cpus[number % len(cpus)])
         wait_for("godwitd", api, sides[side])
         agent = folder / f"{side}.agent"
         guest = start(f"{side}.vm", build / "kvm" / "vm" / "godwit-vm", "--soft", "--memory", "1G",

@@ -139,9 +139,9 @@ class Daemon(Program):
         self.api = folder / f"{name}.api"
         self.port = free_port()  # free there too: nothing else listens there
         self.cli = build / "control" / "godwit"
-        super().__init__(wire, folder, name, cpu, build / "control" / "godwitd", "--listen",
-                         f"127.0.0.1:{self.port}", "--api", self.api, "--state-dir",
-                         folder / f"{name}.state", "--cores", cpu)
+        super().__init__(wire, folder, name, cpu, build / "control" / "godwitd", "--insecure",
+                         "--listen", f"127.0.0.1:{self.port}", "--api", self.api,
+                         "--state-dir", folder / f"{name}.state", "--cores", cpu)
         self.wait_path(self.api)
 
     def command(self, *words):

@@ -134,7 +134,7 @@ static void client_new(struct api *a, int fd)
 		return;
 	}
 	c->api = a;
-	c->conn = conn_new(a->config.base, fd, &e);
+	c->conn = conn_new(a->config.base, fd, NULL, &e);
 	if (c->conn == NULL) {
 		log_error("api", "%s", e.text);
 		free(c);

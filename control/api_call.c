@@ -75,6 +75,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	if (copy_text(m.name, sizeof(m.name), "name", c->name, e) < 0 ||
 		read_where(&m.vmm, o, e) < 0 ||
 		copy_text(m.to, sizeof(m.to), "to", option_text(o, "to"), e) < 0 ||
+		copy_text(m.peer, sizeof(m.peer), "peer", option_text(o, "peer"), e) < 0 ||
 		copy_text(m.link, sizeof(m.link), "link", option_text(o, "link"), e) < 0)
 		return -EINVAL;
 	rc = codec_parse(option_text(o, "codec"), &m.codec, &m.codec_level, e);

@@ -15,6 +15,7 @@
 	X(RESOLVE, "resolve", "NAME", "decide where a guest runs after silence at the hand-over")  \
 	X(WATCH, "watch", "NAME", "follow a migration that is under way")                          \
 	X(DOCTOR, "doctor", "", "tell what this host has for migrations, and what to change")      \
+	X(KEYS, "keys", "HOST...", "make a test authority, and keys and certificates of hosts")    \
 	X(VERSION, "version", "", "versions of this program and of the daemon")                    \
 	X(HELP, "help", "[NAME]", "this text, or that of a sub-command")
 

@@ -26,6 +26,7 @@
 
 struct conn {
 	struct bufferevent *bev;
+	struct tls *tls;    /* NULL: plain text */
 	struct event *kick; /* work that may not be done where it was found: in a caller's call */
 	int fd;
 	const struct conn_ops *ops;
@@ -49,14 +50,18 @@ static void conn_destroy(struct conn *c)
 		 * send. */
 		out = bufferevent_get_output(c->bev);
 		evbuffer_unfreeze(out, 1);
-		while (evbuffer_get_length(out) > 0 && evbuffer_write(out, c->fd) > 0)
-			;
+		if (c->tls != NULL)
+			tls_flush(c->tls, out);
+		else
+			while (evbuffer_get_length(out) > 0 && evbuffer_write(out, c->fd) > 0)
+				;
 		for (int i = 0; i < 64; i++)
 			if (recv(c->fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
 				break;
 		bufferevent_free(c->bev);
 		close(c->fd);
 	}
+	tls_free(c->tls);
 	if (c->kick != NULL)
 		event_free(c->kick);
 	free(c);
@@ -105,6 +110,13 @@ static void deliver(struct conn *c, enum conn_kind kind, size_t total)
 	json_decref(msg);
 }
 
+/* Reads until so many bytes are there, and no more than a message of them. Over TLS the end is that
+ * of a record: what libevent leaves inside of OpenSSL it finds only when more comes. */
+static void wait_for(struct conn *c, size_t bytes)
+{
+	bufferevent_setwatermark(c->bev, EV_READ, bytes, c->tls != NULL ? 0 : CONN_MSG_BYTES);
+}
+
 /* One message, if a whole one is there. The bounds are checked as soon as the header is. */
 static bool take_message(struct conn *c)
 {
@@ -116,7 +128,7 @@ static bool take_message(struct conn *c)
 	struct err e;
 
 	if (evbuffer_copyout(in, hdr, sizeof(hdr)) < (ev_ssize_t)sizeof(hdr)) {
-		bufferevent_setwatermark(c->bev, EV_READ, CONN_HDR_BYTES, CONN_MSG_BYTES);
+		wait_for(c, CONN_HDR_BYTES);
 		return false;
 	}
 	if (conn_parse(hdr, sizeof(hdr), &kind, &e) < 0) {
@@ -129,7 +141,7 @@ static bool take_message(struct conn *c)
 	}
 	total = CONN_HDR_BYTES + conn_body_bytes(hdr);
 	if (have < total) {
-		bufferevent_setwatermark(c->bev, EV_READ, total, CONN_MSG_BYTES);
+		wait_for(c, total);
 		return false;
 	}
 	deliver(c, kind, total);
@@ -154,9 +166,12 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
 	int errnum = EVUTIL_SOCKET_ERROR();
+	struct err e;
 
-	(void)bev;
-	if (what & BEV_EVENT_EOF)
+	if ((what & BEV_EVENT_ERROR) && c->tls != NULL) {
+		tls_why(c->tls, bev, &e);
+		conn_break(c, e.errnum, e.text);
+	} else if (what & BEV_EVENT_EOF)
 		conn_break(c, ECONNRESET, "the other side closed it");
 	else if (what & BEV_EVENT_ERROR)
 		conn_break(c, errnum ? errnum : EIO, strerror(errnum ? errnum : EIO));
@@ -194,21 +209,23 @@ static void set_keepalive(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
 }
 
-struct conn *conn_new(struct event_base *base, int fd, struct err *e)
+struct conn *conn_new(struct event_base *base, int fd, struct tls *tls, struct err *e)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
 	if (c == NULL) {
+		tls_free(tls);
 		close(fd);
 		err_set(e, ENOMEM, "no memory for a connection");
 		return NULL;
 	}
 	c->fd = fd;
+	c->tls = tls;
 	address_of_peer(fd, c->peer);
 	set_keepalive(fd);
 	evutil_make_socket_nonblocking(fd);
 	c->kick = event_new(base, -1, 0, on_kick, c);
-	c->bev = bufferevent_socket_new(base, fd, 0);
+	c->bev = tls != NULL ? tls_bufferevent(tls, base) : bufferevent_socket_new(base, fd, 0);
 	if (c->kick == NULL || c->bev == NULL) {
 		if (c->bev == NULL)
 			close(fd);
@@ -217,7 +234,7 @@ struct conn *conn_new(struct event_base *base, int fd, struct err *e)
 		return NULL;
 	}
 	bufferevent_setcb(c->bev, on_read, NULL, on_event, c);
-	bufferevent_setwatermark(c->bev, EV_READ, CONN_HDR_BYTES, CONN_MSG_BYTES);
+	wait_for(c, CONN_HDR_BYTES);
 	bufferevent_disable(c->bev, EV_READ);
 	return c;
 }
@@ -292,6 +309,11 @@ int conn_send_blob(struct conn *c, const void *data, size_t bytes)
 size_t conn_backlog(const struct conn *c)
 {
 	return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+struct tls *conn_tls(const struct conn *c)
+{
+	return c->tls;
 }
 
 int conn_fd(const struct conn *c)

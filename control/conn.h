@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "tls.h"
 
 #define CONN_MAGIC      0x6d67u
 #define CONN_VERSION    1
@@ -39,9 +40,10 @@ struct conn_ops {
 	void (*closed)(void *arg, const struct err *why);
 };
 
-/* Takes over a connected socket. ops may be set later with conn_own(): until then nothing is read.
+/* Takes over a connected socket, and tls unless it is NULL (plain text). ops may be set later with
+ * conn_own(): until then nothing is read.
  */
-struct conn *conn_new(struct event_base *base, int fd, struct err *e);
+struct conn *conn_new(struct event_base *base, int fd, struct tls *tls, struct err *e);
 void conn_own(struct conn *c, const struct conn_ops *ops, void *arg);
 /* May be called from any of its callbacks. NULL is allowed. Output already queued is still sent
  * where the socket takes it at once. */
@@ -54,6 +56,8 @@ int conn_send_blob(struct conn *c, const void *data, size_t bytes);
 /* Bytes queued and not yet taken by the kernel. */
 size_t conn_backlog(const struct conn *c);
 int conn_fd(const struct conn *c);
+/* NULL: plain text. */
+struct tls *conn_tls(const struct conn *c);
 /* Who it is, for messages: "192.0.2.7:4646", "uid 1000 pid 77". */
 const char *conn_peer_name(const struct conn *c);
 

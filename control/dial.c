@@ -29,6 +29,9 @@ struct dial {
 	uint64_t until_ns;
 	unsigned deadline_ms;
 	uint8_t preamble[PREAMBLE_BYTES];
+	struct tls_host *secure;        /* NULL: no TLS */
+	struct tls *tls;                /* shakes hands */
+	char peer[ADDRESS_HOST];        /* whose certificate is wanted */
 	char address[ADDRESS_HOST + 8]; /* as it was asked for */
 	struct err why;                 /* of the last address tried */
 	dial_fn done;
@@ -48,6 +51,7 @@ void dial_cancel(struct dial *d)
 		event_free(d->deadline);
 	if (d->list != NULL)
 		freeaddrinfo(d->list);
+	tls_free(d->tls);
 	close_fd(&d->fd);
 	free(d);
 }
@@ -56,6 +60,7 @@ static void finish(struct dial *d, const struct err *why)
 {
 	dial_fn done = d->done;
 	void *arg = d->arg;
+	struct tls *tls = NULL;
 	struct err copy = {0};
 	int fd = -1;
 
@@ -63,10 +68,12 @@ static void finish(struct dial *d, const struct err *why)
 		copy = *why;
 	} else {
 		fd = d->fd;
+		tls = d->tls;
 		d->fd = -1;
+		d->tls = NULL;
 	}
 	dial_cancel(d);
-	done(arg, fd, &copy);
+	done(arg, fd, tls, &copy);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -94,6 +101,44 @@ static void note_failure(struct dial *d, int errnum)
 		err_sys(&d->why, errnum, "cannot connect to %s", d->address);
 }
 
+static void on_step(evutil_socket_t fd, short what, void *arg);
+
+/* A side that is refused is not asked again at another address. */
+static void shake(struct dial *d)
+{
+	struct err why, e;
+	int rc = tls_step(d->tls, &why);
+
+	if (rc == 0) {
+		finish(d, NULL);
+	} else if (rc < 0) {
+		err_set(&e, why.errnum, "%s: %s", d->address, why.text);
+		finish(d, &e);
+	} else {
+		event_free(d->step);
+		d->step = event_new(d->base, d->fd, (short)rc, on_step, d);
+		if (d->step != NULL && event_add(d->step, NULL) == 0)
+			return;
+		err_set(&e, ENOMEM, "dial: no memory");
+		finish(d, &e);
+	}
+}
+
+static void greeted(struct dial *d)
+{
+	struct err e;
+
+	if (d->secure == NULL) {
+		finish(d, NULL);
+		return;
+	}
+	d->tls = tls_new(d->secure, d->fd, false, d->peer, &e);
+	if (d->tls == NULL)
+		finish(d, &e);
+	else
+		shake(d);
+}
+
 /* The preamble always fits the empty buffer of a fresh connection. */
 static void connected(struct dial *d)
 {
@@ -101,7 +146,7 @@ static void connected(struct dial *d)
 
 	setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (send(d->fd, d->preamble, sizeof(d->preamble), MSG_NOSIGNAL) == PREAMBLE_BYTES) {
-		finish(d, NULL);
+		greeted(d);
 		return;
 	}
 	note_failure(d, errno);
@@ -116,6 +161,10 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
 	socklen_t len = sizeof(errnum);
 
 	(void)fd;
+	if (d->tls != NULL) {
+		shake(d);
+		return;
+	}
 	if (d->fd < 0) {
 		try_next(d);
 		return;
@@ -235,4 +284,14 @@ struct dial *dial_new(struct event_base *base, const char *address, const struct
 		return NULL;
 	}
 	return d;
+}
+
+void dial_secure(struct dial *d, struct tls_host *tls, const char *peer)
+{
+	char host[ADDRESS_HOST], port[6];
+
+	if (peer == NULL && address_split(d->address, host, port, NULL) == 0)
+		peer = host;
+	snprintf(d->peer, sizeof(d->peer), "%s", peer != NULL ? peer : "");
+	d->secure = tls;
 }

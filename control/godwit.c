@@ -11,8 +11,11 @@
 #include "doctor.h"
 #include "godwit_client.h"
 #include "godwit_follow.h"
+#include "keys.h"
 #include "option.h"
 #include "report.h"
+
+#define WORDS_MOST 64 /* hosts of one call of keys */
 
 static void usage(FILE *out)
 {
@@ -196,6 +199,23 @@ static int doctor(const struct option_set *o)
 	return d.count[DOCTOR_PROBLEM] > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
+static int keys(const struct option_set *o, const char *const *names, int n)
+{
+	const struct keys_options k = {
+		.dir = option_text(o, "dir"),
+		.days = (unsigned)option_number(o, "days"),
+		.nnames = n,
+		.names = names,
+		.revoke = option_given(o, "revoke") ? option_text(o, "revoke") : NULL,
+	};
+	struct err e;
+
+	if (keys_make(&k, &e) == 0)
+		return EXIT_DONE;
+	fprintf(stderr, "godwit: keys: %s\n", e.text);
+	return EXIT_FAILED;
+}
+
 static int wrong(enum command c, const char *text)
 {
 	fprintf(stderr, "godwit: %s: %s\nTry `godwit %s --help`.\n", command_table[c].name, text,
@@ -222,13 +242,18 @@ static int help(const char *name)
 
 static int run(enum command c, int argc, char **argv)
 {
-	const char *name = NULL, *words = command_table[c].words;
+	const char *names[WORDS_MOST] = {NULL}, *name, *words = command_table[c].words;
 	struct option_set options;
 	struct err e;
 	int n;
 
 	option_init(&options, option_godwit, 1u << c);
-	n = option_argv(&options, argc, argv, &name, *words ? 1 : 0, &e);
+	n = option_argv(&options, argc, argv, names,
+		*words == '\0'                 ? 0
+		: strstr(words, "...") != NULL ? WORDS_MOST
+					       : 1,
+		&e);
+	name = names[0];
 	if (n < 0)
 		return wrong(c, e.text);
 	if (option_number(&options, "help")) {
@@ -241,6 +266,8 @@ static int run(enum command c, int argc, char **argv)
 		return wrong(c, "the NAME of the migration is missing");
 	if (option_complete(&options, &e) < 0)
 		return wrong(c, e.text);
+	if (c == COMMAND_KEYS)
+		return keys(&options, names, n);
 	return c == COMMAND_DOCTOR ? doctor(&options) : ask(c, &options, name);
 }
 

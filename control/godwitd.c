@@ -91,13 +91,16 @@ static void about(void *arg, json_t *o)
 	json_object_set_new(o, "state_dir", json_string(d->host.state_dir));
 	json_object_set_new(o, "memory", json_string(d->eal.chose));
 	json_object_set_new(o, "cores", cores);
+	json_object_set_new(o, "insecure", json_boolean(d->host.tls == NULL));
+	if (d->host.tls != NULL)
+		json_object_set_new(o, "certificate", json_string(tls_host_names(d->host.tls)));
 }
 
-static void on_peer(void *arg, int fd, const struct preamble *p)
+static void on_peer(void *arg, int fd, struct tls *tls, const struct preamble *p)
 {
 	struct daemon *d = arg;
 
-	session_accept(&d->host, fd, p);
+	session_accept(&d->host, fd, tls, p);
 }
 
 static void count_running(void *arg, struct session *s)
@@ -175,6 +178,7 @@ static int start_listening(struct daemon *d, struct err *e)
 
 	if (rc < 0)
 		return rc;
+	listen_secure(d->listen, d->host.tls);
 	address_split(asked, host, port, NULL);
 	v6 = host[0] == '\0' || strchr(host, ':') != NULL;
 	snprintf(d->address, sizeof(d->address), "%s%s%s:%u", v6 ? "[" : "",
@@ -244,6 +248,30 @@ static int start_eal(struct daemon *d, struct err *e)
 	return 0;
 }
 
+static int start_tls(struct daemon *d, struct err *e)
+{
+	const struct option_set *o = &d->options;
+	const struct tls_config c = {
+		.dir = option_text(o, "keys"),
+		.crl = option_given(o, "crl") ? option_text(o, "crl") : NULL,
+		.allow = option_text(o, "allow"),
+	};
+
+	if (option_number(o, "insecure")) {
+		if (option_given(o, "keys") || option_given(o, "allow") || option_given(o, "crl"))
+			return err_set(e, EINVAL,
+				"insecure does without keys, allow and crl: leave it out, or them");
+		log_warn("godwitd", "insecure: guests travel in plain text, and nobody proves who "
+				    "he is");
+		return 0;
+	}
+	if (!option_given(o, "allow"))
+		return err_set(e, EINVAL,
+			"name in `allow` the hosts that may take part (and keys in `keys`; `godwit "
+			"keys` makes them), or say `insecure` on both hosts for plain text");
+	return tls_host_new(&d->host.tls, &c, e);
+}
+
 /* What is quick to fail comes first; the journals are read before anybody is served. */
 static int start(struct daemon *d, struct err *e)
 {
@@ -258,7 +286,9 @@ static int start(struct daemon *d, struct err *e)
 	d->state_fd = statedir_hold(d->host.state_dir, e);
 	if (d->state_fd < 0)
 		return d->state_fd;
-	rc = start_loop(d, e);
+	rc = start_tls(d, e);
+	if (rc == 0)
+		rc = start_loop(d, e);
 	d->host.base = d->base;
 	if (rc == 0)
 		rc = start_listening(d, e);
@@ -282,6 +312,7 @@ static void stop(struct daemon *d)
 		event_free(d->park);
 	if (d->eal_up)
 		eal_stop();
+	tls_host_free(d->host.tls);
 	close_fd(&d->state_fd);
 }
 

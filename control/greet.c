@@ -87,7 +87,8 @@ static void greet(struct greeting *g, json_t *msg)
 	c = g->conn;
 	g->conn = NULL;
 	greeting_free(g);
-	log_info(s->name, "comes from %s", conn_peer_name(c));
+	log_info(s->name, "comes from %s (%s)", conn_peer_name(c),
+		conn_tls(c) != NULL ? tls_peer(conn_tls(c)) : "insecure: plain text");
 	target_hello(s, c, msg);
 }
 
@@ -136,18 +137,20 @@ static void on_greeting_late(evutil_socket_t fd, short what, void *arg)
 
 static const struct conn_ops greeting_ops = {on_greeting, NULL, on_greeting_closed};
 
-static void accept_control(struct session_host *h, int fd)
+/* Plain text is taken only where this host is `insecure` too. */
+static void accept_control(struct session_host *h, int fd, struct tls *tls)
 {
 	struct timeval tv = {GREET_DEADLINE_MS / 1000, 0};
 	struct greeting *g = calloc(1, sizeof(*g));
 	struct err e;
 
 	if (g == NULL) {
+		tls_free(tls);
 		close(fd);
 		return;
 	}
 	g->host = h;
-	g->conn = conn_new(h->base, fd, &e);
+	g->conn = conn_new(h->base, fd, tls, &e);
 	g->deadline = event_new(h->base, -1, 0, on_greeting_late, g);
 	g->again = event_new(h->base, -1, 0, on_again, g);
 	if (g->conn == NULL || g->deadline == NULL || g->again == NULL) {
@@ -156,6 +159,14 @@ static void accept_control(struct session_host *h, int fd)
 		return;
 	}
 	event_add(g->deadline, &tv);
+	if (tls == NULL && h->tls != NULL) {
+		err_set(&e, EACCES,
+			"the target's Godwit wants TLS, and the source speaks plain text: name "
+			"keys "
+			"at the source, or `insecure` on both hosts");
+		greeting_refuse(g, &e);
+		return;
+	}
 	conn_own(g->conn, &greeting_ops, g);
 }
 
@@ -173,12 +184,12 @@ static void match_token(void *arg, struct session *s)
 		f->found = s;
 }
 
-void session_accept(struct session_host *h, int fd, const struct preamble *p)
+void session_accept(struct session_host *h, int fd, struct tls *tls, const struct preamble *p)
 {
 	struct flow_search f = {.p = p};
 
-	if (p->kind == PREAMBLE_CONTROL) {
-		accept_control(h, fd);
+	if (p->kind != PREAMBLE_FLOW) {
+		accept_control(h, fd, tls);
 		return;
 	}
 	session_each(match_token, &f);

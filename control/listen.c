@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The daemon's TCP port. Run by the control loop. A connection is half open until its 32 bytes of
-// preamble have come; there are at most LISTEN_HALF_OPEN of these. A newcomer takes the place of
-// the oldest: an honest peer sends its preamble at once, so a crowd of silent ones can't lock it
-// out.
+// preamble have come, and its TLS handshake is done where there is one; there are at most
+// LISTEN_HALF_OPEN of these. A newcomer takes the place of the oldest: an honest peer sends its
+// preamble at once, so a crowd of silent ones can't lock it out.
 
 #include "listen.h"
 
@@ -32,12 +32,15 @@ struct half {
 	uint64_t until_ns;
 	size_t have;
 	uint8_t buf[PREAMBLE_BYTES];
+	struct preamble preamble;
+	struct tls *tls; /* shakes hands; the preamble has come */
 	char peer[ADDRESS_TEXT];
 };
 
 struct listen {
 	struct event_base *base;
 	struct event *readable, *rest;
+	struct tls_host *tls; /* NULL: TLS is spoken with nobody */
 	int fd;
 	uint16_t port;
 	listen_fn fn;
@@ -46,41 +49,95 @@ struct listen {
 	TAILQ_HEAD(, half) halves; /* oldest first */
 };
 
-/* Forgets a half-open connection; its fd is closed unless it was passed on (then -1). */
+/* Forgets a half-open connection; what was passed on is no longer its own (-1, NULL). */
 static void half_free(struct half *h)
 {
 	TAILQ_REMOVE(&h->l->halves, h, next);
 	h->l->nhalves--;
 	if (h->readable != NULL)
 		event_free(h->readable);
+	tls_free(h->tls);
 	close_fd(&h->fd);
 	free(h);
 }
 
-static void half_wait(struct half *h)
+static void on_half(evutil_socket_t fd, short what, void *arg);
+
+static void half_wait(struct half *h, short what)
 {
 	uint64_t now = clock_ns(), left = h->until_ns > now ? h->until_ns - now : 0;
 	struct timeval tv = {.tv_sec = (time_t)(left / NS_PER_S),
 		.tv_usec = (suseconds_t)(left % NS_PER_S / NS_PER_US)};
 
+	event_assign(h->readable, h->l->base, h->fd, what, on_half, h);
 	event_add(h->readable, &tv);
 }
 
 static void half_done(struct half *h)
 {
 	struct listen *l = h->l;
-	struct preamble p;
-	struct err e;
+	struct preamble p = h->preamble;
+	struct tls *tls = h->tls;
 	int fd = h->fd;
 
-	if (preamble_decode(&p, h->buf, &e) < 0) {
+	h->fd = -1;
+	h->tls = NULL;
+	half_free(h);
+	l->fn(l->arg, fd, tls, &p);
+}
+
+/* A close with unread data makes the kernel drop what it still has to send: the alert. */
+static void half_drain(struct half *h)
+{
+	char rest[4096];
+
+	shutdown(h->fd, SHUT_WR);
+	for (int i = 0; i < 16; i++)
+		if (recv(h->fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
+			break;
+}
+
+static void half_shake(struct half *h)
+{
+	struct err e;
+	int rc = tls_step(h->tls, &e);
+
+	if (rc > 0) {
+		half_wait(h, (short)rc);
+	} else if (rc < 0) {
+		log_warn("listen", "%s was refused: %s", h->peer, e.text);
+		half_drain(h);
+		half_free(h);
+	} else {
+		half_done(h);
+	}
+}
+
+static void half_preamble(struct half *h)
+{
+	struct err e;
+
+	if (preamble_decode(&h->preamble, h->buf, &e) < 0) {
 		log_warn("listen", "%s: %s", h->peer, e.text);
 		half_free(h);
 		return;
 	}
-	h->fd = -1;
-	half_free(h);
-	l->fn(l->arg, fd, &p);
+	if (h->preamble.kind != PREAMBLE_CONTROL_TLS) {
+		half_done(h);
+		return;
+	}
+	if (h->l->tls == NULL)
+		err_set(&e, ENOTSUP,
+			"it speaks TLS and this host is `insecure`: name keys here, or `insecure` "
+			"there");
+	else
+		h->tls = tls_new(h->l->tls, h->fd, true, NULL, &e);
+	if (h->tls == NULL) {
+		log_warn("listen", "%s was refused: %s", h->peer, e.text);
+		half_free(h);
+		return;
+	}
+	half_shake(h);
 }
 
 static void on_half(evutil_socket_t fd, short what, void *arg)
@@ -88,14 +145,19 @@ static void on_half(evutil_socket_t fd, short what, void *arg)
 	struct half *h = arg;
 	ssize_t n;
 
-	if (!(what & EV_READ)) {
-		log_warn("listen", "%s: no preamble within %d s, closed", h->peer, LISTEN_WAIT_S);
+	if (!(what & (EV_READ | EV_WRITE))) {
+		log_warn("listen", "%s: no %s within %d s, closed", h->peer,
+			h->tls != NULL ? "TLS handshake" : "preamble", LISTEN_WAIT_S);
 		half_free(h);
+		return;
+	}
+	if (h->tls != NULL) {
+		half_shake(h);
 		return;
 	}
 	n = recv(fd, h->buf + h->have, sizeof(h->buf) - h->have, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-		half_wait(h);
+		half_wait(h, EV_READ);
 		return;
 	}
 	if (n <= 0) {
@@ -105,9 +167,9 @@ static void on_half(evutil_socket_t fd, short what, void *arg)
 	}
 	h->have += (size_t)n;
 	if (h->have < sizeof(h->buf))
-		half_wait(h);
+		half_wait(h, EV_READ);
 	else
-		half_done(h);
+		half_preamble(h);
 }
 
 static void half_new(struct listen *l, int fd)
@@ -135,7 +197,7 @@ static void half_new(struct listen *l, int fd)
 	if (h->readable == NULL)
 		half_free(h);
 	else
-		half_wait(h);
+		half_wait(h, EV_READ);
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
@@ -272,6 +334,11 @@ int listen_new(struct listen **out, struct event_base *base, const char *address
 	}
 	*out = l;
 	return 0;
+}
+
+void listen_secure(struct listen *l, struct tls_host *tls)
+{
+	l->tls = tls;
 }
 
 void listen_free(struct listen *l)

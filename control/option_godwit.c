@@ -10,7 +10,7 @@
 
 #define ON(x)  (1u << COMMAND_##x)
 #define ALL    ((1u << COMMANDS) - 1)
-#define ASKING (ALL & ~ON(HELP))
+#define ASKING (ALL & ~(ON(HELP) | ON(KEYS)))
 
 const struct option_row option_godwit[] = {
 	{.name = "agent",
@@ -42,6 +42,12 @@ const struct option_row option_godwit[] = {
 		.where = ON(MIGRATE),
 		.required = true,
 		.help = "where the target's godwitd listens; port 4646 where none is given"},
+	{.name = "peer",
+		.field = "peer",
+		.arg = "NAME",
+		.kind = OPTION_TEXT,
+		.where = ON(MIGRATE),
+		.help = "name that the target's certificate must bear [the host of --to]"},
 	{.name = "flows",
 		.field = "flows",
 		.arg = "N",
@@ -158,6 +164,26 @@ const struct option_row option_godwit[] = {
 		.where = ON(RESOLVE),
 		.choices = "source|target",
 		.help = "where the guest is to run; without it, only tells what to check"},
+	{.name = "dir",
+		.arg = "DIR",
+		.kind = OPTION_TEXT,
+		.where = ON(KEYS),
+		.fallback = "godwit-keys",
+		.help = "the authority's folder, with a folder for each host; made if it is not "
+			"there"},
+	{.name = "days",
+		.arg = "N",
+		.kind = OPTION_COUNT,
+		.where = ON(KEYS),
+		.min = 1,
+		.max = 3650,
+		.fallback = "90",
+		.help = "days that certificates and the list of revoked ones are good for"},
+	{.name = "revoke",
+		.arg = "HOST",
+		.kind = OPTION_TEXT,
+		.where = ON(KEYS),
+		.help = "put this host's certificate on the list of revoked ones, revoked.pem"},
 	{.name = "detach",
 		.field = "detach",
 		.arg = "",

@@ -47,11 +47,11 @@ int preamble_decode(struct preamble *p, const uint8_t buf[PREAMBLE_BYTES], struc
 			"both "
 			"hosts",
 			version, PREAMBLE_VERSION);
-	if (p->kind != PREAMBLE_CONTROL && p->kind != PREAMBLE_FLOW)
+	if (p->kind < PREAMBLE_CONTROL || p->kind > PREAMBLE_CONTROL_TLS)
 		return err_set(e, EPROTO, "preamble of unknown kind %u", p->kind);
 	if (rest != 0)
 		return err_set(e, EPROTO, "preamble with reserved bytes set");
-	if (p->kind == PREAMBLE_CONTROL && (p->flow != 0 || memcmp(p->token, zeros, TOKEN_BYTES)))
+	if (p->kind != PREAMBLE_FLOW && (p->flow != 0 || memcmp(p->token, zeros, TOKEN_BYTES)))
 		return err_set(e, EPROTO, "preamble of a control connection that names a flow");
 	return 0;
 }

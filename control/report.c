@@ -110,6 +110,8 @@ void report_session(FILE *out, const json_t *s)
 	fputc('\n', out);
 	if (has(s, "to"))
 		fprintf(out, "  %-12s %s\n", "to", report_text(s, "to"));
+	if (json_is_true(json_object_get(s, "insecure")))
+		fprintf(out, "  %-12s insecure: plain text, and nobody proved who he is\n", "wire");
 	if (has(s, "error"))
 		fprintf(out, "  %-12s %s\n", "error", report_text(s, "error"));
 	report_print(out, json_object_get(s, "report"));
@@ -141,6 +143,10 @@ void report_daemon(FILE *out, const json_t *d)
 		report_number(d, "pid"), report_text(d, "listen"));
 	if (has(d, "memory"))
 		fprintf(out, "  %-12s %s\n", "memory", report_text(d, "memory"));
+	if (json_is_true(json_object_get(d, "insecure")))
+		fprintf(out, "  %-12s insecure: plain text with others that are so too\n", "TLS");
+	else if (has(d, "certificate"))
+		fprintf(out, "  %-12s %s\n", "TLS", report_text(d, "certificate"));
 	for (size_t i = 0; i < json_array_size(cores); i++) {
 		const json_t *c = json_array_get(cores, i);
 

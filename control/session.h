@@ -13,6 +13,7 @@
 #include "converge.h"
 #include "err.h"
 #include "listen.h"
+#include "tls.h"
 #include "vmm_where.h"
 
 #define SESSION_NAME  64u
@@ -25,8 +26,9 @@ enum verify_mode { VERIFY_SUMS, VERIFY_MEMORY };
 struct migrate_options {
 	char name[SESSION_NAME];
 	struct vmm_where vmm;
-	char to[256];  /* HOST:PORT of the target's godwitd */
-	char link[16]; /* "tcp" */
+	char to[256];   /* HOST:PORT of the target's godwitd */
+	char peer[256]; /* name that its certificate must bear; "": the host of to */
+	char link[16];  /* "tcp" */
 	const struct codec_ops *codec;
 	int codec_level;
 	unsigned flows;
@@ -51,6 +53,7 @@ struct session_host {
 	struct event_base *base;
 	const char *state_dir; /* journals */
 	unsigned nlcores;
+	struct tls_host *tls; /* NULL: insecure, plain text with others that are so too */
 };
 
 struct session;
@@ -89,8 +92,8 @@ struct session_watch *session_watch(
 	struct session *s, void (*fn)(void *arg, json_t *event), void *arg);
 void session_unwatch(struct session_watch *w);
 
-/* From the listener. fd is taken over. */
-void session_accept(struct session_host *h, int fd, const struct preamble *p);
+/* From the listener. fd and tls are taken over. */
+void session_accept(struct session_host *h, int fd, struct tls *tls, const struct preamble *p);
 
 /* At start: reads journals, and gives guests back where that is certain to be right. */
 int session_recover(struct session_host *h, struct err *e);

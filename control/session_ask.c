@@ -102,6 +102,7 @@ json_t *session_status(const struct session *cs)
 	vmm_where_to_json(&s->where, j);
 	if (s->source)
 		json_object_set_new(j, "to", json_string(s->opt.to));
+	json_object_set_new(j, "insecure", json_boolean(s->host->tls == NULL));
 	if (s->state == SESSION_ENDED || s->state == SESSION_UNDECIDED)
 		json_object_set_new(j, "result", json_string(session_result_name(s->result)));
 	json_object_set_new(

@@ -38,12 +38,13 @@ static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
 	return 0;
 }
 
-static void on_flow_dialled(void *arg, int fd, const struct err *why)
+static void on_flow_dialled(void *arg, int fd, struct tls *tls, const struct err *why)
 {
 	struct session *s = arg;
 	unsigned i = s->flows_up;
 	struct err e;
 
+	(void)tls; /* a flow has none: its frames are sealed */
 	s->flow_dial[i] = NULL;
 	if (fd < 0) {
 		session_fail(s, why);

@@ -81,7 +81,7 @@ static void on_hello(struct session *s, json_t *answer)
 	stage_done(s);
 }
 
-static void on_dialled(void *arg, int fd, const struct err *why)
+static void on_dialled(void *arg, int fd, struct tls *tls, const struct err *why)
 {
 	struct session *s = arg;
 	struct err e;
@@ -91,7 +91,7 @@ static void on_dialled(void *arg, int fd, const struct err *why)
 		session_fail(s, why);
 		return;
 	}
-	s->conn = conn_new(s->host->base, fd, &e);
+	s->conn = conn_new(s->host->base, fd, tls, &e);
 	if (s->conn == NULL) {
 		session_fail(s, &e);
 		return;
@@ -105,12 +105,15 @@ static void on_dialled(void *arg, int fd, const struct err *why)
 
 void source_connect(struct session *s)
 {
-	struct preamble p = {.kind = PREAMBLE_CONTROL};
+	struct tls_host *tls = s->host->tls;
+	struct preamble p = {.kind = tls != NULL ? PREAMBLE_CONTROL_TLS : PREAMBLE_CONTROL};
 	struct err e;
 
 	s->dial = dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_dialled, s, &e);
 	if (s->dial == NULL)
 		session_fail(s, &e);
+	else if (tls != NULL)
+		dial_secure(s->dial, tls, s->opt.peer[0] != '\0' ? s->opt.peer : NULL);
 }
 
 /* Bytes that are no holes; the regions are mapped later. */

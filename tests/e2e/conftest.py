@@ -26,6 +26,7 @@ def told_to_end(number, frame):
 def pytest_configure(config):
     signal.signal(signal.SIGTERM, told_to_end)
     config.addinivalue_line("markers", "smoke: runs on the build with sanitizers too")
+    config.addinivalue_line("markers", "insecure: its daemons speak plain text, for a test between")
     config.addinivalue_line("markers", "long: runs with ./check --long only")
 
 
@@ -58,8 +59,9 @@ def kvm_missing():
 class Stage:
     """Makes what a test needs, remembers it, and ends it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, secure=True):
         self.folder = folder
+        self.secure = secure
         self.children = []
         self.wires = []
         self.nets = []
@@ -67,6 +69,8 @@ class Stage:
         self.kind = os.environ.get("GODWIT_GUEST") or ("soft" if kvm_missing() else "kvm")
 
     def daemon(self, name, **how):
+        if self.secure:
+            how.setdefault("keys", godwit.keys_for(name))
         child = godwit.Daemon(name, self.folder, **how)
         self.children.append(child)
         return child
@@ -111,6 +115,7 @@ class Stage:
         return child
 
     def wire(self, target):
+        assert not self.secure, "a wire reads plain text: mark the test insecure"
         made = wire.Wire(target.port)
         self.wires.append(made)
         return made
@@ -135,10 +140,10 @@ class Stage:
             made.close()
 
 
-def a_stage():
+def a_stage(request):
     # A short path: a unix socket's name has 107 bytes.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gw"))
-    made = Stage(folder)
+    made = Stage(folder, secure=request.node.get_closest_marker("insecure") is None)
     STAGES.append(made)
     try:
         yield made
@@ -149,14 +154,14 @@ def a_stage():
 
 
 @pytest.fixture
-def stage():
-    yield from a_stage()
+def stage(request):
+    yield from a_stage(request)
 
 
 @pytest.fixture(scope="module")
-def shared():
+def shared(request):
     """One stage for all tests of a file that asks for it."""
-    yield from a_stage()
+    yield from a_stage(request)
 
 
 @pytest.fixture

@@ -2,14 +2,18 @@
 """The programs under test, as objects: daemons, VMs, the command line. Each is a child that dies
 with the test, whose lines are read by a thread, and whose log is kept for a failure's report."""
 
+import atexit
 import ctypes
+import functools
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -43,6 +47,24 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def make_keys(folder, *hosts):
+    subprocess.run([GODWIT, "keys", "--dir", folder, *hosts], check=True, capture_output=True,
+                   preexec_fn=die_with_parent)
+    return pathlib.Path(folder)
+
+
+@functools.cache
+def run_keys():
+    """An authority and keys for the hosts of all tests of this run."""
+    folder = tempfile.mkdtemp(prefix="gwkeys")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return make_keys(folder, "source.test,127.0.0.1", "target.test,127.0.0.1,localhost")
+
+
+def keys_for(name):
+    return run_keys() / ("source.test" if name == "source" else "target.test")
 
 
 class Child:
@@ -136,7 +158,10 @@ class Child:
 
 
 class Daemon(Child):
-    def __init__(self, name, folder, cores="0", port=None, args=(), ready=True):
+    """keys: the folder of a host's, made by keys_for(); None: insecure."""
+
+    def __init__(self, name, folder, cores="0", port=None, args=(), ready=True, keys=None,
+                 allow="*.test"):
         self.api = folder / f"{name}.api"
         self.state = folder / f"{name}.state"
         self.port = port or free_port()
@@ -145,7 +170,8 @@ class Daemon(Child):
         super().__init__(name, [
             GODWITD, "--config", self.config, "--listen", f"127.0.0.1:{self.port}",
             "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
-            "--log-level", "debug", *args])
+            "--log-level", "debug",
+            *(["--insecure"] if keys is None else ["--keys", keys, "--allow", allow]), *args])
         if ready:
             wait_until(f"{name} serves its API", self.serves)
 

@@ -12,6 +12,8 @@ import pytest
 import godwit
 import wire
 
+pytestmark = pytest.mark.insecure  # these tests stand between the daemons, and read
+
 RANDOM = random.Random(7).randbytes
 
 

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.insecure  # these tests stand between the daemons, and read
+
 # Where the migration stands when somebody dies: a message of the control connection that is held
 # on the wire, or a state that lasts.
 REQUESTS = ["hello", "preflight", "prepare", "flows", "save", "verify", "load"]

@@ -114,6 +114,7 @@ def test_pauses_at_its_limit_where_asked(stage, pair):
     waiting.whole()
 
 
+@pytest.mark.insecure
 @pytest.mark.parametrize("op,answer", [
     ("hello", False), ("preflight", False), ("prepare", False), ("prepare", True),
     ("flows", False), ("save", False), ("save", True), ("verify", False), ("load", False)])
@@ -150,6 +151,7 @@ def test_cancel_while_copying(stage, pair, state, side):
     stage.moved(source, target, vm)
 
 
+@pytest.mark.insecure
 def test_cancel_after_commit_is_refused(stage, pair):
     source, target = pair
     wire = stage.wire(target)

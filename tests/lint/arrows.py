@@ -21,7 +21,7 @@ THIRD_PARTY = [
     (r"(infiniband|rdma)/.*", r"dataplane/link_rdma"),
     (r"linux/kvm\.h", r"kvm/"),
     (r"linux/userfaultfd\.h", r"kvm/"),
-    (r"openssl/.*", r"(control/tls|dataplane/seal_openssl)"),
+    (r"openssl/.*", r"(control/(tls|keys)|dataplane/seal_openssl)"),
     (r"(intel-)?ipsec-mb\.h", r"dataplane/seal_ipsecmb"),
     (r"(event2/|event).*\.h|jansson\.h", r"control/"),
     (r"numa(if)?\.h", r"(control|dataplane|kvm|base)/"),

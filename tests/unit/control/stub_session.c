@@ -271,9 +271,10 @@ void session_unwatch(struct session_watch *w)
 	free(w);
 }
 
-void session_accept(struct session_host *h, int fd, const struct preamble *p)
+void session_accept(struct session_host *h, int fd, struct tls *tls, const struct preamble *p)
 {
 	(void)h;
+	tls_free(tls);
 	(void)p;
 	close(fd);
 }

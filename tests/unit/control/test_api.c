@@ -77,7 +77,7 @@ static void enter(struct client *c)
 	c->got = json_array();
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	c->conn = conn_new(base, fd, &e);
+	c->conn = conn_new(base, fd, NULL, &e);
 	conn_own(c->conn, &ops, c);
 }
 

@@ -23,7 +23,8 @@ class Daemon:
         self.api = f"{folder}/api.sock"
         self.process = subprocess.Popen(
             [GODWITD, "--config", "/dev/null", "--listen", "127.0.0.1:0", "--api", self.api,
-             "--state-dir", f"{folder}/state", *more], stderr=subprocess.PIPE, text=True)
+             "--state-dir", f"{folder}/state", "--insecure", *more],
+            stderr=subprocess.PIPE, text=True)
         self.log = ""
         while "ready on" not in self.log:
             line = self.process.stderr.readline()
@@ -172,7 +173,7 @@ class Cli(unittest.TestCase):
     def test_start_errors(self):
         folder = self.folder.name
         mine = ["--config", "/dev/null", "--state-dir", f"{folder}/other", "--api",
-                f"{folder}/other.sock", "--listen", "127.0.0.1:0"]
+                f"{folder}/other.sock", "--listen", "127.0.0.1:0", "--insecure"]
         cases = (
             (["--listen", f"127.0.0.1:{self.daemon.port}"], "is in use", 1),
             (["--api", self.daemon.api], "another godwitd answers", 1),

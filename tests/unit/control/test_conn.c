@@ -68,7 +68,7 @@ static int make(struct side *s, const struct conn_ops *ops)
 
 	memset(s, 0, sizeof(*s));
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	s->conn = conn_new(base, fds[0], &e);
+	s->conn = conn_new(base, fds[0], NULL, &e);
 	assert_non_null(s->conn);
 	if (ops != NULL)
 		conn_own(s->conn, ops, s);
@@ -248,7 +248,7 @@ static void test_blobs_between_two(void **state)
 	assert_int_equal(conn_send(a.conn, json_pack("{s:i}", "n", 7)), 0);
 	assert_int_equal(conn_send_blob(a.conn, data, 0), 0);
 	assert_true(conn_backlog(a.conn) > sizeof(data));
-	b.conn = conn_new(base, fd, &e);
+	b.conn = conn_new(base, fd, NULL, &e);
 	harness_turn(base, 20);
 	assert_false(b.any); /* nobody owns it, nothing is read */
 	conn_own(b.conn, &with_blobs, &b);

@@ -14,18 +14,20 @@ static int got_fd, calls, accepted;
 static bool any;
 static struct err got_why;
 
-static void on_conn(void *arg, int fd, const struct preamble *p)
+static void on_conn(void *arg, int fd, struct tls *tls, const struct preamble *p)
 {
 	(void)arg;
+	assert_null(tls);
 	assert_int_equal(p->kind, PREAMBLE_FLOW);
 	assert_int_equal(p->flow, 9);
 	accepted++;
 	close(fd);
 }
 
-static void on_done(void *arg, int fd, const struct err *why)
+static void on_done(void *arg, int fd, struct tls *tls, const struct err *why)
 {
 	(void)arg;
+	assert_null(tls);
 	calls++;
 	any = true;
 	got_fd = fd;

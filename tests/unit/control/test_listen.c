@@ -15,9 +15,10 @@ static int accepted;
 static bool any;
 static struct preamble last;
 
-static void on_conn(void *arg, int fd, const struct preamble *p)
+static void on_conn(void *arg, int fd, struct tls *tls, const struct preamble *p)
 {
 	(void)arg;
+	assert_null(tls);
 	accepted++;
 	any = true;
 	last = *p;
