@@ -70,6 +70,7 @@ struct godwit *godwit_new(const struct godwit_config *c, char *why, size_t why_b
 	region_map_init(&g->map);
 	atomic_init(&g->state, c->incoming ? GODWIT_INCOMING : GODWIT_RUNNING);
 	atomic_init(&g->writes, NULL);
+	g->hints_fd = -1;
 	g->listen = g->stop = g->session.sock = g->session.planes_fd = -1;
 	for (unsigned i = 0; i < AGENT_WAITING; i++)
 		g->waiting[i] = -1;
@@ -169,6 +170,7 @@ static void close_sources(struct godwit *g)
 	if (g->sources != NULL)
 		source_set.close(g->sources);
 	g->sources = g->tracker = g->vhost = NULL;
+	agent_drop_hints(g);
 	free(g->slot_flags);
 	g->slot_flags = NULL;
 }
@@ -198,6 +200,8 @@ static int open_sources(struct godwit *g, struct err *e)
 		rc = open_source(g, &writes, &source_vmm_writes, &c, e);
 	if (rc == 0 && g->ops->track != NULL)
 		rc = open_source(g, &g->vhost, &source_vhost_log, &c, e);
+	if (rc == 0)
+		rc = agent_make_hints(g, e);
 	if (rc == 0)
 		atomic_store(&g->writes, writes);
 	else

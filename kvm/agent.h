@@ -4,6 +4,7 @@
  *   agent.c         the public functions
  *   agent_serve.c   the thread: poll, connections, the lease
  *   agent_do.c      what each request does
+ *   agent_hint.c    the balloon and free pages
  *   agent_listen.c  the socket to listen on */
 #ifndef GODWIT_KVM_AGENT_H
 #define GODWIT_KVM_AGENT_H
@@ -15,6 +16,8 @@
 #include <sys/stat.h>
 
 #include "agent_proto.h"
+#include "balloon.h"
+#include "free_page.h"
 #include "godwit.h"
 #include "kvm_ring.h"
 #include "source.h"
@@ -42,9 +45,13 @@ struct godwit {
 	uint32_t flags[REGION_MAX][REGION_VIEWS];
 	uint32_t *slot_flags; /* the same, region by region, for the source */
 	struct ring_vcpus vcpus;
-	struct source *tracker;          /* of vCPUs; in sources, as are the next two */
-	struct source *vhost;            /* NULL without ops->track */
-	struct source *sources;          /* all of them */
+	struct source *tracker; /* of vCPUs; in sources, as are the next two */
+	struct source *vhost;   /* NULL without ops->track */
+	struct source *sources; /* all of them */
+	int hints_fd;
+	uint64_t *hints; /* plane BALLOON, then plane FREE; shared with the daemon */
+	struct balloon balloon;
+	struct free_page free_page;
 	_Atomic(struct source *) writes; /* any thread: ro, through godwit_wrote */
 
 	atomic_int state; /* enum godwit_state; agent: wo, any thread: ro */
@@ -56,6 +63,7 @@ struct godwit {
 	struct stat listen_stat; /* of the socket that we made, so that no other is unlinked */
 	bool tracking;
 	bool throttled;
+	bool free_asked; /* the guest was asked for free pages */
 	bool resume_due; /* the lease ended and resume() failed: try again */
 
 	int stop; /* eventfd: godwit_free wakes the thread */
@@ -78,5 +86,15 @@ int agent_untrack(struct godwit *g, struct err *e);
 /* Planes for a new session; and away with them. */
 int agent_make_planes(struct godwit *g, struct err *e);
 void agent_drop_planes(struct godwit *g);
+
+/* agent_hint.c: the planes of hints; and away with them. */
+int agent_make_hints(struct godwit *g, struct err *e);
+void agent_drop_hints(struct godwit *g);
+/* No report is wanted any more. */
+void agent_end_free(struct godwit *g);
+int agent_do_hints(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e);
+int agent_do_free(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e);
+int agent_do_free_look(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e);
+int agent_do_balloon(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e);
 
 #endif

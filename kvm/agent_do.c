@@ -120,6 +120,7 @@ int agent_untrack(struct godwit *g, struct err *e)
 {
 	int rc;
 
+	agent_end_free(g);
 	if (!g->tracking)
 		return 0;
 	if (g->ops->track != NULL)
@@ -308,6 +309,10 @@ static int (*const actions[AGENT_TYPES])(
 	[AGENT_FENCE] = do_nothing, /* the state is all */
 	[AGENT_END] = do_nothing,   /* answered first; agent_serve.c ends the guest */
 	[AGENT_PING] = do_nothing,
+	[AGENT_HINTS] = agent_do_hints,
+	[AGENT_FREE] = agent_do_free,
+	[AGENT_FREE_LOOK] = agent_do_free_look,
+	[AGENT_BALLOON] = agent_do_balloon,
 };
 
 void agent_do(struct godwit *g, struct agent_msg *ask, struct agent_msg *m)

@@ -25,7 +25,7 @@
 #include "region.h"
 
 #define AGENT_MAGIC      0x31415747u /* "GWA1" */
-#define AGENT_VERSION    1
+#define AGENT_VERSION    2
 #define AGENT_HDR_BYTES  32u
 #define AGENT_BODY_BYTES 4096u
 #define AGENT_MSG_BYTES  (AGENT_HDR_BYTES + AGENT_BODY_BYTES)
@@ -75,7 +75,26 @@ enum agent_type {
 	AGENT_END,
 	/* Nothing; tells that the VMM answers. Answer: a = state. */
 	AGENT_PING,
+	/* What is known of pages that need not go. Answer: a = AGENT_HINT_*; fd = a memfd of 2 *
+	 * nchunks words: plane BALLOON (pages in the balloon, at any moment), plane FREE. */
+	AGENT_HINTS,
+	/* Ask the guest which of its pages are free; a: id of the request, or 0: no answer is
+	 * wanted any more. */
+	AGENT_FREE,
+	/* Takes what was reported for request a since the last time: FREE words of all chunks, and
+	 * after that, if there is any, looks as LOOK does: OUT words of all chunks. Takes nothing
+	 * from the guest. Answer: a = pages reported, b = 1: the guest has told all. The daemon
+	 * zeroes each word it has read. May be under way with ARM. */
+	AGENT_FREE_LOOK,
+	/* Target: the guest that comes has these pages of chunks [a, a + b) in its balloon: IN
+	 * words. */
+	AGENT_BALLOON,
 	AGENT_TYPES /* one above the highest */
+};
+
+enum agent_hint {
+	AGENT_HINT_BALLOON = 1, /* the guest tells before it uses a page of the balloon */
+	AGENT_HINT_FREE = 2,    /* the guest can be asked for free pages */
 };
 
 struct agent_msg {

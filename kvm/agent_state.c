@@ -33,6 +33,10 @@ static const struct {
 	[AGENT_LOAD] = {"load device state", IN(INCOMING) | IN(LOADED), 0, GODWIT_LOADED},
 	[AGENT_FENCE] = {"fence", IN(PAUSED), IN(FENCED), GODWIT_FENCED},
 	[AGENT_END] = {"end", IN(FENCED) | IN(INCOMING) | IN(LOADED), 0, GODWIT_ENDED},
+	[AGENT_HINTS] = {"tell hints", ALL, 0, STAYS},
+	[AGENT_FREE] = {"ask for free pages", SOURCE, 0, STAYS},
+	[AGENT_FREE_LOOK] = {"take free pages", SOURCE, 0, STAYS},
+	[AGENT_BALLOON] = {"take the balloon over", IN(INCOMING) | IN(LOADED), 0, STAYS},
 	[AGENT_PING] = {"ping", ALL, 0, STAYS},
 };
 

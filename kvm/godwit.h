@@ -65,6 +65,11 @@ struct godwit_ops {
 	 * gives. When it returns 0 for on, each of their writes shows in the log. Optional
 	 * (NULL): there are no such writers. */
 	int (*track)(void *opaque, int on);
+
+	/* Ask the guest which of its pages are free: it answers with this id by
+	 * godwit_free_pages() and godwit_free_end(), in its own time, or never. 0: no answer is
+	 * wanted any more. Optional (NULL): the guest can't be asked. */
+	int (*free_request)(void *opaque, uint32_t id);
 };
 
 enum godwit_tracker {
@@ -128,6 +133,28 @@ void godwit_wrote(struct godwit *g, int region, uint64_t offset, uint64_t bytes)
  * returned, offset 0): one bit for each 4 KiB from guest address 0. It is there from godwit_start
  * to godwit_free, if the callbacks have track(). A memfd, not to be closed, or a negative errno. */
 int godwit_vhost_log(struct godwit *g, uint64_t *bytes, void **base);
+
+/* The balloon, page frames of 4 KiB as virtio-balloon names them. After godwit_start; any thread.
+ *
+ * godwit_balloon: must_tell 1 says that VIRTIO_BALLOON_F_MUST_TELL_HOST was negotiated, 0 that it
+ * was not, or that the device was reset: then all pages leave the balloon. Only with 1 are pages
+ * in the balloon left out of a migration. A guest that came brings its balloon with it: say 1 from
+ * within load().
+ * godwit_inflate: the guest gave frames [pfn, pfn + n) up. godwit_deflate: it wants them back; call
+ * it before the guest is told that it has them. 0, or -EFAULT: not all of them are memory. */
+void godwit_balloon(struct godwit *g, int must_tell);
+int godwit_inflate(struct godwit *g, uint64_t pfn, uint64_t n);
+int godwit_deflate(struct godwit *g, uint64_t pfn, uint64_t n);
+
+/* Answers to free_request(): frames [pfn, pfn + n) were free at some time between the request with
+ * that id and this call; the guest may use them again at once. In as many pieces as there are; end:
+ * all were told. 0; -ESTALE: the id is not that of the request under way, nothing changes; -EPERM:
+ * the guest poisons free pages; -EFAULT. Any thread. */
+int godwit_free_pages(struct godwit *g, uint32_t id, uint64_t pfn, uint64_t n);
+int godwit_free_end(struct godwit *g, uint32_t id);
+/* The guest relies on its free pages holding this value (VIRTIO_BALLOON_F_PAGE_POISON). Other than
+ * 0, no free page is left out. */
+void godwit_poison(struct godwit *g, uint32_t value);
 
 enum godwit_state {
 	GODWIT_RUNNING,  /* the guest runs here, migrated or not */

@@ -69,7 +69,22 @@ static void on_end(void *arg)
 	((struct vmm *)arg)->ends++;
 }
 
-static const struct godwit_ops ops = {on_pause, on_resume, on_throttle, on_save, on_load, on_end};
+static int on_track(void *arg, int on)
+{
+	struct vmm *v = arg;
+
+	v->tracking = on;
+	return on ? take_fail(v) : 0;
+}
+
+static int on_free_request(void *arg, uint32_t id)
+{
+	((struct vmm *)arg)->free_id = (int)id;
+	return 0;
+}
+
+static const struct godwit_ops ops = {
+	on_pause, on_resume, on_throttle, on_save, on_load, on_end, on_track, on_free_request};
 
 int vmm_open(struct vmm *v, int incoming, char why[256])
 {

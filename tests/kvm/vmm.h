@@ -16,6 +16,7 @@ struct vmm {
 	char path[108];
 	int fd;
 	uint8_t *mem;
+	atomic_int tracking, free_id; /* as the callbacks were told last */
 	atomic_int pauses, resumes, saves, loads, ends, percent;
 	atomic_int fail; /* what the next callback returns */
 };
