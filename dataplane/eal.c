@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define EAL_MEM_MB 64u
-#define EAL_ARGS   16u
+#define EAL_ARGS   (20u + 2 * EAL_PCI)
 
 static bool started; // EAL starts once a process
 
@@ -94,14 +94,19 @@ static int init(char *lcores, const struct eal_config *c, unsigned mem_mb, bool 
 	argv[argc++] = (char *)"godwit";
 	argv[argc++] = lcores;
 	argv[argc++] = (char *)"--main-lcore=0";
-	argv[argc++] = (char *)"--no-pci";
+	for (unsigned i = 0; c->pci != NULL && c->pci[i] != NULL && i < EAL_PCI; i++) {
+		argv[argc++] = (char *)"-a";
+		argv[argc++] = (char *)c->pci[i];
+	}
+	if (c->pci == NULL || c->pci[0] == NULL)
+		argv[argc++] = (char *)"--no-pci";
 	argv[argc++] = (char *)"--iova-mode=va";
 	argv[argc++] = (char *)"--no-telemetry";
 	argv[argc++] = (char *)"--log-level=*:error";
 	// Nothing is left behind in a file system, however this process ends.
 	argv[argc++] = huge ? (char *)"--in-memory" : (char *)"--no-huge";
-	if (!huge)
-		argv[argc++] = (char *)"--no-shconf";
+	// Huge: virtio_user shares EAL's memory with its other side, one file at a time.
+	argv[argc++] = huge ? (char *)"--single-file-segments" : (char *)"--no-shconf";
 	argv[argc++] = prefix;
 	argv[argc++] = (char *)"-m";
 	argv[argc++] = mem;

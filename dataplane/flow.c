@@ -9,6 +9,7 @@
 
 #include "cpu.h"
 #include "guard.h"
+#include "port_impl.h"
 #include "recv.h"
 #include "send.h"
 
@@ -71,6 +72,8 @@ bool flow_poll(struct flow *f)
 	struct guard g;
 	bool moved;
 
+	if (f->kind == FLOW_PORT)
+		return port_turn(f->priv);
 	if (atomic_load_explicit(&f->error, memory_order_relaxed) != 0)
 		return false;
 	if (guard_enter(&g) != 0) {
@@ -81,4 +84,9 @@ bool flow_poll(struct flow *f)
 	guard_leave();
 	count(f, moved, cpu_cycles() - t0);
 	return moved;
+}
+
+bool flow_leave(struct flow *f)
+{
+	return f->link == NULL || f->link->ops->leave == NULL || f->link->ops->leave(f->link);
 }

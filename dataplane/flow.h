@@ -41,7 +41,11 @@ struct recv_job {
 	bool alone;          /* one flow writes all; set by control before flows are attached */
 };
 
-enum flow_kind { FLOW_SEND, FLOW_RECV };
+enum flow_kind {
+	FLOW_SEND,
+	FLOW_RECV,
+	FLOW_PORT, /* no flow, but what polls a port's queue (port.h): no link, no passes */
+};
 
 struct flow {
 	enum flow_kind kind;
@@ -64,7 +68,7 @@ struct flow {
 	struct stats stats;
 
 	/* lcore only */
-	void *priv; /* struct send or struct recv */
+	void *priv; /* struct send, struct recv or struct port_queue */
 };
 
 /* Makes a flow around a link (taken over; closed by flow_free). 0 or -errno. Control thread. */
@@ -79,6 +83,8 @@ void flow_free(struct flow *f);
  * Returns true when something moved. Never blocks, allocates or makes a system call, but for its
  * link's. After an error it does nothing. */
 bool flow_poll(struct flow *f);
+/* After flow_detach(), on its lcore, until it returns true: the link says goodbye. */
+bool flow_leave(struct flow *f);
 
 /* The receiver's shared state: 12 bytes a chunk, lazily populated. begin() starts to punch out what
  * the files hold from before, off the calling thread; no flow may be attached until ready() says 1

@@ -127,6 +127,11 @@ static int lcore_launch(struct lcore *l)
 	return -EBUSY;
 }
 
+bool lcore_is_shared(void)
+{
+	return nlcores > 0 && lcores[1]->idle == LCORE_IDLE_YIELD;
+}
+
 // After a flow was put into the mailbox.
 static int wake(struct lcore *l)
 {

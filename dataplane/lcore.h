@@ -24,6 +24,9 @@ struct eal_config {
 	bool no_huge;    /* do without them even where there are some */
 	const char *prefix; /* --file-prefix; NULL: "godwit"; may be shared */
 	enum lcore_idle idle;
+	/* PCI devices that ports are to use, each as port_config.device; the last one NULL. NULL:
+	 * none. */
+	const char *const *pci;
 };
 
 struct eal_info {
@@ -33,8 +36,11 @@ struct eal_info {
 	char chose[128];     /* a sentence: what was chosen and why */
 };
 
-/* rte_eal_init with --no-pci, --iova-mode=va; the calling thread becomes the main lcore and keeps
- * its CPU affinity; worker lcores are numbered 1 to nlcores. Once a process. -errno with e set. */
+#define EAL_PCI 16u /* devices at most */
+
+/* rte_eal_init with no PCI device but those named, --iova-mode=va; the calling thread becomes the
+ * main lcore and keeps its CPU affinity; worker lcores are numbered 1 to nlcores. Once a process.
+ * -errno with e set. */
 int eal_start(const struct eal_config *c, struct eal_info *info, struct err *e);
 void eal_stop(void);
 
@@ -44,6 +50,8 @@ unsigned lcore_pick(int node);
 unsigned lcore_cpu(unsigned lcore);
 unsigned lcore_node(unsigned lcore);
 unsigned lcore_count(void);
+/* Workers give way to others: what they do comes late now and then. */
+bool lcore_is_shared(void);
 
 /* Hands a flow to flow->lcore. -ENOSPC: that lcore serves LCORE_FLOWS already. */
 #define LCORE_FLOWS 64u

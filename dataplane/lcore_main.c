@@ -53,12 +53,13 @@ static bool turn(struct lcore *l)
 
 	for (unsigned i = 0; i < l->nflows;) {
 		// Acquire pairs with flow_detach(): what control did before is seen.
-		if (atomic_load_explicit(&l->flow[i]->stop, memory_order_acquire)) {
+		if (!atomic_load_explicit(&l->flow[i]->stop, memory_order_acquire)) {
+			moved |= flow_poll(l->flow[i]);
+		} else if (flow_leave(l->flow[i])) {
 			release(l, i);
 			moved = true;
 			continue;
 		}
-		moved |= flow_poll(l->flow[i]);
 		i++;
 	}
 	return moved;

@@ -58,6 +58,9 @@ struct link_ops {
 	/* Queues one answer; false when full, then poll and try again. f->seq names the frame that
 	 * is answered, for ACK too. ACKs are in the order of the frames and may be merged. */
 	bool (*answer)(struct link *l, const struct frame *f);
+	/* Lcore, once the flow is to stop, again and again until true: says goodbye. Nothing of the
+	 * lcore's touches the link after that. NULL: nothing is to be said. */
+	bool (*leave)(struct link *l);
 	/* Frees it; NULL is allowed. Control thread, after the lcore let go of the link. */
 	void (*close)(struct link *l);
 };

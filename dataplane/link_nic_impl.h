@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the nic link share: link_nic_open.c makes and ends it, link_nic.c is its row of
+ * the link port, link_nic_tx.c makes packets of what the protocol wants said. */
+#ifndef GODWIT_DATAPLANE_LINK_NIC_IMPL_H
+#define GODWIT_DATAPLANE_LINK_NIC_IMPL_H
+
+#include "link_nic.h"
+#include "port_impl.h"
+#include "rel_recv.h"
+#include "rel_send.h"
+
+#define NIC_INBOX  256u /* packets that came and were not yet read; a power of two */
+#define NIC_OUTBOX PORT_BURST
+#define NIC_AHEAD                                                                                  \
+	2u /* frames taken before their parts may leave: what was scanned is still warm            \
+	    */
+#define NIC_BOUNCE_BYTES 65536u
+
+/* A frame's payload, by seq: where it lies until rel_send.free has passed it. */
+struct nic_payload {
+	unsigned nseg;
+	unsigned at;       /* the cursor: segment `at` begins at at_bytes of the payload */
+	uint32_t at_bytes; /* parts mostly come one after the other */
+	struct iovec seg[LINK_SEGS];
+};
+
+struct nic_in {
+	struct rte_mbuf *m; /* its data is the datagram */
+	bool ce;
+};
+
+struct link_nic {
+	struct link link; /* first */
+	struct port *port;
+	struct port_queue *q;
+	bool source;
+	bool bound;      /* the port brings packets */
+	bool leaving;    /* flow_detach() was called */
+	bool said_leave; /* the protocol knows */
+	uint64_t leave_until_ns;
+	uint16_t udp_port, peer_port;
+	struct udp_addr peer;
+	char peer_text[PORT_ADDRESS_TEXT];
+
+	/* next hop */
+	struct neighbour *hop;
+	struct udp_addr hop_addr;
+	uint64_t hop_mac; /* as in struct neighbour; 0: not known yet */
+	uint64_t ask_at_ns, resolve_until_ns, began_ns;
+	uint64_t resolve_ns;
+	struct udp_head head;
+
+	/* the protocol; one of them */
+	struct rel_send send;
+	struct rel_recv recv;
+	struct rel *rel; /* of that one */
+	void *rel_mem;
+	size_t rel_bytes;
+
+	/* source */
+	struct nic_payload *payload; /* [frames], at seq % frames */
+	bool zero_copy;
+	enum udp_summing summing;
+	bool device_ip_sum;
+	struct rte_mbuf_ext_shared_info pages; /* one more than packets that hold pages */
+	/* target */
+	uint8_t *ring; /* ring_bytes, and a payload */
+	bool taken;    /* the frame of seq taken_seq was handed out and not answered */
+	uint64_t taken_seq;
+
+	struct nic_in in[NIC_INBOX]; /* [in_head, in_tail) */
+	uint32_t in_head, in_tail;
+	uint8_t *bounce;                  /* for a packet that came in pieces */
+	struct rte_mbuf *out[NIC_OUTBOX]; /* [out_head, out_n) wait for the device */
+	unsigned out_head, out_n;
+
+	struct link_nic_faults faults;
+};
+
+static inline struct link_nic *nic_of(struct link *l)
+{
+	return (struct link_nic *)l;
+}
+
+/* link_nic_tx.c: says what is to be said, as far as the device takes it. Returns packets. */
+unsigned link_nic_say(struct link_nic *n, uint64_t now_ns);
+/* Gives the device what waits for it. True when nothing waits any more. */
+bool link_nic_flush(struct link_nic *n);
+
+void link_nic_close(struct link *l);
+extern const struct link_ops link_nic;
+
+#endif

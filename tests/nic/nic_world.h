@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Two processes with a DPDK port each, on a pair of devices of this machine, and the memories that
+ * move between them. What goes wrong ends the process with a sentence. */
+#ifndef GODWIT_TESTS_NIC_WORLD_H
+#define GODWIT_TESTS_NIC_WORLD_H
+
+#include "flow.h"
+#include "link_nic.h"
+#include "port.h"
+#include "seed.h"
+
+#define WORLD_FLOWS 8u
+
+struct world_options {
+	const char *device; /* "memif", "vhost", "packet" */
+	unsigned queues, flows, mtu, vlan, mib, passes;
+	unsigned lose; /* parts of 65536, on both sides */
+	bool v6, copy, deflate, gateway;
+	uint64_t seed;
+};
+
+struct world {
+	struct world_options o;
+	struct region_map from, to; /* mapped in both processes */
+	int wire[2];                /* source, target: messages between the two */
+	char dir[64];               /* for sockets */
+	char veth[2][16];
+};
+
+struct world_side {
+	struct world *w;
+	bool source;
+	struct port *port;
+	struct send_job send_job;
+	struct recv_job recv_job;
+	struct dirty dirty;
+	struct claim claim;
+	struct flow *flow[WORLD_FLOWS];
+};
+
+/* Parent: memories and devices. Exits with 77 where this machine lacks something. */
+void world_open(struct world *w, const struct world_options *o);
+void world_close(struct world *w);
+
+/* One side, in a process of its own: EAL, port, links, flows attached. */
+void world_side_open(struct world_side *s, struct world *w, bool source);
+/* Goodbye, and all of it freed. */
+void world_side_close(struct world_side *s);
+
+/* Source: writes over memory, with holes and zeros too; says what is dirty now. */
+void world_scribble(struct world_side *s, struct seed *seed, bool first);
+void world_publish(struct world_side *s, uint32_t pass);
+/* Until all flows have done the pass. */
+void world_wait_pass(struct world_side *s, uint32_t pass);
+
+/* Messages: a word to the other side, and from it. */
+void world_say(struct world_side *s, uint64_t word);
+uint64_t world_hear(struct world_side *s);
+
+/* Parent, when both are through: the first page that differs, as a sentence; NULL: none. */
+const char *world_differs(const struct world *w);
+
+void world_fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+#endif
