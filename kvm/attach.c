@@ -315,11 +315,3 @@ pid_t attach_pid(const struct attach *a)
 {
 	return a->pid;
 }
-
-void attach_check(pid_t pid, const struct attach_file *files, unsigned n, struct findings *findings)
-{
-	(void)pid;
-	(void)files;
-	(void)n;
-	(void)findings;
-}

@@ -36,6 +36,7 @@ struct stacks {
 	unsigned n;
 	struct {
 		uint64_t start, end;
+		bool grows; /* by itself, but not under our hands: that shows when writing */
 	} s[STACKS_MOST];
 };
 
@@ -70,6 +71,7 @@ static int add_stack(void *arg, const struct procmap *m)
 		all->n == STACKS_MOST)
 		return 0;
 	all->s[all->n].start = m->start;
+	all->s[all->n].grows = strcmp(m->path, "[stack]") == 0;
 	all->s[all->n++].end = m->end;
 	return 0;
 }
@@ -78,7 +80,8 @@ static bool stack_has_room(const struct stacks *all, uint64_t sp)
 {
 	for (unsigned i = 0; i < all->n; i++)
 		if (sp - all->s[i].start < all->s[i].end - all->s[i].start)
-			return sp - all->s[i].start >= SIGFRAME_RED_ZONE + SIGFRAME_BYTES + ROOM;
+			return all->s[i].grows ||
+			       sp - all->s[i].start >= SIGFRAME_RED_ZONE + SIGFRAME_BYTES + ROOM;
 	return false;
 }
 

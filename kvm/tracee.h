@@ -54,7 +54,8 @@ bool tracee_in_rseq(const struct tracee *t, pid_t pid);
 
 /* How the process guards this thread. 0 or -errno. */
 struct tracee_guard {
-	int seccomp; /* 0: not, 1: strict, 2: by filters */
+	int seccomp;  /* 0: not, 1: strict, 2: by filters */
+	pid_t tracer; /* 0: none */
 	bool shadow_stack;
 };
 int tracee_guarded(pid_t pid, pid_t tid, struct tracee_guard *g);

@@ -141,6 +141,8 @@ int tracee_guarded(pid_t pid, pid_t tid, struct tracee_guard *g)
 		return -ESRCH;
 	at = strstr(text, "\nSeccomp:");
 	g->seccomp = at != NULL ? atoi(at + strlen("\nSeccomp:")) : 0;
+	at = strstr(text, "\nTracerPid:");
+	g->tracer = at != NULL ? atoi(at + strlen("\nTracerPid:")) : 0;
 	at = strstr(text, "\nx86_Thread_features:");
 	if (at != NULL) {
 		const char *end = strchr(at + 1, '\n');

@@ -6,6 +6,8 @@
 #include "guest32.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +34,10 @@ struct writer {
 	enum far_kind kind;
 	uint8_t *second[REGION_MAX];
 	struct guest32 *guest;
+	int ring;
+	struct io_uring_params params;
+	uint8_t *sq;
+	struct io_uring_sqe *sqes;
 };
 
 static uint8_t *map_piece(const struct region *r, uint64_t offset, uint64_t bytes, void *at)
@@ -96,7 +103,54 @@ static void guest_writes(struct writer *w, const struct order *o)
 			w->guest, (uint32_t)(found->gpa + offset - found->offset_bytes), o->value);
 }
 
-static void obey(struct writer *w, const struct order *o)
+static uint8_t *at_page(struct writer *w, uint64_t page)
+{
+	struct region *r = region_of_chunk(&w->map, page / 64);
+
+	return r->base + ((page - r->first_chunk * 64) << PAGE_SHIFT);
+}
+
+/* An io_uring of one entry with one registered buffer; no library, as little as does. */
+static int pin(struct writer *w, uint64_t page)
+{
+	struct io_uring_params p = {0};
+	struct iovec v = {at_page(w, page), PAGE_BYTES};
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
+
+	if (fd < 0 || syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &v, 1) < 0)
+		return -errno;
+	w->ring = fd;
+	w->params = p;
+	w->sq = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_POPULATE, fd, IORING_OFF_SQ_RING);
+	w->sqes = mmap(NULL, sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_POPULATE, fd, (off_t)IORING_OFF_SQES);
+	return w->sq == MAP_FAILED || w->sqes == MAP_FAILED ? -errno : 0;
+}
+
+static int read_fixed(struct writer *w, uint64_t page)
+{
+	static char text[PAGE_BYTES];
+	unsigned *tail = (unsigned *)(w->sq + w->params.sq_off.tail);
+	unsigned *array = (unsigned *)(w->sq + w->params.sq_off.array);
+	int file = memfd_create("disk", MFD_CLOEXEC);
+	long rc;
+
+	memset(text, 'x', sizeof(text));
+	if (write(file, text, sizeof(text)) != sizeof(text))
+		return -EIO;
+	*w->sqes = (struct io_uring_sqe){.opcode = IORING_OP_READ_FIXED,
+		.fd = file,
+		.addr = (uintptr_t)at_page(w, page),
+		.len = PAGE_BYTES};
+	array[*tail & (w->params.sq_entries - 1)] = 0;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	rc = syscall(SYS_io_uring_enter, w->ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+	close(file);
+	return rc == 1 ? 0 : -EIO;
+}
+
+static int obey(struct writer *w, const struct order *o)
 {
 	struct region *r = region_of_chunk(&w->map, o->page == UINT64_MAX ? 0 : o->page / 64);
 
@@ -106,21 +160,23 @@ static void obey(struct writer *w, const struct order *o)
 			guest_writes(w, o);
 		else
 			write_word(w, o);
-		break;
+		return 0;
 	case FAR_ZAP:
 		if (o->page == UINT64_MAX)
-			madvise(r->base, r->bytes, MADV_DONTNEED);
-		else
-			madvise(r->base + ((o->page - r->first_chunk * 64) << PAGE_SHIFT),
-				r->page_bytes, MADV_DONTNEED);
-		break;
+			return madvise(r->base, r->bytes, MADV_DONTNEED);
+		return madvise(at_page(w, o->page), r->page_bytes, MADV_DONTNEED);
 	case FAR_UNMAP:
-		munmap(r->base, r->bytes);
-		break;
+		return munmap(r->base, r->bytes);
 	case FAR_REMAP:
-		map_piece(r, 0, r->bytes, NULL);
-		break;
+		return map_piece(r, 0, r->bytes, NULL) == NULL ? -ENOMEM : 0;
+	case FAR_PIN:
+		return pin(w, o->page);
+	case FAR_FIXED:
+		return read_fixed(w, o->page);
+	case FAR_DIRECT:
+		return open("/proc/self/exe", O_RDONLY | O_DIRECT | O_CLOEXEC) < 0 ? -errno : 0;
 	}
+	return -EINVAL;
 }
 
 static void live(struct writer *w, int sock)
@@ -137,8 +193,9 @@ static void live(struct writer *w, int sock)
 	if (write(sock, &ready, 1) == 1 && ready == 's')
 		ready = write(sock, &e, sizeof(e)) > 0 ? 'n' : 's';
 	while (ready == 'y' && read(sock, &o, sizeof(o)) == sizeof(o)) {
-		obey(w, &o);
-		if (write(sock, &ready, 1) != 1)
+		int rc = obey(w, &o);
+
+		if (write(sock, &rc, sizeof(rc)) != sizeof(rc))
 			break;
 	}
 	_exit(0);
@@ -217,13 +274,15 @@ void far_close(struct far *f)
 	f->pid = 0;
 }
 
-void far_do(struct far *f, enum far_order order, uint64_t page, uint32_t value, unsigned pick)
+int far_do(struct far *f, enum far_order order, uint64_t page, uint32_t value, unsigned pick)
 {
 	struct order o = {.what = order, .value = value, .pick = pick, .page = page};
-	char done;
+	int rc;
 
-	if (write(f->sock, &o, sizeof(o)) != sizeof(o) || read(f->sock, &done, 1) != 1) {
+	if (write(f->sock, &o, sizeof(o)) != sizeof(o) ||
+		read(f->sock, &rc, sizeof(rc)) != sizeof(rc)) {
 		printf("the far writer is gone\n");
 		exit(1);
 	}
+	return rc;
 }

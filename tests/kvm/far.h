@@ -29,14 +29,17 @@ int far_open(struct far *f, const struct region_map *map, enum far_kind kind, st
 void far_close(struct far *f); /* far_open need not have been called on zeroed memory */
 
 enum far_order {
-	FAR_WRITE, /* value to the first word of the page; pick chooses the mapping */
-	FAR_ZAP,   /* drops the page, or all (page == UINT64_MAX), from its page table */
-	FAR_UNMAP, /* ends the region's (page's) first mapping */
-	FAR_REMAP, /* maps the region once more */
+	FAR_WRITE,  /* value to the first word of the page; pick chooses the mapping */
+	FAR_ZAP,    /* drops the page, or all (page == UINT64_MAX), from its page table */
+	FAR_UNMAP,  /* ends the region's (page's) first mapping */
+	FAR_REMAP,  /* maps the region once more */
+	FAR_PIN,    /* registers the page with an io_uring, which it makes */
+	FAR_FIXED,  /* has that io_uring read into the page, of a file full of 'x' */
+	FAR_DIRECT, /* opens a file with O_DIRECT */
 };
 
-/* Tells it what to do, and waits until it is done. page as in planes. */
-void far_do(struct far *f, enum far_order order, uint64_t page, uint32_t value, unsigned pick);
+/* Tells it what to do, and waits until it is done. page as in planes. 0 or -errno. */
+int far_do(struct far *f, enum far_order order, uint64_t page, uint32_t value, unsigned pick);
 
 /* All mappings that process pid has of the map's files, as attach_open() takes them; at most
  * `most`. Their number or -errno. */
