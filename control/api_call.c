@@ -78,6 +78,9 @@ static int on_migrate(struct api_call *c, struct err *e)
 		copy_text(m.peer, sizeof(m.peer), "peer", option_text(o, "peer"), e) < 0 ||
 		copy_text(m.link, sizeof(m.link), "link", option_text(o, "link"), e) < 0)
 		return -EINVAL;
+	m.vmm.cached_disks = option_number(o, "disk-cache") == 1;
+	if (m.vmm.cached_disks && m.vmm.driver != VMM_QEMU)
+		return err_set(e, EINVAL, "--disk-cache goes with --qmp");
 	rc = codec_parse(option_text(o, "codec"), &m.codec, &m.codec_level, e);
 	if (rc < 0)
 		return rc;

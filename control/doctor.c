@@ -20,6 +20,7 @@ static const struct {
 	{"memory", doctor_memory},
 	{"network", doctor_net},
 	{"kernel", doctor_kernel},
+	{"guest", doctor_qemu},
 };
 
 static const char *const verdict_name[DOCTOR_VERDICTS] = {"note", "good", "advice", "problem"};

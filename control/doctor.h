@@ -38,6 +38,7 @@ void doctor_cores(struct doctor *d);
 void doctor_memory(struct doctor *d);
 void doctor_net(struct doctor *d);
 void doctor_kernel(struct doctor *d);
+void doctor_qemu(struct doctor *d); /* --qmp only */
 
 /* Runs all checks; then prints the rows, or one JSON object: rows, problems, advice, daemon. */
 void doctor_run(struct doctor *d);

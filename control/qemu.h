@@ -18,6 +18,7 @@
 
 #define QEMU_NAME    64u
 #define QEMU_MACHINE "/machine" /* in the tree of its objects */
+#define QEMU_OBJECTS "/objects"
 
 /* A memory backend that the machine uses. */
 struct qemu_ram {

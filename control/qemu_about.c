@@ -192,7 +192,7 @@ static int compare_lists(const char *what, const json_t *there, const json_t *he
 {
 	size_t n = json_array_size(there), m = json_array_size(here);
 
-	if (json_equal(there, here))
+	if ((there == NULL && here == NULL) || json_equal(there, here))
 		return 0;
 	for (size_t i = 0; i < n || i < m; i++) {
 		const json_t *a = json_array_get(there, i), *b = json_array_get(here, i);

@@ -15,7 +15,7 @@ static bool find_view(const char *mtree, const char *id, uint64_t *gpa, uint64_t
 {
 	char path[REGION_NAME + 16];
 
-	snprintf(path, sizeof(path), "/objects/%s", id);
+	snprintf(path, sizeof(path), QEMU_OBJECTS "/%s", id);
 	return qemu_view_of(mtree, id, gpa, offset) || qemu_view_of(mtree, path, gpa, offset);
 }
 
@@ -25,7 +25,7 @@ static void ask_type(struct qemu *u, struct qemu_ram *r)
 	char path[REGION_NAME + 16];
 	json_t *type = NULL;
 
-	snprintf(path, sizeof(path), "/objects/%s", r->id);
+	snprintf(path, sizeof(path), QEMU_OBJECTS "/%s", r->id);
 	if (qemu_get(u->qmp, path, "type", &type, NULL) == 0 && json_is_string(type))
 		snprintf(r->type, sizeof(r->type), "%.31s", json_string_value(type));
 	json_decref(type);

@@ -4,9 +4,37 @@
 
 #include <stdlib.h>
 
+#include <string.h>
+
+#include "qemu.h"
 #include "qmp_scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+/* As if the human monitor had printed it; and as if both daemons had told it of their machines. */
+static void read_views(const char *data, size_t bytes)
+{
+	char *text = strndup(data, bytes);
+	uint64_t gpa, offset;
+	struct err e;
+	json_t *about;
+
+	qemu_view_of(text, "ram0", &gpa, &offset);
+	qemu_host_address(text);
+	qemu_register_has(text, "CR4", 1);
+	about = json_loads(text, 0, NULL);
+	if (about != NULL) {
+		json_t *disks = json_object();
+
+		if (qemu_compare(about, about, &e) != 0 && json_is_object(about))
+			abort();
+		qemu_compare(about, disks, &e);
+		qemu_compare(disks, about, &e);
+		json_decref(disks);
+	}
+	json_decref(about);
+	free(text);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -16,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	size_t at = 0;
 	int64_t n;
 
+	read_views(text, bytes);
 	if (bytes > 0) {
 		size_t first = data[0] % bytes;
 		int64_t a = qmp_scan(&whole, text, bytes, &e);
