@@ -48,11 +48,13 @@ static int ask_outcome(struct qemu *u, enum outcome *now, struct err *e)
 			why != NULL ? why : "it gives no reason; look at its messages");
 	} else if (strcmp(status, "completed") == 0) {
 		*now = COMPLETED;
-	} else if (total >= ram && ram > 0) {
-		rc = err_set(e, ENOTSUP,
-			"this QEMU does not leave the guest's RAM out of its device state "
-			"(x-ignore-shared has no effect on these memory backends); use "
-			"memory-backend-file with share=on");
+		/* Which backends are left out differs by version: so it is looked at, not assumed.
+		 */
+		if (total >= ram && ram > 0)
+			rc = err_set(e, ENOTSUP,
+				"this QEMU does not leave the guest's RAM out of its device state "
+				"(x-ignore-shared has no effect on these memory backends); use "
+				"memory-backend-file with share=on");
 	}
 	json_decref(answer);
 	return rc;
@@ -64,12 +66,10 @@ int qemu_cancel(struct qemu *u, struct err *e)
 	enum outcome now = UNDER_WAY;
 	int rc = qmp_call(u->qmp, "migrate_cancel", NULL, NULL, e);
 
-	while (rc >= 0 && now == UNDER_WAY) {
+	while (rc >= 0) {
 		rc = ask_outcome(u, &now, e);
 		if (now != UNDER_WAY)
 			return 0;
-		if (rc == -ENOTSUP)
-			rc = 0;
 		if (clock_ns() > deadline)
 			return err_set(e, ETIMEDOUT, "QEMU does not end its migration");
 		poll(NULL, 0, LOOK_MS);
@@ -131,30 +131,41 @@ static int drain(int sock, int fd, uint64_t *bytes, struct err *e)
 	}
 }
 
-static int take_stream(
-	struct qemu *u, int sock, int fd, uint64_t *bytes, int give_up_fd, struct err *e)
+/* To its end, which QEMU makes whether it completes or fails. QEMU holds its big lock while it
+ * writes, and answers nothing: so it is not asked anything before. */
+static int take_stream(int sock, int fd, uint64_t *bytes, int give_up_fd, struct err *e)
 {
 	uint64_t moved_ns = clock_ns(), had = 0;
-	enum outcome now = UNDER_WAY;
-	bool end = false;
+	int rc = 0;
 
-	while (now != COMPLETED || !end) {
-		int rc = end ? poll(NULL, 0, LOOK_MS) : await_stream(sock, POLLIN, give_up_fd, e);
-
-		if (rc > 0 && !end)
+	while (rc == 0) {
+		rc = await_stream(sock, POLLIN, give_up_fd, e);
+		if (rc > 0)
 			rc = drain(sock, fd, bytes, e);
-		end |= rc == 1;
-		if (rc >= 0 && now != COMPLETED && (end || rc == 0))
-			rc = ask_outcome(u, &now, e);
-		if (rc < 0)
-			return rc;
 		if (*bytes != had)
 			moved_ns = clock_ns();
 		had = *bytes;
-		if (clock_ns() - moved_ns > STILL_NS)
-			return err_set(e, ETIMEDOUT, "QEMU stopped sending its device state");
+		if (rc == 0 && clock_ns() - moved_ns > STILL_NS)
+			rc = err_set(e, ETIMEDOUT, "QEMU stopped sending its device state");
 	}
-	return 0;
+	return rc < 0 ? rc : 0;
+}
+
+/* After the end of the stream. */
+static int await_completed(struct qemu *u, struct err *e)
+{
+	uint64_t began_ns = clock_ns();
+	enum outcome now = UNDER_WAY;
+	int rc = 0;
+
+	while (rc == 0 && now != COMPLETED) {
+		rc = ask_outcome(u, &now, e);
+		if (rc == 0 && now != COMPLETED && clock_ns() - began_ns > STILL_NS)
+			rc = err_set(e, ETIMEDOUT, "QEMU does not complete its device state");
+		if (rc == 0 && now != COMPLETED)
+			poll(NULL, 0, LOOK_MS);
+	}
+	return rc;
 }
 
 int qemu_save(struct qemu *u, int give_up_fd, int *out, uint64_t *bytes, struct err *e)
@@ -172,7 +183,9 @@ int qemu_save(struct qemu *u, int give_up_fd, int *out, uint64_t *bytes, struct 
 			u->qmp, "migrate", json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, e);
 	if (rc < 0)
 		return rc;
-	rc = take_stream(u, sock, fd, bytes, give_up_fd, e);
+	rc = take_stream(sock, fd, bytes, give_up_fd, e);
+	if (rc == 0)
+		rc = await_completed(u, e);
 	if (rc < 0) {
 		struct err ignored;
 
