@@ -11,8 +11,12 @@ enum plant {
 	PLANT_LAW1_READ_BEFORE_ARM, /* a page is read before its dirty bit is cleared */
 	PLANT_LAW1_FORGET_TAKEN,    /* pages that were not acknowledged are not put back */
 	PLANT_LAW1_CLEAR_ALL_ONES,  /* arm clears bits that the bitmap in hand does not hold */
+	PLANT_LAW2_FORGET_VMM,      /* what the VMM itself wrote is not counted */
 	PLANT_LAW5_PLACE_STALE,     /* frames of a closed pass are placed */
 	PLANT_LAW5_PLACE_TWICE,     /* a frame that was placed is placed again */
+	PLANT_LAW6_NO_FENCE,        /* the commit goes out while the lease still holds */
+	PLANT_LAW6_GIVE_BACK,       /* after silence the source takes its guest back by itself */
+	PLANT_LAW9_NO_LATE,         /* what was written while state was saved is not sent */
 	PLANT_LAW10_PLACE_TORN,     /* a frame whose checksum does not match is placed */
 	PLANT_LAW10_FORGET_TORN,    /* a torn frame's pages do not return to the dirty set */
 	PLANT_LAW11_NO_NEW_HOLES,   /* holes that appear later are not sent */

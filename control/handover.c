@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "godwit.h"
+#include "plant.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -139,6 +140,12 @@ void handover_commit(struct session *s)
 		handover_give_back(s, &e);
 		return;
 	}
+	if (plant(PLANT_LAW6_NO_FENCE)) {
+		struct vmm_answer unasked = {.fd = -1};
+
+		on_fenced(s, &unasked);
+		return;
+	}
 	vmm_ask(s->vmm, AGENT_FENCE, 0, 0, -1, on_fenced, s);
 }
 
@@ -148,7 +155,7 @@ void handover_silence(struct session *s, const struct err *why)
 		s->stage != stage_find("commit"))
 		return; /* decided, or being decided */
 	/* The commit has not gone out: nothing is undecided. */
-	if (!s->fenced) {
+	if (!s->fenced || plant(PLANT_LAW6_GIVE_BACK)) {
 		handover_give_back(s, why);
 		return;
 	}

@@ -7,6 +7,7 @@
 #include "vmm_writes.h"
 
 #include "marks.h"
+#include "plant.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -23,6 +24,8 @@ void vmm_writes_mark(struct source *s, uint64_t page, uint64_t n)
 {
 	struct vmm_writes *w = (struct vmm_writes *)s;
 
+	if (plant(PLANT_LAW2_FORGET_VMM))
+		return;
 	/* Partner: the fence in vmm_writes_start. Either this load sees that tracking is on, or the
 	 * bytes written before are seen by all that is read after start was answered. */
 	atomic_thread_fence(memory_order_seq_cst);

@@ -22,6 +22,8 @@ BUILD = ROOT / os.environ.get("GODWIT_BUILD", "build/release")
 GODWIT = BUILD / "control/godwit"
 GODWITD = BUILD / "control/godwitd"
 GODWIT_VM = BUILD / "kvm/vm/godwit-vm"
+PLANTED = {GODWITD: BUILD / "tests/e2e/godwitd-plant",
+           GODWIT_VM: BUILD / "tests/e2e/godwit-vm-plant"}
 WAIT_S = 60.0  # for anything; no test is about speed
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -29,6 +31,11 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def program(path, plant):
+    """How to start it; plant: with this bug."""
+    return ["env", f"GODWIT_PLANT={plant}", PLANTED[path]] if plant else [path]
 
 
 def wait_until(what, condition, timeout=WAIT_S):
@@ -161,14 +168,14 @@ class Daemon(Child):
     """keys: the folder of a host's, made by keys_for(); None: insecure."""
 
     def __init__(self, name, folder, cores="0", port=None, args=(), ready=True, keys=None,
-                 allow="*.test"):
+                 allow="*.test", plant=None):
         self.api = folder / f"{name}.api"
         self.state = folder / f"{name}.state"
         self.port = port or free_port()
         self.config = folder / "none.conf"
         self.config.touch()
         super().__init__(name, [
-            GODWITD, "--config", self.config, "--listen", f"127.0.0.1:{self.port}",
+            *program(GODWITD, plant), "--config", self.config, "--listen", f"127.0.0.1:{self.port}",
             "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
             "--log-level", "debug",
             *(["--insecure"] if keys is None else ["--keys", keys, "--allow", allow]), *args])
@@ -271,10 +278,11 @@ class Migration(Child):
 class Vm(Child):
     """godwit-vm: a guest, or one that awaits a guest."""
 
-    def __init__(self, name, folder, kind, memory="64M", incoming=False, args=()):
+    def __init__(self, name, folder, kind, memory="64M", incoming=False, args=(), plant=None):
         self.agent = folder / f"{name}.agent"
         super().__init__(name, [
-            GODWIT_VM, "--" + kind, "--memory", memory, "--agent", self.agent, "--name", name,
+            *program(GODWIT_VM, plant), "--" + kind, "--memory", memory, "--agent", self.agent,
+            "--name", name,
             *(["--incoming"] if incoming else []), *args])
         wait_until(f"{name} listens", self.listens)
 

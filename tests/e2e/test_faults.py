@@ -19,10 +19,10 @@ VICTIMS = ["source daemon", "target daemon", "target VM", "source VM"]
 class Fault:
     """A migration that stands at a stage."""
 
-    def __init__(self, stage, at):
+    def __init__(self, stage, at, plant=None):
         self.stage = stage
         self.answered = at.endswith("answered")
-        self.source, self.target = stage.source(), stage.target()
+        self.source, self.target = stage.source(plant=plant), stage.target()
         self.wire = stage.wire(self.target)
         self.vm, self.waiting = stage.vm(), stage.waiting()
         self.vm.wait_ticks()

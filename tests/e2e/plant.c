@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The planted bug of a program that end-to-end tests start: GODWIT_PLANT names it.
+
+#include "plant.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum plant plant_active = PLANT_NONE;
+
+static const struct {
+	const char *name;
+	enum plant plant;
+} plants[] = {
+	{"law2-forget-vmm", PLANT_LAW2_FORGET_VMM},
+	{"law6-no-fence", PLANT_LAW6_NO_FENCE},
+	{"law6-give-back", PLANT_LAW6_GIVE_BACK},
+	{"law9-no-late", PLANT_LAW9_NO_LATE},
+};
+
+__attribute__((constructor)) static void choose(void)
+{
+	const char *name = getenv("GODWIT_PLANT");
+
+	for (size_t i = 0; name != NULL && i < sizeof(plants) / sizeof(plants[0]); i++)
+		if (strcmp(plants[i].name, name) == 0)
+			plant_active = plants[i].plant;
+	if (plant_active == PLANT_NONE) {
+		fprintf(stderr, "GODWIT_PLANT does not name a planted bug\n");
+		abort();
+	}
+}

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Laws that only whole programs can break: with each planted bug, what the other tests look for is
+there to be seen."""
+
+import pytest
+
+from test_faults import Fault
+
+pytestmark = pytest.mark.insecure  # some stand between the daemons, and read
+
+
+def test_law2_forget_vmm(stage, pair):
+    """The test guest's device writes memory while its state is saved, and looks at it when it is
+    loaded. The first time it fills holes, which are seen by themselves."""
+    here, there = pair
+    vm = stage.moved(here, there, stage.vm(), plant="law2-forget-vmm")
+    lost(stage, there, here, vm)
+
+
+def test_law9_no_late(stage):
+    lost(stage, stage.source(plant="law9-no-late"), stage.target(), stage.vm())
+
+
+def lost(stage, source, target, vm):
+    waiting = stage.waiting()
+    vm.wait_ticks()
+    end = stage.migrate(source, target, vm, waiting).failed()
+    assert end["result"] == "failed"
+    waiting.wait_line("the late delta was lost")
+    vm.wait_ticks(3)
+    vm.whole()
+
+
+def test_law6_give_back(stage):
+    """The answer is lost: the source must not know better."""
+    fault = Fault(stage, "commit answered", plant="law6-give-back")
+    fault.wire.cut()
+    both_run(fault)
+
+
+def test_law6_no_fence(stage):
+    """The daemon dies after the commit: its end must not give the guest back."""
+    fault = Fault(stage, "commit answered", plant="law6-no-fence")
+    fault.source.kill()
+    fault.wire.let_go()
+    both_run(fault)
+
+
+def both_run(fault):
+    fault.waiting.wait_ticks(3)
+    fault.vm.wait_ticks(3)
