@@ -48,7 +48,7 @@ static int path_open(struct bench *b, int arg, void **state)
 	p->job.codec = arg < 0 ? &codec_raw : &codec_isal;
 	p->job.level = arg < 0 ? 0 : arg;
 	zero_init();
-	rc = pack_open(&p->pack, &p->job, &p->stats, -1, NULL);
+	rc = pack_open(&p->pack, &p->job, &p->sink, &p->stats, -1, NULL);
 	if (rc != 0) {
 		free(p);
 		return rc;

@@ -37,7 +37,7 @@ int send_new(struct flow *f, struct send_job *job, int node, struct err *e)
 		return err_set(e, ENOMEM, "no memory for a flow");
 	s->flow = f;
 	s->job = job;
-	rc = pack_open(&s->pack, job, &f->stats, node, e);
+	rc = pack_open(&s->pack, job, f->link, &f->stats, node, e);
 	if (rc < 0) {
 		mem_free(s, sizeof(*s));
 		return rc;
@@ -75,6 +75,8 @@ int recv_new(struct flow *f, struct recv_job *job, int node, struct err *e)
 		recv_free(r);
 		return rc;
 	}
+	r->sink = (struct link_sink){recv_begin, r};
+	f->link->sink = &r->sink;
 	f->priv = r;
 	return 0;
 }

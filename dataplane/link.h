@@ -29,10 +29,20 @@ struct link_tx {
 	struct iovec seg[LINK_SEGS]; /* the payload; sum is hdr.payload_bytes */
 };
 
-/* A frame received. payload is valid until the next poll(). hdr passed frame_decode() only. */
+/* A frame received. payload is valid until the next poll(). hdr passed frame_decode() only. placed:
+ * the sink took its pages as they came; payload is NULL then. */
 struct link_rx {
 	struct frame hdr;
 	const uint8_t *payload;
+	bool placed;
+};
+
+/* Where a target's link may put the pages of a raw frame as they come, in parts: asked once a
+ * frame, before its first part. Returns where the chunk lies in memory (page n of it at n *
+ * PAGE_BYTES), or NULL: the frame is to be kept whole and handed out by rx(). */
+struct link_sink {
+	uint8_t *(*begin)(void *arg, const struct frame *f);
+	void *arg;
 };
 
 enum link_status { LINK_PLACED, LINK_TORN, LINK_LOST, LINK_BARRIER };
@@ -72,7 +82,12 @@ struct link {
 	uint64_t sent;     /* frames below have left their segments */
 	uint64_t tx_bytes; /* bytes on the wire so far, headers and answers included */
 	uint64_t rx_bytes;
-	int error; /* 0, or positive errno */
+	/* The link checks each piece of a payload before it is used, so that raw payloads need no
+	 * checksum of their own: theirs is 0. Set by open. */
+	bool sums_parts;
+	unsigned slots;               /* encoded payloads that it may hold at a time; 0: few */
+	const struct link_sink *sink; /* target; NULL: none. Set before the lcore gets the link */
+	int error;                    /* 0, or positive errno */
 	struct err why;
 };
 

@@ -8,6 +8,8 @@
 
 #include "link_nic_impl.h"
 
+#include "copy.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -35,9 +37,50 @@ bool link_nic_take(struct link_nic *n, struct rte_mbuf *m, const struct udp_seen
 	return true;
 }
 
+static void begin(struct link_nic *n, struct nic_place *t, const struct frame *f)
+{
+	const struct link_sink *s = n->link.sink;
+	unsigned k = 0;
+
+	t->seq = f->seq + 1;
+	t->base = s != NULL ? s->begin(s->arg, f) : NULL;
+	if (t->base == NULL)
+		return;
+	for (uint64_t rest = f->data; rest != 0; rest &= rest - 1)
+		t->page[k++] = (uint8_t)__builtin_ctzll(rest);
+	t->run = t->page[k - 1] - t->page[0] == (int)k - 1;
+}
+
+// Parts of raw frames begin and end at lines of 64 bytes, as copy_out() wants them.
+static void place_pages(const struct nic_place *t, const struct rel_part *p)
+{
+	uint32_t offset = p->offset, left = p->bytes;
+	const uint8_t *from = p->data;
+
+	if (t->run) {
+		copy_out(t->base + t->page[0] * PAGE_BYTES + offset, from, left);
+		return;
+	}
+	while (left > 0) {
+		uint32_t in = offset % PAGE_BYTES, len = (uint32_t)PAGE_BYTES - in;
+
+		len = len < left ? len : left;
+		copy_out(t->base + t->page[offset / PAGE_BYTES] * PAGE_BYTES + in, from, len);
+		offset += len;
+		from += len;
+		left -= len;
+	}
+}
+
 static void place_part(struct link_nic *n, const struct rel_part *p)
 {
-	if (p->bytes > 0)
+	struct nic_place *t = &n->place[p->hdr->seq & (n->rel->cfg.frames - 1)];
+
+	if (t->seq != p->hdr->seq + 1)
+		begin(n, t, p->hdr);
+	if (t->base != NULL)
+		place_pages(t, p);
+	else if (p->bytes > 0)
 		memcpy(n->ring + p->pos % n->rel->cfg.ring_bytes + p->offset, p->data, p->bytes);
 }
 
@@ -275,7 +318,8 @@ static unsigned nic_rx(struct link *l, struct link_rx *f, unsigned count)
 	if (!rel_recv_take(&n->recv, &hdr, &pos))
 		return 0;
 	f->hdr = *hdr;
-	f->payload = n->ring + pos % n->rel->cfg.ring_bytes;
+	f->placed = n->place[hdr->seq & (n->rel->cfg.frames - 1)].base != NULL;
+	f->payload = f->placed ? NULL : n->ring + pos % n->rel->cfg.ring_bytes;
 	n->taken = hdr->type != FRAME_BARRIER;
 	n->taken_seq = hdr->seq;
 	return 1;

@@ -24,6 +24,14 @@ struct nic_payload {
 	struct iovec seg[LINK_SEGS];
 };
 
+/* Where the pages of a raw frame go as they come, by seq. */
+struct nic_place {
+	uint64_t seq;              /* of the frame plus 1 */
+	uint8_t *base;             /* NULL: into the ring */
+	uint8_t page[CHUNK_PAGES]; /* of the chunk, that page n of the payload is */
+	bool run;                  /* these are neighbours */
+};
+
 struct nic_in {
 	struct rte_mbuf *m; /* its data is the datagram */
 	bool ce;
@@ -64,8 +72,9 @@ struct link_nic {
 	bool device_ip_sum;
 	struct rte_mbuf_ext_shared_info pages; /* one more than packets that hold pages */
 	/* target */
-	uint8_t *ring; /* ring_bytes, and a payload */
-	bool taken;    /* the frame of seq taken_seq was handed out and not answered */
+	struct nic_place *place; /* [frames] */
+	uint8_t *ring;           /* ring_bytes, and a payload */
+	bool taken;              /* the frame of seq taken_seq was handed out and not answered */
 	uint64_t taken_seq;
 
 	struct nic_in in[NIC_INBOX]; /* [in_head, in_tail) */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define RESOLVE_NS   (5 * NS_PER_S)
+#define NIC_SLOTS    32u // encoded frames in flight: 4 MiB at a ratio of 2
 #define IP4_OVERHEAD (UDP_IP4_BYTES + UDP_BYTES)
 #define IP6_OVERHEAD (UDP_IP6_BYTES + UDP_BYTES)
 
@@ -27,6 +28,11 @@ static size_t ring_bytes(const struct link_nic *n)
 static size_t payload_bytes(const struct link_nic *n)
 {
 	return n->rel->cfg.frames * sizeof(struct nic_payload);
+}
+
+static size_t place_bytes(const struct link_nic *n)
+{
+	return n->rel->cfg.frames * sizeof(struct nic_place);
 }
 
 static void rel_config_of(const struct link_nic_config *c, bool v6, struct rel_config *g)
@@ -115,9 +121,12 @@ static int memory_new(struct link_nic *n, int node, struct err *e)
 	n->bounce = mem_new(NIC_BOUNCE_BYTES, node);
 	if (n->source)
 		n->payload = mem_new(payload_bytes(n), node);
-	else
+	if (!n->source) {
 		n->ring = mem_new(ring_bytes(n), node);
-	if (n->rel_mem == NULL || n->bounce == NULL || (n->source ? !n->payload : !n->ring))
+		n->place = mem_new(place_bytes(n), node);
+	}
+	if (n->rel_mem == NULL || n->bounce == NULL ||
+		(n->source ? !n->payload : !n->ring || !n->place))
 		return err_set(e, ENOMEM, "nic: no memory for the buffers of a flow");
 	return 0;
 }
@@ -132,6 +141,8 @@ int link_nic_open(struct link **l, const struct link_nic_config *c, struct err *
 	if (n == NULL)
 		return err_set(e, ENOMEM, "nic: no memory for a flow");
 	n->link.ops = &link_nic;
+	n->link.sums_parts = true;
+	n->link.slots = NIC_SLOTS;
 	n->port = c->port;
 	n->source = c->source;
 	n->rel = c->source ? &n->send.c : &n->recv.c;
@@ -190,6 +201,8 @@ void link_nic_close(struct link *l)
 	mem_free(n->bounce, NIC_BOUNCE_BYTES);
 	if (n->payload != NULL)
 		mem_free(n->payload, payload_bytes(n));
+	if (n->place != NULL)
+		mem_free(n->place, place_bytes(n));
 	if (n->ring != NULL)
 		mem_free(n->ring, ring_bytes(n));
 	mem_free(n, sizeof(*n));

@@ -29,9 +29,9 @@ bool pack_room(struct pack *p, uint64_t sent)
 		return false;
 	if (p->codec == NULL)
 		return true;
-	while (p->freed < p->made && p->seq[p->freed % PACK_SLOTS] < sent)
+	while (p->freed < p->made && p->seq[p->freed % p->nslots] < sent)
 		p->freed++;
-	return p->made - p->freed < PACK_SLOTS;
+	return p->made - p->freed < p->nslots;
 }
 
 static struct link_tx *next_frame(
@@ -100,7 +100,7 @@ static uint32_t segments(struct link_tx *t, uint8_t *base, uint64_t mask)
 // Encodes what the segments name into a slot. False when that saves nothing: the frame stays raw.
 static bool encode(struct pack *p, struct link_tx *t, uint32_t bytes)
 {
-	unsigned slot = p->made % PACK_SLOTS;
+	unsigned slot = p->made % p->nslots;
 	uint8_t *out = p->slots + slot * CHUNK_BYTES;
 	uint8_t *stage = p->stage;
 	size_t n;
@@ -130,7 +130,7 @@ static void add_payload(struct pack *p, struct link_tx *t, uint8_t *base, uint64
 	stats_add(p->stats, STAT_bytes_raw, bytes);
 	if (p->codec != NULL)
 		encode(p, t, bytes);
-	for (unsigned i = 0; i < t->nseg; i++)
+	for (unsigned i = 0; i < t->nseg && (p->sum_raw || t->hdr.codec != CODEC_RAW); i++)
 		t->hdr.payload_crc =
 			crc32c(t->hdr.payload_crc, t->seg[i].iov_base, t->seg[i].iov_len);
 	stats_add(p->stats, STAT_bytes_encoded, t->hdr.payload_bytes);
@@ -166,9 +166,11 @@ void pack_chunk(struct pack *p, uint16_t region, uint32_t chunk, uint64_t data, 
 // The link has numbered the frame at this position of the queue.
 static void slot_sent(struct pack *p, unsigned at, uint64_t seq)
 {
-	for (uint64_t i = p->freed; i < p->made; i++)
-		if (p->seq[i % PACK_SLOTS] == UINT64_MAX && p->at[i % PACK_SLOTS] == at)
-			p->seq[i % PACK_SLOTS] = seq;
+	for (uint64_t i = p->made; i-- > p->freed;)
+		if (p->seq[i % p->nslots] == UINT64_MAX && p->at[i % p->nslots] == at) {
+			p->seq[i % p->nslots] = seq;
+			break;
+		}
 }
 
 unsigned pack_push(

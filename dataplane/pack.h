@@ -9,7 +9,8 @@
 
 #define PACK_QUEUE       16u  /* frames made and not yet taken by the link; a power of two */
 #define PACK_PER_CHUNK   3u   /* frames that one chunk can end up as: two runs ended, and its own */
-#define PACK_SLOTS       4u   /* encoded frames whose bytes the link still needs */
+#define PACK_SLOTS       4u   /* encoded frames whose bytes the link still needs, */
+#define PACK_SLOTS_MOST  64u  /* and where it wants more */
 #define PACK_ZERO_CHUNKS 256u /* in a ZERO frame: the target may have to write all of them */
 #define PACK_HOLE_CHUNKS 4096u /* in a HOLE frame */
 
@@ -29,15 +30,19 @@ struct pack {
 	struct link_tx queue[PACK_QUEUE];
 	unsigned head, tail; /* [head, tail) wait for the link */
 
-	struct codec *codec;     /* NULL: raw */
-	uint8_t *stage;          /* CHUNK_BYTES */
-	uint8_t *slots;          /* PACK_SLOTS times CHUNK_BYTES */
-	uint64_t made, freed;    /* slots in use: [freed, made) */
-	unsigned at[PACK_SLOTS]; /* queue position of the frame, until the link gave it a seq */
-	uint64_t seq[PACK_SLOTS];
+	struct codec *codec; /* NULL: raw */
+	uint8_t *stage;      /* CHUNK_BYTES */
+	uint8_t *slots;      /* nslots times CHUNK_BYTES */
+	unsigned nslots;
+	bool sum_raw;         /* raw payloads get a checksum */
+	uint64_t made, freed; /* slots in use: [freed, made) */
+	unsigned
+		at[PACK_SLOTS_MOST]; /* queue position of the frame, until the link gave it a seq */
+	uint64_t seq[PACK_SLOTS_MOST];
 };
 
-int pack_open(struct pack *p, struct send_job *job, struct stats *stats, int node, struct err *e);
+int pack_open(struct pack *p, struct send_job *job, const struct link *link, struct stats *stats,
+	int node, struct err *e);
 void pack_close(struct pack *p);
 
 /* Whether one more chunk can be packed. sent: the link's. */

@@ -8,20 +8,25 @@
 #include <errno.h>
 #include <string.h>
 
-int pack_open(struct pack *p, struct send_job *job, struct stats *stats, int node, struct err *e)
+int pack_open(struct pack *p, struct send_job *job, const struct link *link, struct stats *stats,
+	int node, struct err *e)
 {
 	int rc;
 
 	memset(p, 0, sizeof(*p));
 	p->map = job->map;
 	p->stats = stats;
+	p->sum_raw = !link->sums_parts;
+	p->nslots = link->slots > 0 ? link->slots : PACK_SLOTS;
+	if (p->nslots > PACK_SLOTS_MOST)
+		p->nslots = PACK_SLOTS_MOST;
 	if (job->codec == NULL || job->codec->encode == NULL)
 		return 0;
 	rc = job->codec->open(&p->codec, job->level, node, e);
 	if (rc < 0)
 		return rc;
 	p->stage = mem_new(CHUNK_BYTES, node);
-	p->slots = mem_new(PACK_SLOTS * CHUNK_BYTES, node);
+	p->slots = mem_new(p->nslots * CHUNK_BYTES, node);
 	if (p->stage == NULL || p->slots == NULL) {
 		pack_close(p);
 		return err_set(e, ENOMEM, "no memory for the encode buffers of a flow");
@@ -34,6 +39,6 @@ void pack_close(struct pack *p)
 	if (p->codec != NULL)
 		p->codec->ops->close(p->codec);
 	mem_free(p->stage, CHUNK_BYTES);
-	mem_free(p->slots, PACK_SLOTS * CHUNK_BYTES);
+	mem_free(p->slots, p->nslots * CHUNK_BYTES);
 	memset(p, 0, sizeof(*p));
 }

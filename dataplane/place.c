@@ -172,7 +172,7 @@ bool place_frame(struct recv_job *job, const struct frame *f, const uint8_t *pag
 		// nothing.
 		if (!place_holes(&p, f->chunk, f->hole))
 			return false;
-		if (f->data != 0)
+		if (f->data != 0 && pages != NULL)
 			place_data(&p, f->chunk, f->data, pages);
 		place_zeros(&p, f->chunk, f->zero);
 		break;

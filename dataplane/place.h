@@ -11,7 +11,8 @@
 #include "frame.h"
 
 /* Places a CHUNK, ZERO or HOLE frame that passed frame_check() against job->map. pages: the decoded
- * pages of f->data, contiguous, lowest first; NULL when there are none.
+ * pages of f->data, contiguous, lowest first; NULL when there are none, or they
+ * are in their place already.
  *
  * True when all of it is placed and visible to other cores; holes are then queued, and made once
  * punch_done() says so. False when there is more to do (the punch queue is full, or the frame is so

@@ -59,6 +59,27 @@ static enum verdict decode(struct recv *r, const struct link_rx *x)
 	return VERDICT_PLACE;
 }
 
+// Pages that are fresh are better written all at once (fresh.h), so those of a frame that has some
+// come whole. What is placed in parts and then given up by the source is dirty there: it comes
+// again in a later pass.
+uint8_t *recv_begin(void *arg, const struct frame *f)
+{
+	struct recv *r = arg;
+	const struct region_map *m = r->job->map;
+	uint64_t chunk;
+
+	if (f->type != FRAME_CHUNK || f->codec != CODEC_RAW || f->data == 0 ||
+		frame_check(f, m) < 0 || f->pass != r->pass || r->answering)
+		return NULL;
+	chunk = m->r[f->region].first_chunk + f->chunk;
+	if ((f->data & ~r->job->written[chunk]) != 0 ||
+		atomic_load_explicit(&r->job->placed_pass[chunk], memory_order_relaxed) ==
+			f->pass + 1)
+		return NULL;
+	settle(r, f);
+	return region_chunk_addr(&m->r[f->region], f->chunk);
+}
+
 static enum verdict judge(struct recv *r, const struct link_rx *x)
 {
 	const struct frame *f = &x->hdr;
@@ -72,10 +93,16 @@ static enum verdict judge(struct recv *r, const struct link_rx *x)
 		stats_add(&r->flow->stats, STAT_frames_stale, 1);
 		return VERDICT_DROP;
 	}
+	if (x->placed) {
+		r->source = NULL;
+		return VERDICT_PLACE;
+	}
 	if (settle(r, f) && !plant(PLANT_LAW5_PLACE_TWICE)) {
 		stats_add(&r->flow->stats, STAT_frames_twice, 1);
 		return VERDICT_DROP;
 	}
+	if (r->flow->link->sums_parts && f->codec == CODEC_RAW)
+		return decode(r, x);
 	if (f->payload_bytes > 0 && crc32c(0, x->payload, f->payload_bytes) != f->payload_crc &&
 		!plant(PLANT_LAW10_PLACE_TORN))
 		return VERDICT_TORN;

@@ -20,6 +20,7 @@ struct recv {
 	struct frame answer; /* to be given to the link, while has_answer */
 
 	bool moved; /* in this turn */
+	struct link_sink sink;
 
 	bool has_frame; /* rx is to be handled; the link is not polled meanwhile */
 	struct link_rx rx;
@@ -30,6 +31,8 @@ struct recv {
 
 int recv_new(struct flow *f, struct recv_job *job, int node, struct err *e);
 void recv_free(struct recv *r);
+/* For links that place parts: struct link_sink. */
+uint8_t *recv_begin(void *arg, const struct frame *f);
 /* True when something moved. */
 bool recv_turn(struct recv *r);
 
