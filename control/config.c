@@ -25,7 +25,23 @@ static char *strip(char *s)
 	return s;
 }
 
-static int read_line(struct option_set *set, char *line, struct err *e)
+/* "[port NAME]": what follows is said of that port. */
+static int read_section(struct option_set **set, struct ports *ports, char *line, struct err *e)
+{
+	size_t len = strlen(line);
+	char *name;
+
+	if (line[len - 1] != ']')
+		return err_set(e, EINVAL, "'%.60s': the closing ] is missing", line);
+	line[len - 1] = '\0';
+	line = strip(line + 1);
+	if (strncmp(line, "port", 4) != 0 || !isspace((unsigned char)line[4]))
+		return err_set(e, EINVAL, "[%.60s]: the only sections are [port NAME]", line);
+	name = strip(line + 4);
+	return ports_add(ports, name, set, e);
+}
+
+static int read_line(struct option_set **set, struct ports *ports, char *line, struct err *e)
 {
 	char *hash = strchr(line, '#'), *equals, *key;
 	struct err why;
@@ -35,20 +51,23 @@ static int read_line(struct option_set *set, char *line, struct err *e)
 	line = strip(line);
 	if (*line == '\0')
 		return 0;
+	if (*line == '[')
+		return read_section(set, ports, line, e);
 	equals = strchr(line, '=');
 	if (equals == NULL)
 		return err_set(e, EINVAL, "'%.60s': write KEY = VALUE", line);
 	*equals = '\0';
 	key = strip(line);
-	if (option_give(set, key, strip(equals + 1), &why) == 0)
+	if (option_give(*set, key, strip(equals + 1), &why) == 0)
 		return 0;
 	if (why.errnum == ENOENT)
-		return err_set(e, EINVAL, "unknown key '%.60s': godwit.conf(5) lists them", key);
+		return err_set(e, EINVAL, "unknown key '%.60s'%s: godwit.conf(5) lists them", key,
+			(*set)->rows == option_port ? " of a port" : "");
 	return err_set(e, EINVAL, "%s", why.text);
 }
 
-int config_parse(
-	struct option_set *set, const char *path, const char *text, size_t bytes, struct err *e)
+int config_parse(struct option_set *set, struct ports *ports, const char *path, const char *text,
+	size_t bytes, struct err *e)
 {
 	const char *end = text + bytes;
 	unsigned number = 1;
@@ -64,14 +83,14 @@ int config_parse(
 				e, EINVAL, "%s:%u: the line is too long, or no text", path, number);
 		memcpy(line, at, len);
 		line[len] = '\0';
-		if (read_line(set, line, &why) < 0)
+		if (read_line(&set, ports, line, &why) < 0)
 			return err_set(e, EINVAL, "%s:%u: %s", path, number, why.text);
 		at += len + 1;
 	}
 	return 0;
 }
 
-int config_read(struct option_set *set, const char *path, struct err *e)
+int config_read(struct option_set *set, struct ports *ports, const char *path, struct err *e)
 {
 	_cleanup_(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(free_ptr) char *text = malloc(FILE_BYTES);
@@ -94,5 +113,5 @@ int config_read(struct option_set *set, const char *path, struct err *e)
 				"%s is no configuration file: it has more than %u bytes", path,
 				FILE_BYTES);
 	}
-	return config_parse(set, path, text, have, e);
+	return config_parse(set, ports, path, text, have, e);
 }

@@ -3,6 +3,8 @@
 
 #include "cores.h"
 
+#include "sysfs.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -65,53 +67,98 @@ static bool subset(const cpu_set_t *of, const cpu_set_t *set)
 	return CPU_EQUAL(&both, of);
 }
 
-static int take_wish(struct cores *c, const char *asked, const cpu_set_t *may_use,
-	const cpu_set_t *isolated, struct err *e)
+static int take_wish(
+	struct cores *c, const char *asked, const cpu_set_t *may_use, cpu_set_t *set, struct err *e)
 {
 	char allowed[CORES_TEXT];
-	cpu_set_t set;
 
-	if (strlen(asked) >= CORES_TEXT || cores_parse(asked, &set) < 0)
+	if (strlen(asked) >= CORES_TEXT || cores_parse(asked, set) < 0)
 		return err_set(e, EINVAL, "cores: '%.60s' is no list of CPUs such as 2-5,8", asked);
-	if (!subset(&set, may_use)) {
+	if (!subset(set, may_use)) {
 		cores_print(may_use, allowed);
 		return err_set(e, EINVAL,
 			"cores: '%.60s' holds CPUs that may not be used; these may: %s", asked,
 			allowed);
 	}
 	snprintf(c->list, sizeof(c->list), "%s", asked);
-	c->isolated = subset(&set, isolated);
 	snprintf(c->why, sizeof(c->why), "as asked for");
 	return 0;
 }
 
-int cores_choose(struct cores *c, const char *asked, const cpu_set_t *may_use, const char *isolated,
-	struct err *e)
+static int last_of(const cpu_set_t *set)
 {
-	cpu_set_t alone, both;
 	int last = -1;
+
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, set))
+			last = i;
+	return last;
+}
+
+static int take_best(struct cores *c, const cpu_set_t *may_use, const cpu_set_t *alone,
+	const cpu_set_t *near, cpu_set_t *set, struct err *e)
+{
+	cpu_set_t close;
+	int last;
+
+	CPU_AND(set, alone, may_use);
+	CPU_AND(&close, set, near);
+	if (CPU_COUNT(set) > 0) {
+		bool pick = CPU_COUNT(&close) > 0;
+
+		if (pick)
+			*set = close;
+		cores_print(set, c->list);
+		snprintf(c->why, sizeof(c->why), "the isolated ones%s",
+			pick ? " on the NUMA node of a port" : "");
+		return 0;
+	}
+	CPU_AND(&close, may_use, near);
+	last = last_of(CPU_COUNT(&close) > 0 ? &close : may_use);
+	if (last < 0)
+		return err_set(e, EINVAL, "cores: this process may use no CPU");
+	CPU_ZERO(set);
+	CPU_SET(last, set);
+	snprintf(c->list, sizeof(c->list), "%d", last);
+	snprintf(c->why, sizeof(c->why), "%s; choose with --cores",
+		CPU_COUNT(may_use) == 1 ? "the only one, shared with the guests"
+		: CPU_COUNT(&close) > 0 ? "the last one on the NUMA node of a port"
+					: "the last one");
+	return 0;
+}
+
+int cores_choose(struct cores *c, const char *asked, const cpu_set_t *may_use, const char *isolated,
+	const cpu_set_t *near, struct err *e)
+{
+	cpu_set_t alone, set;
+	int rc;
 
 	memset(c, 0, sizeof(*c));
 	if (cores_parse(isolated, &alone) < 0)
 		CPU_ZERO(&alone);
-	if (asked[0] != '\0')
-		return take_wish(c, asked, may_use, &alone, e);
-	CPU_AND(&both, &alone, may_use);
-	if (CPU_COUNT(&both) > 0) {
-		cores_print(&both, c->list);
-		c->isolated = true;
-		snprintf(c->why, sizeof(c->why), "the isolated ones");
-		return 0;
-	}
+	rc = asked[0] != '\0' ? take_wish(c, asked, may_use, &set, e)
+			      : take_best(c, may_use, &alone, near, &set, e);
+	if (rc < 0)
+		return rc;
+	c->isolated = subset(&set, &alone);
 	for (int i = 0; i < CPU_SETSIZE; i++)
-		if (CPU_ISSET(i, may_use))
-			last = i;
-	if (last < 0)
-		return err_set(e, EINVAL, "cores: this process may use no CPU");
-	snprintf(c->list, sizeof(c->list), "%d", last);
-	snprintf(c->why, sizeof(c->why), "%s; choose with --cores",
-		CPU_COUNT(may_use) == 1 ? "the only one, shared with the guests" : "the last one");
+		if (CPU_ISSET(i, &alone))
+			CPU_CLR(i, &set);
+	cores_print(&set, c->shared);
 	return 0;
+}
+
+void cores_near(cpu_set_t *near, uint64_t nodes)
+{
+	cpu_set_t node;
+
+	CPU_ZERO(near);
+	for (int i = 0; i < 64; i++) {
+		if ((nodes >> i & 1) == 0)
+			continue;
+		sysfs_cpus(&node, "/sys/devices/system/node/node%d/cpulist", i);
+		CPU_OR(near, near, &node);
+	}
 }
 
 void cores_isolated(char list[CORES_TEXT])

@@ -36,7 +36,7 @@ static void command_usage(FILE *out, enum command c)
 {
 	fprintf(out, "usage: godwit %s%s%s [OPTION...]\n\n%s\n\noptions:\n", command_table[c].name,
 		*command_table[c].words ? " " : "", command_table[c].words, command_table[c].help);
-	option_help(out, option_godwit, 1u << c);
+	option_help(out, "--", option_godwit, 1u << c);
 }
 
 static int show_version(const json_t *reply)

@@ -16,14 +16,15 @@
 #include "api.h"
 #include "clock.h"
 #include "config.h"
-#include "cores.h"
 #include "lcore.h"
 #include "listen.h"
 #include "log.h"
 #include "notify.h"
 #include "option.h"
+#include "ports.h"
 #include "session.h"
 #include "statedir.h"
+#include "workers.h"
 
 #define PARK_MS 200 /* between looks for lcores that have nothing left */
 #define STOP_S  15  /* for sessions to end once the daemon is told to */
@@ -36,6 +37,7 @@ struct daemon {
 	struct event_base *base;
 	struct session_host host;
 	struct eal_info eal;
+	struct ports ports;
 	struct api *api;
 	struct listen *listen;
 	struct event *signals[STOP_SIGNALS];
@@ -47,7 +49,8 @@ struct daemon {
 };
 
 /* Flags win over the file, so they are read again after it. */
-static int read_options(struct option_set *o, int argc, char **argv, struct err *e)
+static int read_options(
+	struct option_set *o, struct ports *ports, int argc, char **argv, struct err *e)
 {
 	const char *path;
 	int rc;
@@ -63,37 +66,30 @@ static int read_options(struct option_set *o, int argc, char **argv, struct err 
 
 		option_init(&file, option_godwitd, OPTION_FLAG | OPTION_FILE);
 		file.where = OPTION_FILE;
-		rc = config_read(&file, path, e);
+		rc = config_read(&file, ports, path, e);
 		if (rc < 0)
 			return rc;
 		*o = file;
 		o->where = OPTION_FLAG;
 		rc = option_argv(o, argc, argv, NULL, 0, e);
 	}
-	return rc;
+	return rc < 0 ? rc : ports_check(ports, e);
 }
 
 static void about(void *arg, json_t *o)
 {
-	const double hz = (double)clock_cycles_hz();
 	struct daemon *d = arg;
-	json_t *cores = json_array();
 
-	for (unsigned i = 1; i <= lcore_count(); i++)
-		json_array_append_new(
-			cores, json_pack("{s:i, s:i, s:i, s:f, s:f}", "lcore", (int)i, "cpu",
-				       (int)lcore_cpu(i), "node", (int)lcore_node(i), "busy_s",
-				       (double)lcore_busy_cycles(i) / hz, "idle_s",
-				       (double)lcore_idle_cycles(i) / hz));
 	json_object_set_new(o, "pid", json_integer(getpid()));
 	json_object_set_new(o, "listen", json_string(d->address));
 	json_object_set_new(o, "port", json_integer(listen_port(d->listen)));
 	json_object_set_new(o, "state_dir", json_string(d->host.state_dir));
 	json_object_set_new(o, "memory", json_string(d->eal.chose));
-	json_object_set_new(o, "cores", cores);
+	json_object_set_new(o, "cores", workers_status());
 	json_object_set_new(o, "insecure", json_boolean(d->host.tls == NULL));
 	if (d->host.tls != NULL)
 		json_object_set_new(o, "certificate", json_string(tls_host_names(d->host.tls)));
+	json_object_set_new(o, "ports", ports_status(&d->ports));
 }
 
 static void on_peer(void *arg, int fd, struct tls *tls, const struct preamble *p)
@@ -204,48 +200,15 @@ static int start_api(struct daemon *d, struct err *e)
 	return api_new(&d->api, &c, e);
 }
 
-/* Worker lcores inherit the mask, so that signals reach the control loop only. */
-static int start_eal(struct daemon *d, struct err *e)
+static int start_workers(struct daemon *d, struct err *e)
 {
-	const char *idle = option_text(&d->options, "idle");
-	char isolated[CORES_TEXT];
-	struct eal_config c = {0};
-	struct cores cores;
-	cpu_set_t may_use;
-	sigset_t stop, before;
-	int rc;
+	int rc = workers_start(&d->options, &d->ports, &d->eal, e);
 
-	if (sched_getaffinity(0, sizeof(may_use), &may_use) != 0)
-		return err_sys(e, errno, "cannot tell which CPUs may be used");
-	cores_isolated(isolated);
-	rc = cores_choose(&cores, option_text(&d->options, "cores"), &may_use, isolated, e);
-	if (rc < 0)
-		return rc;
-	c.cores = cores.list;
-	c.mem_mb = (unsigned)(option_number(&d->options, "memory") >> 20);
-	c.huge = strcmp(option_text(&d->options, "huge"), "yes") == 0;
-	c.no_huge = strcmp(option_text(&d->options, "huge"), "no") == 0;
-	c.idle = strcmp(idle, "poll") == 0 || (strcmp(idle, "auto") == 0 && cores.isolated)
-			 ? LCORE_IDLE_POLL
-			 : LCORE_IDLE_YIELD;
-	log_info("godwitd", "pages are moved on CPU %s (%s), which %s when idle", cores.list,
-		cores.why, c.idle == LCORE_IDLE_POLL ? "polls" : "yields");
-	if (CPU_COUNT(&may_use) == 1)
-		log_warn("godwitd",
-			"one CPU only: guests, their VMMs and the data path share it, so a "
-			"migration is slow and disturbs them");
-	sigemptyset(&stop);
-	for (size_t i = 0; i < STOP_SIGNALS; i++)
-		sigaddset(&stop, stop_signals[i]);
-	pthread_sigmask(SIG_BLOCK, &stop, &before);
-	rc = eal_start(&c, &d->eal, e);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc < 0)
 		return rc;
 	d->eal_up = true;
 	d->host.nlcores = d->eal.nlcores;
-	log_info("godwitd", "%s", d->eal.chose);
-	return 0;
+	return ports_open(&d->ports, e);
 }
 
 static int start_tls(struct daemon *d, struct err *e)
@@ -290,12 +253,13 @@ static int start(struct daemon *d, struct err *e)
 	if (rc == 0)
 		rc = start_loop(d, e);
 	d->host.base = d->base;
+	d->host.ports = &d->ports;
 	if (rc == 0)
 		rc = start_listening(d, e);
 	if (rc == 0)
 		rc = start_api(d, e);
 	if (rc == 0)
-		rc = start_eal(d, e);
+		rc = start_workers(d, e);
 	if (rc == 0)
 		rc = session_recover(&d->host, e);
 	return rc;
@@ -310,6 +274,7 @@ static void stop(struct daemon *d)
 			event_free(d->signals[i]);
 	if (d->park != NULL)
 		event_free(d->park);
+	ports_close(&d->ports);
 	if (d->eal_up)
 		eal_stop();
 	tls_host_free(d->host.tls);
@@ -321,7 +286,10 @@ static int show_help(void)
 	printf("usage: godwitd [OPTION...]\n\n"
 	       "Moves the memory of this host's virtual machines; godwit tells it what to do.\n"
 	       "It stays in the foreground and logs to standard error.\n\noptions:\n");
-	option_help(stdout, option_godwitd, OPTION_FLAG);
+	option_help(stdout, "--", option_godwitd, OPTION_FLAG);
+	printf("\nNetwork ports that DPDK drives, each a section [port NAME] of the configuration "
+	       "file, with keys:\n");
+	option_help(stdout, "", option_port, OPTION_PORT);
 	printf("\nSee also godwitd(8), godwit.conf(5).\n");
 	return 0;
 }
@@ -353,7 +321,7 @@ int main(int argc, char **argv)
 	enum log_level level = LOG_INFO;
 	struct err e;
 
-	if (read_options(&d.options, argc - 1, argv + 1, &e) < 0) {
+	if (read_options(&d.options, &d.ports, argc - 1, argv + 1, &e) < 0) {
 		fprintf(stderr, "godwitd: %s\n", e.text);
 		return 2;
 	}

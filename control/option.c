@@ -248,14 +248,15 @@ bool option_given(const struct option_set *set, const char *name)
 	return value_of(set, name)->given;
 }
 
-void option_help(FILE *out, const struct option_row *rows, unsigned where)
+void option_help(FILE *out, const char *dashes, const struct option_row *rows, unsigned where)
 {
 	for (const struct option_row *r = rows; r->name != NULL; r++) {
 		char flag[64];
 
 		if ((r->where & where) == 0)
 			continue;
-		snprintf(flag, sizeof(flag), "--%s %s", r->name, r->choices ? r->choices : r->arg);
+		snprintf(flag, sizeof(flag), "%s%s %s", dashes, r->name,
+			r->choices ? r->choices : r->arg);
 		fprintf(out, "  %-28s %s", flag, r->help);
 		if (r->fallback != NULL && r->kind != OPTION_SWITCH)
 			fprintf(out, " [%s]", r->fallback);

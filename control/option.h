@@ -77,8 +77,8 @@ uint64_t option_number(const struct option_set *set, const char *name);
 const char *option_text(const struct option_set *set, const char *name);
 bool option_given(const struct option_set *set, const char *name);
 
-/* Lists the options with their defaults. */
-void option_help(FILE *out, const struct option_row *rows, unsigned where);
+/* Lists the options with their defaults. dashes: "--", or "" for keys of a file. */
+void option_help(FILE *out, const char *dashes, const struct option_row *rows, unsigned where);
 
 /* Adds each given option that has a field to a request. */
 void option_to_json(const struct option_set *set, json_t *request);
@@ -90,5 +90,7 @@ int option_from_json(struct option_set *set, json_t *request, struct err *e);
 extern const struct option_row option_godwit[];
 enum { OPTION_FLAG = 1, OPTION_FILE = 2 }; /* godwitd's where: command line, configuration file */
 extern const struct option_row option_godwitd[];
+enum { OPTION_PORT = 4 }; /* keys of a [port NAME] section */
+extern const struct option_row option_port[];
 
 #endif

@@ -16,9 +16,9 @@
 #define TICK_LIVE_US   1000
 #define TICK_PAUSED_US 100
 #define HOLD_REST_NS   (100 * NS_PER_MS) /* between passes while the operator holds */
-#define STALL_NS       (30 * NS_PER_S)   /* without any progress: the session fails */
-#define LAST_REPEATS   8u                /* passes at a paused guest that still had torn frames */
-#define RATE_PAGES     1024u             /* a pass of at least so many tells a rate */
+#define NIC_GRACE_NS   (5 * NS_PER_S)
+#define LAST_REPEATS   8u    /* passes at a paused guest that still had torn frames */
+#define RATE_PAGES     1024u /* a pass of at least so many tells a rate */
 
 static enum pass_kind kind_of(const struct session *s)
 {
@@ -301,6 +301,7 @@ void precopy_tick(struct session *s)
 	bool copying =
 		s->have_pass && (s->state == SESSION_COPYING || s->state == SESSION_HOLDING ||
 					s->state == SESSION_SWITCHING);
+	uint64_t stall_ns;
 
 	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
 	if (!copying)
@@ -316,11 +317,13 @@ void precopy_tick(struct session *s)
 	else if (p->state == PASS_IDLE && kind_of(s) == PASS_LIVE &&
 		 (clock_ns() >= s->rest_until_ns))
 		begin_pass(s);
+	/* The nic link says by itself that its peer is dead, and knows more. */
+	stall_ns = s->peer_timeout_ns + (s->nic.port != NULL ? NIC_GRACE_NS : 0);
 	if ((p->state == PASS_RUNNING || p->state == PASS_PUBLISHED) &&
-		clock_ns() - s->progress_ns > STALL_NS) {
+		clock_ns() - s->progress_ns > stall_ns) {
 		session_failf(s, ETIMEDOUT,
 			"nothing moved for %llu s in pass %u; the network or the target hangs",
-			(unsigned long long)(STALL_NS / NS_PER_S), s->next_pass);
+			(unsigned long long)(stall_ns / NS_PER_S), s->next_pass);
 		return;
 	}
 	watch_progress(s);

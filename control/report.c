@@ -46,6 +46,18 @@ static void print_cores(FILE *out, const json_t *cores)
 			(int)json_integer_value(json_array_get(cores, i)));
 }
 
+static void print_port(FILE *out, const json_t *p)
+{
+	line(out, "port");
+	fprintf(out, "%s, %s\n", report_text(p, "name"), report_text(p, "about"));
+	line(out, "packets");
+	fprintf(out, "%.0f out, %.0f in, %.0f lost, path MTU %.0f, round trip %.0f us%s\n",
+		report_number(p, "packets_out"), report_number(p, "packets_in"),
+		report_number(p, "packets_lost"), report_number(p, "path_mtu"),
+		report_number(p, "rtt_us"),
+		json_is_true(json_object_get(p, "zero_copy")) ? ", zero copy" : "");
+}
+
 static void print_what_on(FILE *out, const json_t *r)
 {
 	if (has(r, "hypervisor")) {
@@ -62,6 +74,8 @@ static void print_what_on(FILE *out, const json_t *r)
 		print_cores(out, json_object_get(r, "cores"));
 		fputc('\n', out);
 	}
+	if (has(r, "port"))
+		print_port(out, json_object_get(r, "port"));
 }
 
 void report_print(FILE *out, const json_t *r)
@@ -137,7 +151,7 @@ void report_list(FILE *out, const json_t *sessions)
 
 void report_daemon(FILE *out, const json_t *d)
 {
-	const json_t *cores = json_object_get(d, "cores");
+	const json_t *cores = json_object_get(d, "cores"), *ports = json_object_get(d, "ports");
 
 	fprintf(out, "godwitd %s, pid %.0f, on %s\n", report_text(d, "version"),
 		report_number(d, "pid"), report_text(d, "listen"));
@@ -147,6 +161,13 @@ void report_daemon(FILE *out, const json_t *d)
 		fprintf(out, "  %-12s insecure: plain text with others that are so too\n", "TLS");
 	else if (has(d, "certificate"))
 		fprintf(out, "  %-12s %s\n", "TLS", report_text(d, "certificate"));
+	for (size_t i = 0; i < json_array_size(ports); i++) {
+		const json_t *p = json_array_get(ports, i);
+
+		fprintf(out, "  port %-7s %s%s%s: %s\n", report_text(p, "name"),
+			report_text(p, "ipv4"), has(p, "ipv4") && has(p, "ipv6") ? ", " : "",
+			report_text(p, "ipv6"), report_text(p, "about"));
+	}
 	for (size_t i = 0; i < json_array_size(cores); i++) {
 		const json_t *c = json_array_get(cores, i);
 

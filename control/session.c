@@ -87,21 +87,6 @@ void session_tick_every(struct session *s, unsigned us)
 	event_add(s->tick, &tv);
 }
 
-void session_sum_stats(struct session *s)
-{
-	uint64_t sum[STATS] = {0};
-	bool any = false;
-
-	for (unsigned i = 0; i < s->nflows; i++) {
-		if (s->flow[i] == NULL)
-			continue;
-		stats_sum(sum, &s->flow[i]->stats);
-		any = true;
-	}
-	if (any)
-		memcpy(s->fig.stats, sum, sizeof(sum));
-}
-
 uint64_t session_reserved_bytes(void)
 {
 	uint64_t sum = 0;
@@ -111,33 +96,6 @@ uint64_t session_reserved_bytes(void)
 	if (s->vmm != NULL && s->reserved_bytes != 0)
 		sum += reserve_booking(&s->vmm->map, s->reserved_bytes);
 	return sum;
-}
-
-/* The lcores' words: has a flow broken, has anything moved? False when the session has failed. */
-static bool check_flows(struct session *s)
-{
-	uint64_t moved = 0;
-
-	for (unsigned i = 0; i < s->nflows; i++) {
-		struct flow *f = s->flow[i];
-
-		if (f == NULL)
-			continue;
-		/* acquire: pairs with the release in flow_fail(), so that why is whole */
-		if (atomic_load_explicit(&f->error, memory_order_acquire) != 0) {
-			struct err e = {.errnum = f->why.errnum};
-
-			snprintf(e.text, sizeof(e.text), "flow %u: %.280s", i, f->why.text);
-			session_fail(s, &e);
-			return false;
-		}
-		moved += atomic_load_explicit(&f->progress, memory_order_relaxed);
-	}
-	if (moved != s->progress_seen) {
-		s->progress_seen = moved;
-		s->progress_ns = clock_ns();
-	}
-	return true;
 }
 
 static void end_tick(struct session *s);
@@ -158,7 +116,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	/* After the last barrier flows have nothing left to lose: the other side closes them. */
-	if (s->state == SESSION_ENDED || (session_before_commit(s) && !check_flows(s)))
+	if (s->state == SESSION_ENDED ||
+		(session_before_commit(s) && !s->leaving && !session_flows_work(s)))
 		return;
 	if (s->source && s->spool != NULL && s->conn != NULL && s->spool->at < s->spool->bytes) {
 		struct err e;
@@ -253,37 +212,11 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 	return s;
 }
 
-/* Detaches and frees flows as their lcores let go. True when none is left. */
-static bool flows_gone(struct session *s)
-{
-	bool all = true;
-
-	for (unsigned i = 0; i < s->nflows; i++) {
-		struct flow *f = s->flow[i];
-
-		if (f == NULL)
-			continue;
-		/* acquire: pairs with the lcore's release of its last turn */
-		if (s->attached[i] && !atomic_load_explicit(&f->detached, memory_order_acquire)) {
-			all = false;
-			continue;
-		}
-	}
-	if (!all)
-		return false;
-	session_sum_stats(s);
-	for (unsigned i = 0; i < s->nflows; i++) {
-		flow_free(s->flow[i]);
-		s->flow[i] = NULL;
-	}
-	return true;
-}
-
 static void end_tick(struct session *s)
 {
 	bool waiting = s->undoing > 0 && clock_ns() - s->ending_ns < UNDO_WAIT_NS;
 
-	if (!flows_gone(s) || waiting ||
+	if (!session_flows_gone(s) || waiting ||
 		(s->conn != NULL && conn_backlog(s->conn) > 0 &&
 			clock_ns() - s->ending_ns < UNDO_WAIT_NS)) {
 		session_tick_every(s, 1000);

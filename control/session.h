@@ -20,6 +20,9 @@
 #define SESSION_MAX   64u /* sessions of one daemon at once */
 #define SESSION_FLOWS 64u /* flows of one session */
 
+#define SESSION_SILENCE_MS_LEAST 1000u
+#define SESSION_SILENCE_MS_MOST  3600000u
+
 enum verify_mode { VERIFY_SUMS, VERIFY_MEMORY };
 
 /* What godwit migrate asks for. */
@@ -28,11 +31,12 @@ struct migrate_options {
 	struct vmm_where vmm;
 	char to[256];   /* HOST:PORT of the target's godwitd */
 	char peer[256]; /* name that its certificate must bear; "": the host of to */
-	char link[16];  /* "tcp" */
+	char link[16];  /* "nic", "tcp"; "auto" until preflight has chosen */
 	const struct codec_ops *codec;
 	int codec_level;
 	unsigned flows;
-	uint64_t bytes_per_s; /* of the whole session on the wire; 0: no limit */
+	uint64_t peer_timeout_ns; /* of silence on the wire */
+	uint64_t bytes_per_s;     /* of the whole session on the wire; 0: no limit */
 	struct converge_limits limits;
 	enum verify_mode verify;
 	bool dry_run; /* stop after preflight */
@@ -48,12 +52,15 @@ struct receive_options {
 	bool populate;
 };
 
+struct ports;
+
 /* What the daemon gives to sessions; filled by godwitd.c. */
 struct session_host {
 	struct event_base *base;
 	const char *state_dir; /* journals */
 	unsigned nlcores;
 	struct tls_host *tls; /* NULL: insecure, plain text with others that are so too */
+	struct ports *ports;  /* of the daemon */
 };
 
 struct session;

@@ -15,12 +15,11 @@ int session_migrate(struct session_host *h, const struct migrate_options *o, str
 	if (o->flows < 1 || o->flows > SESSION_FLOWS)
 		return err_set(
 			e, EINVAL, "flows: 1 to %u are possible, not %u", SESSION_FLOWS, o->flows);
-	if (strcmp(o->link, "tcp") != 0)
-		return err_set(e, ENOTSUP, "link %s is not there; this Godwit has: tcp", o->link);
 	s = session_new(h, o->name, &o->vmm, true, e);
 	if (s == NULL)
 		return -e->errnum;
 	s->opt = *o;
+	s->peer_timeout_ns = o->peer_timeout_ns;
 	s->nflows = 0;
 	s->next_pass = 0;
 	log_info(s->name, "migrates to %s", o->to);

@@ -12,7 +12,9 @@
 #include "conn.h"
 #include "flow.h"
 #include "journal.h"
+#include "link_nic.h"
 #include "log.h"
+#include "offer.h"
 #include "pass.h"
 #include "populate.h"
 #include "punch.h"
@@ -70,6 +72,24 @@ struct session_figures {
 	json_t *passes;        /* array, one object a pass */
 };
 
+/* Flows over the nic link, see flows_nic.c. */
+struct nic_lane {
+	unsigned queue;
+	uint16_t udp_port;
+	bool taken;     /* the UDP port is still the session's */
+	uint64_t token; /* that the peer has to show */
+};
+
+struct session_nic {
+	struct port *port; /* held; NULL: the link is another one */
+	struct offer_choice offer;
+	unsigned queues;
+	struct nic_lane lane[SESSION_FLOWS];
+	char about[PORTS_ABOUT];    /* of the port, for the report */
+	struct port_info info;      /* as it was at the start */
+	struct link_nic_info links; /* sums over flows; the largest MTU and round trip */
+};
+
 typedef void (*peer_fn)(struct session *s, json_t *answer);
 
 struct session {
@@ -113,6 +133,9 @@ struct session {
 	struct dial *flow_dial[SESSION_FLOWS];
 	unsigned flow_cpu[SESSION_FLOWS];
 	unsigned flows_up;
+	bool leaving;             /* all is placed: what becomes of the flows matters no more */
+	uint64_t peer_timeout_ns; /* silence on the wire that ends the session */
+	struct session_nic nic;
 	uint8_t token[TOKEN_BYTES];
 	bool have_token;
 
@@ -171,8 +194,6 @@ static inline bool session_over(const struct session *s)
 {
 	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
 }
-/* Every flow: sums their counters into fig.stats. */
-void session_sum_stats(struct session *s);
 uint64_t session_reserved_bytes(void);
 void session_tick_every(struct session *s, unsigned us);
 
@@ -208,6 +229,33 @@ void source_pause_undo(struct session *s);
 void source_save(struct session *s);
 void source_verify(struct session *s);
 void source_load(struct session *s);
+
+/* session_flows.c */
+/* Every flow: sums their counters into fig.stats. */
+void session_sum_stats(struct session *s);
+/* Has a flow broken, has anything moved? False when the session has failed. */
+bool session_flows_work(struct session *s);
+/* Frees the flows once all of their lcores have let go. True when none is left. */
+bool session_flows_gone(struct session *s);
+
+/* source_flows.c, either side: all flows are attached. */
+void flows_up(struct session *s);
+
+/* flows_nic.c */
+/* Source, before preflight: makes "nic" or "tcp" of the link that was asked for, and holds a port
+ * for nic. 0, or -errno with e set: nic was asked for and can't be. */
+int flows_nic_choose(struct session *s, struct err *e);
+/* Source: adds to the preflight message what the target has to agree on; nothing for tcp. */
+void flows_nic_describe(const struct session *s, json_t *msg);
+/* Target: does so, and holds its port. */
+int flows_nic_accept(struct session *s, json_t *msg, struct err *e);
+/* Stage flows. */
+void source_flows_nic(struct session *s);
+void target_flows_nic(struct session *s, json_t *msg);
+/* Keeps what the links counted, as long as there are flows. */
+void flows_nic_sum(struct session *s);
+/* All flows were freed: lets the port go. */
+void flows_nic_gone(struct session *s);
 
 /* precopy.c */
 void precopy_live(struct session *s);

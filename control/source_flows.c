@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The source's flows: dialled one after the other, each given to an lcore. Run by the control loop.
+// The source's flows over tcp: dialled one after the other, each given to an lcore. Run by the
+// control loop.
 
 #include "session_impl.h"
 
+#include "affinity.h"
 #include "lcore.h"
 
 #include <errno.h>
@@ -10,16 +12,31 @@
 
 #define DIAL_DEADLINE_MS 5000
 
+/* A core that the guest uses too delays both. */
+void flows_up(struct session *s)
+{
+	char text[AFFINITY_TEXT];
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	for (unsigned i = 0; i < s->flows_up; i++)
+		CPU_SET(s->flow_cpu[i], &cpus);
+	if (affinity_meets((pid_t)s->hello.pid, &cpus, text))
+		watch_text(s, LOG_WARN, "%s", text);
+}
+
 static void on_flows(struct session *s, json_t *answer)
 {
 	(void)answer;
-	if (!session_over(s))
-		stage_done(s);
+	if (session_over(s))
+		return;
+	flows_up(s);
+	stage_done(s);
 }
 
 static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
 {
-	unsigned lcore = lcore_pick(-1);
+	unsigned lcore = lcore_pick(affinity_node(&s->vmm->map, i, s->nflows));
 	int node = (int)lcore_node(lcore);
 	struct link *link;
 	int rc;
@@ -71,6 +88,10 @@ void source_flows(struct session *s)
 	memcpy(p.token, s->token, sizeof(p.token));
 	atomic_store_explicit(
 		&s->send.bytes_per_s, s->opt.bytes_per_s / s->nflows, memory_order_relaxed);
+	if (s->nic.port != NULL) {
+		source_flows_nic(s);
+		return;
+	}
 	s->flow_dial[i] =
 		dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_flow_dialled, s, &e);
 	if (s->flow_dial[i] == NULL)

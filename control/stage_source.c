@@ -156,7 +156,7 @@ void source_preflight(struct session *s)
 	struct err e;
 	json_t *ask;
 
-	if (count_populated(s, &e) < 0) {
+	if (count_populated(s, &e) < 0 || flows_nic_choose(s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
@@ -166,6 +166,7 @@ void source_preflight(struct session *s)
 		(json_int_t)s->fig.populated_bytes);
 	if (s->vmm->about != NULL)
 		json_object_set(ask, "machine", s->vmm->about);
+	flows_nic_describe(s, ask);
 	peer_ask(s, ask, on_preflight);
 }
 
@@ -393,5 +394,7 @@ void source_load(struct session *s)
 	/* The digest's time is reported apart from the pause. */
 	if (s->verify_began_ns != 0)
 		s->verify_took_ns = clock_ns() - s->verify_began_ns;
+	/* All is placed: the target says goodbye to the flows now. */
+	s->leaving = true;
 	peer_ask(s, json_object(), on_loaded);
 }

@@ -4,6 +4,7 @@
 
 #include "session_impl.h"
 
+#include "affinity.h"
 #include "clock.h"
 #include "describe.h"
 #include "godwit.h"
@@ -94,8 +95,9 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 	s->reply_seq = (uint32_t)json_integer_value(json_object_get(msg, "seq"));
 	conn_own(c, &peer_ops, s);
 	session_set_state(s, SESSION_PREPARING);
-	peer_answer(s, json_pack("{s:i, s:s, s:s}", "protocol", SESSION_PROTOCOL, "godwit",
-			       GODWIT_VERSION, "hypervisor", s->vmm->hello.hypervisor));
+	peer_answer(s, json_pack("{s:i, s:s, s:s, s:o}", "protocol", SESSION_PROTOCOL, "godwit",
+			       GODWIT_VERSION, "hypervisor", s->vmm->hello.hypervisor, "ports",
+			       offer_make(s->host->ports)));
 }
 
 void target_preflight(struct session *s, json_t *msg)
@@ -113,7 +115,8 @@ void target_preflight(struct session *s, json_t *msg)
 		session_fail(s, &e);
 		return;
 	}
-	if (strcmp(link, "tcp") != 0 || codec_by_name(codec) == NULL || flows == 0) {
+	if ((strcmp(link, "tcp") != 0 && strcmp(link, "nic") != 0) ||
+		codec_by_name(codec) == NULL || flows == 0) {
 		session_failf(s, ENOTSUP,
 			"the target's Godwit has no link %s or codec %s; install the same version "
 			"on "
@@ -129,6 +132,11 @@ void target_preflight(struct session *s, json_t *msg)
 			return;
 		}
 		s->reserved_bytes = populated;
+	}
+	strcpy(s->opt.link, link);
+	if (strcmp(link, "nic") == 0 && flows_nic_accept(s, msg, &e) < 0) {
+		session_fail(s, &e);
+		return;
 	}
 	s->fig.populated_bytes = populated;
 	s->nflows = (unsigned)flows;
@@ -166,6 +174,12 @@ static void prepared(struct session *s)
 	peer_answer(s, json_pack("{s:s}", "token", hex));
 }
 
+static void all_up(struct session *s)
+{
+	flows_up(s);
+	peer_answer(s, NULL);
+}
+
 void target_flow(struct session *s, int fd, uint32_t i)
 {
 	struct link *link;
@@ -173,7 +187,7 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	struct err e;
 	int rc;
 
-	if (i >= s->nflows || s->flow[i] != NULL) {
+	if (i >= s->nflows || s->flow[i] != NULL || s->nic.port != NULL) {
 		close(fd);
 		log_warn(s->name,
 			"a connection for flow %u was refused: there is no such flow, or "
@@ -181,7 +195,7 @@ void target_flow(struct session *s, int fd, uint32_t i)
 			i);
 		return;
 	}
-	lcore = lcore_pick(-1);
+	lcore = lcore_pick(affinity_node(&s->vmm->map, i, s->nflows));
 	rc = link_tcp_open(&link, fd, false, (int)lcore_node(lcore), &e);
 	if (rc == 0)
 		rc = flow_recv_new(&s->flow[i], &s->recv, link, lcore, (int)lcore_node(lcore), &e);
@@ -197,14 +211,15 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	s->attached[i] = true;
 	s->flow_cpu[i] = lcore_cpu(lcore);
 	if (++s->flows_up == s->nflows && s->stage == stage_find("flows"))
-		peer_answer(s, NULL);
+		all_up(s);
 }
 
 void target_flows(struct session *s, json_t *msg)
 {
-	(void)msg;
-	if (s->flows_up == s->nflows)
-		peer_answer(s, NULL);
+	if (s->nic.port != NULL)
+		target_flows_nic(s, msg);
+	else if (s->flows_up == s->nflows)
+		all_up(s);
 }
 
 void target_save(struct session *s, json_t *msg)
@@ -285,6 +300,7 @@ void target_load(struct session *s, json_t *msg)
 	}
 	/* From here on nothing is placed any more, whatever the source sends. */
 	s->have_token = false;
+	s->leaving = true;
 	for (unsigned i = 0; i < s->nflows; i++)
 		if (s->attached[i])
 			flow_detach(s->flow[i]);

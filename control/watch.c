@@ -108,6 +108,22 @@ static json_t *cores(const struct session *s)
 	return list;
 }
 
+static void add_nic(json_t *r, const struct session_nic *nic)
+{
+	const struct link_nic_info *l = &nic->links;
+
+	json_object_set_new(r, "port",
+		json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:b, s:i, s:f, s:o, s:o, s:o, s:o, s:o, "
+			  "s:o}",
+			"name", nic->offer.name, "driver", nic->info.driver, "about", nic->about,
+			"node", nic->info.node, "queues", (int)nic->info.queues, "steering",
+			nic->info.steering, "zero_copy", l->zero_copy, "path_mtu", (int)l->mtu,
+			"rtt_us", (double)l->rtt_ns / 1e3, "packets_out", num(l->packets_out),
+			"packets_in", num(l->packets_in), "packets_lost", num(l->lost),
+			"packets_bad", num(l->bad), "spurious", num(l->spurious), "timeouts",
+			num(l->timeouts)));
+}
+
 json_t *watch_report(struct session *s)
 {
 	const struct session_figures *f = &s->fig;
@@ -139,8 +155,11 @@ json_t *watch_report(struct session *s)
 		json_object_set_new(r, "tracker", json_string(s->hello.tracker));
 	}
 	json_object_set_new(r, "memory", json_string(memory_kind(s, kind, sizeof(kind))));
-	if (s->source) {
+	if (s->opt.link[0] != '\0')
 		json_object_set_new(r, "link", json_string(s->opt.link));
+	if (s->nic.about[0] != '\0')
+		add_nic(r, &s->nic);
+	if (s->source) {
 		json_object_set_new(
 			r, "codec", json_string(s->opt.codec != NULL ? s->opt.codec->name : ""));
 		json_object_set_new(r, "codec_level", json_integer(s->opt.codec_level));

@@ -11,6 +11,7 @@ import tempfile
 import pytest
 
 import godwit
+import fabric
 import net
 import qemu
 import wire
@@ -64,6 +65,7 @@ class Stage:
         self.secure = secure
         self.children = []
         self.wires = []
+        self.fabrics = []
         self.nets = []
         self.count = 0
         self.kind = os.environ.get("GODWIT_GUEST") or ("soft" if kvm_missing() else "kvm")
@@ -114,6 +116,23 @@ class Stage:
         self.children.append(child)
         return child
 
+    def joined(self, kind, queues=1, mtu=1500, family="ipv4", more=""):
+        """Two daemons with a port each, and their network. The target first: devices ask for
+        that."""
+        net = self.fabric(kind, queues=queues, mtu=mtu, family=family, more=more)
+        last = min(1, os.cpu_count() - 1)
+        target = self.target(cores=",".join([str(last)] * queues), **net.daemon(1))
+        source = self.source(cores=",".join(["0"] * queues), **net.daemon(0))
+        return source, target, net
+
+    def fabric(self, kind, **how):
+        try:
+            made = kind(self.folder, **how)
+        except fabric.Missing as e:
+            pytest.skip(f"no {kind.__name__} here: {e}")
+        self.fabrics.append(made)
+        return made
+
     def wire(self, target):
         assert not self.secure, "a wire reads plain text: mark the test insecure"
         made = wire.Wire(target.port)
@@ -136,6 +155,8 @@ class Stage:
             made.close()
         for child in reversed(self.children):
             child.close()
+        for made in self.fabrics:
+            made.close()
         for made in self.nets:
             made.close()
 

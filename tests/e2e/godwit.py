@@ -67,7 +67,8 @@ def run_keys():
     """An authority and keys for the hosts of all tests of this run."""
     folder = tempfile.mkdtemp(prefix="gwkeys")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return make_keys(folder, "source.test,127.0.0.1", "target.test,127.0.0.1,localhost")
+    return make_keys(folder, "source.test,127.0.0.1,192.0.2.1",
+                     "target.test,127.0.0.1,localhost,192.0.2.2")
 
 
 def keys_for(name):
@@ -165,26 +166,30 @@ class Child:
 
 
 class Daemon(Child):
-    """keys: the folder of a host's, made by keys_for(); None: insecure."""
+    """keys: the folder of a host's, made by keys_for(); None: insecure. ports: sections of its
+    configuration file. netns: a network namespace, in which it has the address host."""
 
     def __init__(self, name, folder, cores="0", port=None, args=(), ready=True, keys=None,
-                 allow="*.test", plant=None):
+                 allow="*.test", plant=None, ports="", netns=None, host="127.0.0.1"):
         self.api = folder / f"{name}.api"
         self.state = folder / f"{name}.state"
         self.port = port or free_port()
-        self.config = folder / "none.conf"
-        self.config.touch()
+        self.host = host
+        self.config = folder / f"{name}.conf"
+        self.config.write_text(ports, encoding="utf-8")
         super().__init__(name, [
-            *program(GODWITD, plant), "--config", self.config, "--listen", f"127.0.0.1:{self.port}",
+            *(["ip", "netns", "exec", netns] if netns else []),
+            *program(GODWITD, plant), "--config", self.config, "--listen", f"{host}:{self.port}",
             "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
             "--log-level", "debug",
             *(["--insecure"] if keys is None else ["--keys", keys, "--allow", allow]), *args])
         if ready:
             wait_until(f"{name} serves its API", self.serves)
+            self.wait_line("ready on ")
 
     @property
     def address(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def serves(self):
         if not self.alive():

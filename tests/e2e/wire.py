@@ -70,7 +70,8 @@ def closes(sock, timeout=30):
 class Wire:
     """Listens, and forwards to a daemon's port. hold("load") stops at the request of that name,
     hold("load", answer=True) at its answer; held is set then, and let_go() or cut() goes on.
-    hold_barriers() stops each flow before the end of a pass: a pass that is held can't be over."""
+    hold_barriers() stops each flow before the end of a pass: a pass that is held can't be over.
+    change(op, answer, body) may return another body."""
 
     def __init__(self, port):
         self.to = ("127.0.0.1", port)
@@ -81,6 +82,7 @@ class Wire:
         self.free = threading.Event()
         self.stop_at = None
         self.op = None
+        self.change = None
         self.socks = []
         self.control = None
         self.closing = False
@@ -198,6 +200,8 @@ class Wire:
                     if self.stop_at == (self.op, answer) and "error" not in said:
                         self.held.set()
                         self.free.wait()
+                    if self.change:
+                        head, body = b"", message(self.change(self.op, answer, said))
                 b.sendall(head + body)
             b.shutdown(socket.SHUT_WR)
         except (OSError, TypeError, ValueError):

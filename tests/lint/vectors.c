@@ -12,7 +12,7 @@
 #include "listen.h"
 #include "packet.h"
 
-#define VECTOR_BYTES 1024u
+#define VECTOR_BYTES 65536u
 
 // Same bytes after decoding and encoding? Each returns 0, or -errno with e set.
 static int same(const uint8_t *a, const uint8_t *b, size_t len, struct err *e)
@@ -109,7 +109,7 @@ static int try_packet(const uint8_t *in, size_t len, struct err *e)
 	if (hdr == 0)
 		return err_set(e, EBADMSG, "its fields break a rule");
 	part = (struct iovec){(void *)(in + hdr), len - hdr};
-	packet_seal(out, hdr, &part, len > hdr);
+	packet_seal(out, hdr, &part, p.type == PACKET_DATA && len > hdr); // no padding
 	return same(in, out, hdr, e);
 }
 
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
 {
 	FILE *doc = argc == 2 ? fopen(argv[1], "r") : NULL;
 	char line[512], name[64] = "";
-	uint8_t bytes[VECTOR_BYTES];
+	static uint8_t bytes[VECTOR_BYTES];
 	size_t len = 0;
 	unsigned seen = 0;
 	int bad = 0;

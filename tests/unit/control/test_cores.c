@@ -23,7 +23,12 @@ static void test_choice(void **state)
 		const char *asked, *isolated, *list;
 		int may, rc;
 		bool alone;
+		const char *near, *shared;
 	} rows[] = {
+		{"", "2-3", "3", 4, 0, true, "0,3", ""},
+		{"", "2-3", "2,3", 4, 0, true, "0-1", ""},
+		{"", "", "1", 4, 0, false, "0-1", "1"},
+		{"1-3", "2-3", "1-3", 4, 0, false, "2", "1"},
 		{"", "", "3", 4, 0, false},
 		{"", "", "0", 1, 0, false},
 		{"", "2-3", "2,3", 4, 0, true},
@@ -43,15 +48,20 @@ static void test_choice(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		cpu_set_t may = cpus(rows[i].may);
+		cpu_set_t may = cpus(rows[i].may), near;
 		struct cores c;
 		struct err e;
 
-		assert_int_equal(
-			cores_choose(&c, rows[i].asked, &may, rows[i].isolated, &e), rows[i].rc);
+		CPU_ZERO(&near);
+		if (rows[i].near != NULL)
+			assert_int_equal(cores_parse(rows[i].near, &near), 0);
+		assert_int_equal(cores_choose(&c, rows[i].asked, &may, rows[i].isolated, &near, &e),
+			rows[i].rc);
 		if (rows[i].rc == 0) {
 			assert_string_equal(c.list, rows[i].list);
 			assert_int_equal(c.isolated, rows[i].alone);
+			if (rows[i].shared != NULL)
+				assert_string_equal(c.shared, rows[i].shared);
 		} else {
 			assert_has(e.text, "cores:");
 		}

@@ -33,7 +33,7 @@ def commands():
 
 def entries(text, flag):
     """Term: its text, of a page's list of options or keys."""
-    found = re.findall(rf"^\*{flag}([a-z-]+)\*(.*)\n((?:\t.*\n)+)", text, re.M)
+    found = re.findall(rf"^\*{flag}([a-z0-9-]+)\*(.*)\n((?:\t.*\n)+)", text, re.M)
     return {name: head + " " + " ".join(body.split()) for name, head, body in found}
 
 
@@ -66,7 +66,16 @@ class Manual(unittest.TestCase):
         keys = options(GODWITD, "--help")
         for flag in ("config", "version", "help"):
             del keys[flag]
-        self.compare(keys, entries(page("godwit.conf.5"), ""))
+        self.compare(keys, entries(page("godwit.conf.5").split("# PORTS")[0], ""))
+
+    def test_ports(self):
+        done = subprocess.run([GODWITD, "--help"], capture_output=True, text=True, check=True)
+        rows = re.findall(r"^  ([a-z0-9-]+) (\S+) *(.*?)$", done.stdout.split("[port NAME]")[1],
+                          re.M)
+        wanted = {name: (arg, (re.findall(r" \[(\S+)\]$", rest) or [None])[0])
+                  for name, arg, rest in rows}
+        self.assertGreater(len(wanted), 8)
+        self.compare(wanted, entries(page("godwit.conf.5").split("# PORTS")[1], ""))
 
     def test_exit_codes(self):
         header = (CONTROL / "godwit_follow.h").read_text(encoding="utf-8")

@@ -144,7 +144,7 @@ static void test_tables(void **state)
 		size_t bytes;
 		FILE *f = open_memstream(&text, &bytes);
 
-		option_help(f, r, ~0u);
+		option_help(f, "--", r, ~0u);
 		fclose(f);
 		for (; r->name != NULL; r++) {
 			char flag[64];

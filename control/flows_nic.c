@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Flows over the nic link, on both sides: which port, and what each side tells the other of its
+// queues over the control connection. Run by the control loop.
+//
+// In stage preflight both hold the port that the source picked. In stage flows the source tells an
+// address, and for each flow a UDP port and the token that it wants to see; the target opens its
+// links and answers with its own; then the source opens its. A port is let go when all flows are.
+
+#include "session_impl.h"
+
+#include "clock.h"
+#include "lcore.h"
+#include "link_nic.h"
+#include "packet.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static int hold(struct session *s, struct port *port, struct err *e)
+{
+	int rc = port_hold(port);
+
+	if (rc < 0)
+		return err_sys(e, -rc, "cannot have the cores poll port %s", s->nic.offer.name);
+	s->nic.port = port;
+	port_info(port, &s->nic.info);
+	ports_about(&s->nic.info, s->nic.about);
+	return 0;
+}
+
+static void say_choice(struct session *s, bool automatic)
+{
+	watch_text(s, LOG_INFO, "link nic%s: port %s (%s), %s to %s on port %s",
+		automatic ? ", chosen by auto" : "", s->nic.offer.name, s->nic.about,
+		s->nic.offer.address, s->nic.offer.reached, s->nic.offer.there);
+}
+
+int flows_nic_choose(struct session *s, struct err *e)
+{
+	bool automatic = strcmp(s->opt.link, "auto") == 0;
+	int rc;
+
+	if (strcmp(s->opt.link, "tcp") == 0)
+		return 0;
+	rc = offer_choose(&s->nic.offer, s->host->ports, json_object_get(s->peer, "ports"), e);
+	if (rc < 0 && !automatic)
+		return rc;
+	strcpy(s->opt.link, rc == 0 ? "nic" : "tcp");
+	if (rc < 0) {
+		watch_text(s, LOG_INFO, "link tcp, chosen by auto: %s", e->text);
+		return 0;
+	}
+	rc = hold(s, s->nic.offer.port, e);
+	if (rc == 0)
+		say_choice(s, automatic);
+	return rc;
+}
+
+void flows_nic_describe(const struct session *s, json_t *msg)
+{
+	if (s->nic.port == NULL)
+		return;
+	json_object_set_new(msg, "nic",
+		json_pack("{s:i, s:s, s:s, s:i, s:i, s:I, s:I}", "version", PACKET_VERSION, "port",
+			s->nic.offer.there, "address", s->nic.offer.reached, "mtu",
+			(int)s->nic.offer.mtu, "frames", (int)LINK_NIC_FRAMES, "ring_bytes",
+			(json_int_t)LINK_NIC_RING_BYTES, "silence_ms",
+			(json_int_t)(s->peer_timeout_ns / NS_PER_MS)));
+}
+
+int flows_nic_accept(struct session *s, json_t *msg, struct err *e)
+{
+	json_t *nic = json_object_get(msg, "nic");
+	struct offer_choice *o = &s->nic.offer;
+	uint64_t version, frames, ring, mtu, silence_ms;
+	struct ports_one *one = NULL;
+	struct port_info info;
+
+	if (!peer_get_text(nic, "port", o->name, sizeof(o->name), e) ||
+		!peer_get_text(nic, "address", o->address, sizeof(o->address), e) ||
+		!peer_get_u64(nic, "version", UINT32_MAX, &version, e) ||
+		!peer_get_u64(nic, "frames", UINT32_MAX, &frames, e) ||
+		!peer_get_u64(nic, "ring_bytes", UINT32_MAX, &ring, e) ||
+		!peer_get_u64(nic, "silence_ms", SESSION_SILENCE_MS_MOST, &silence_ms, e) ||
+		!peer_get_u64(nic, "mtu", PORT_MTU_MOST, &mtu, e))
+		return -EPROTO;
+	for (unsigned i = 0; i < s->host->ports->n; i++)
+		if (strcmp(s->host->ports->one[i].name, o->name) == 0)
+			one = &s->host->ports->one[i];
+	if (one == NULL)
+		return err_set(e, ENODEV, "the target's daemon has no port %.60s", o->name);
+	port_info(one->port, &info);
+	if (version != PACKET_VERSION || frames != LINK_NIC_FRAMES || ring != LINK_NIC_RING_BYTES ||
+		mtu < PORT_MTU_LEAST || mtu > info.mtu)
+		return err_set(e, EPROTO,
+			"the nic link of the source speaks version %" PRIu64 " with %" PRIu64
+			" frames and MTU %" PRIu64 ", the target's %u with %u and %u; install the "
+			"same version on both hosts",
+			version, frames, mtu, PACKET_VERSION, LINK_NIC_FRAMES, info.mtu);
+	if (silence_ms < SESSION_SILENCE_MS_LEAST)
+		return err_set(e, EPROTO,
+			"the source's daemon has too little patience: %" PRIu64 " ms", silence_ms);
+	s->peer_timeout_ns = silence_ms * NS_PER_MS;
+	o->mtu = (unsigned)mtu;
+	return hold(s, one->port, e);
+}
+
+/* A queue, a UDP port and a token for each flow. */
+static int take_lanes(struct session *s, struct err *e)
+{
+	for (unsigned i = 0; i < s->nflows; i++) {
+		struct nic_lane *l = &s->nic.lane[i];
+
+		l->queue = (port_pick_queue(s->nic.port) + i) % s->nic.queues;
+		l->udp_port = port_udp_take(s->nic.port, l->queue);
+		if (l->udp_port == 0)
+			return err_set(e, ENOSPC, "port %s has no UDP port left for flow %u",
+				s->nic.offer.name, i);
+		l->taken = true;
+		if (getrandom(&l->token, sizeof(l->token), 0) != (ssize_t)sizeof(l->token))
+			return err_sys(e, errno, "cannot get random bytes for a flow's token");
+	}
+	return 0;
+}
+
+static json_t *tell_lanes(struct session *s)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		char token[17];
+
+		snprintf(token, sizeof(token), "%016" PRIx64, s->nic.lane[i].token);
+		json_array_append_new(list, json_pack("{s:i, s:s}", "udp_port",
+						    (int)s->nic.lane[i].udp_port, "token", token));
+	}
+	return json_pack("{s:s, s:o}", "address", s->nic.offer.address, "lanes", list);
+}
+
+static int open_flow(
+	struct session *s, unsigned i, const char *address, json_t *lane, struct err *e)
+{
+	struct nic_lane *mine = &s->nic.lane[i];
+	struct link_nic_config c = {
+		.port = s->nic.port,
+		.queue = mine->queue,
+		.source = s->source,
+		.udp_port = mine->udp_port,
+		.token_in = mine->token,
+		.mtu_most = s->nic.offer.mtu,
+		.map = s->source ? &s->vmm->map : NULL,
+		.dead_ns = s->peer_timeout_ns,
+	};
+	unsigned lcore = port_queue_lcore(s->nic.port, mine->queue);
+	int node = (int)lcore_node(lcore), rc;
+	char token[17];
+	struct link *link;
+	uint64_t udp_port;
+
+	if (!peer_get_u64(lane, "udp_port", UINT16_MAX, &udp_port, e) ||
+		!peer_get_text(lane, "token", token, sizeof(token), e))
+		return -EPROTO;
+	c.token_out = strtoull(token, NULL, 16);
+	if (strspn(token, "0123456789abcdef") != 16 || udp_port == 0 ||
+		port_address_parse(&c.peer, address, (uint16_t)udp_port) < 0)
+		return err_set(e, EPROTO,
+			"the other daemon's word on flow %u is no address, UDP port and token", i);
+	rc = link_nic_open(&link, &c, e);
+	if (rc < 0)
+		return rc;
+	mine->taken = false; /* the link gives it back */
+	rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
+		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
+	if (rc < 0)
+		return rc;
+	rc = flow_attach(s->flow[i]);
+	if (rc < 0)
+		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
+	s->attached[i] = true;
+	s->flow_cpu[i] = lcore_cpu(lcore);
+	s->flows_up++;
+	return 0;
+}
+
+static int open_flows(struct session *s, json_t *msg, struct err *e)
+{
+	json_t *lanes = json_object_get(msg, "lanes");
+	char address[PORT_ADDRESS_TEXT];
+
+	if (!peer_get_text(msg, "address", address, sizeof(address), e))
+		return -EPROTO;
+	if (json_array_size(lanes) != s->nflows)
+		return err_set(e, EPROTO, "the other daemon told of %zu flows and not %u",
+			json_array_size(lanes), s->nflows);
+	for (unsigned i = 0; i < s->nflows; i++) {
+		int rc = open_flow(s, i, address, json_array_get(lanes, i), e);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int prepare(struct session *s, struct err *e)
+{
+	s->nic.queues = s->nic.info.queues > 0 ? s->nic.info.queues : 1;
+	return take_lanes(s, e);
+}
+
+static void on_lanes(struct session *s, json_t *answer)
+{
+	struct err e;
+
+	if (session_over(s))
+		return;
+	if (open_flows(s, answer, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	flows_up(s);
+	stage_done(s);
+}
+
+void source_flows_nic(struct session *s)
+{
+	struct err e;
+
+	if (prepare(s, &e) < 0)
+		session_fail(s, &e);
+	else
+		peer_ask(s, tell_lanes(s), on_lanes);
+}
+
+void target_flows_nic(struct session *s, json_t *msg)
+{
+	struct err e;
+
+	if (prepare(s, &e) < 0 || open_flows(s, msg, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	flows_up(s);
+	peer_answer(s, tell_lanes(s));
+}
+
+void flows_nic_sum(struct session *s)
+{
+	struct link_nic_info sum = {0}, one;
+
+	if (s->nic.port == NULL)
+		return;
+	for (unsigned i = 0; i < s->nflows; i++) {
+		if (s->flow[i] == NULL)
+			continue;
+		link_nic_info(s->flow[i]->link, &one);
+		sum.mtu = one.mtu > sum.mtu ? one.mtu : sum.mtu;
+		sum.rtt_ns = one.rtt_ns > sum.rtt_ns ? one.rtt_ns : sum.rtt_ns;
+		sum.packets_out += one.packets_out;
+		sum.packets_in += one.packets_in;
+		sum.lost += one.lost;
+		sum.spurious += one.spurious;
+		sum.timeouts += one.timeouts;
+		sum.bad += one.bad;
+		sum.zero_copy |= one.zero_copy;
+	}
+	if (sum.mtu != 0)
+		s->nic.links = sum;
+}
+
+void flows_nic_gone(struct session *s)
+{
+	if (s->nic.port == NULL)
+		return;
+	for (unsigned i = 0; i < s->nflows; i++)
+		if (s->nic.lane[i].taken)
+			port_udp_give(s->nic.port, s->nic.lane[i].udp_port);
+	port_release(s->nic.port);
+	s->nic.port = NULL;
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The flows of a session as control sees them: the words that their lcores leave, and when they
+// have let go. Run by the control loop.
+
+#include "session_impl.h"
+
+#include "clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void session_sum_stats(struct session *s)
+{
+	uint64_t sum[STATS] = {0};
+	bool any = false;
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		if (s->flow[i] == NULL)
+			continue;
+		stats_sum(sum, &s->flow[i]->stats);
+		any = true;
+	}
+	if (any)
+		memcpy(s->fig.stats, sum, sizeof(sum));
+	flows_nic_sum(s);
+}
+
+bool session_flows_work(struct session *s)
+{
+	uint64_t moved = 0;
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		struct flow *f = s->flow[i];
+
+		if (f == NULL)
+			continue;
+		/* acquire: pairs with the release in flow_fail(), so that why is whole */
+		if (atomic_load_explicit(&f->error, memory_order_acquire) != 0) {
+			struct err e = {.errnum = f->why.errnum};
+
+			snprintf(e.text, sizeof(e.text), "flow %u: %.280s", i, f->why.text);
+			session_fail(s, &e);
+			return false;
+		}
+		moved += atomic_load_explicit(&f->progress, memory_order_relaxed);
+	}
+	if (moved != s->progress_seen) {
+		s->progress_seen = moved;
+		s->progress_ns = clock_ns();
+	}
+	return true;
+}
+
+bool session_flows_gone(struct session *s)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < s->nflows; i++) {
+		struct flow *f = s->flow[i];
+
+		if (f == NULL)
+			continue;
+		/* acquire: pairs with the lcore's release of its last turn */
+		if (s->attached[i] && !atomic_load_explicit(&f->detached, memory_order_acquire)) {
+			all = false;
+			continue;
+		}
+	}
+	if (!all)
+		return false;
+	session_sum_stats(s);
+	for (unsigned i = 0; i < s->nflows; i++) {
+		flow_free(s->flow[i]);
+		s->flow[i] = NULL;
+	}
+	flows_nic_gone(s);
+	return true;
+}
