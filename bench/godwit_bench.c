@@ -16,6 +16,7 @@
 #include "pingpong.h"
 #include "stage.h"
 #include "tcp.h"
+#include "track.h"
 
 #define STAGES_MAX 64u
 #define ROUNDS_MAX 101u
@@ -43,11 +44,13 @@ struct options {
 static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
 			    "       godwit-bench tcp [OPTION...]\n"
 			    "       godwit-bench image FILE [OPTION...]\n"
+			    "       godwit-bench track PID FILE [OPTION...]\n"
 			    "Times stages of the data path on one core; STAGE is a name of --list, "
 			    "or ends in /* for all\n"
 			    "of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
 			    "plain send/recv loop.\n"
 			    "image: fills FILE, as large as it is, with the image.\n"
+			    "track: attaches to process PID and tracks FILE, its RAM.\n"
 			    "  --size MIB       image (4096)\n"
 			    "  --content CLASS  mix, zero, text, binary, random (mix)\n"
 			    "  --seed N         of the image (1)\n"
@@ -251,7 +254,8 @@ int main(int argc, char **argv)
 {
 	bool tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
 	bool file = argc > 2 && strcmp(argv[1], "image") == 0;
-	int words = tcp ? 1 : file ? 2 : 0;
+	bool track = argc > 3 && strcmp(argv[1], "track") == 0;
+	int words = tcp ? 1 : file ? 2 : track ? 3 : 0;
 	struct bench b = {0};
 	struct options o;
 	int rc;
@@ -265,6 +269,8 @@ int main(int argc, char **argv)
 	b.content = (struct image){.content = o.content, .seed = o.seed, .populate = 100};
 	if (file)
 		return bench_fill_file(&b.content, argv[2]);
+	if (track)
+		return track_bench((pid_t)atoi(argv[2]), argv[3], o.rounds, o.json);
 	rc = bench_image(&b, o.bytes, o.huge);
 	if (rc != 0) {
 		fprintf(stderr,
