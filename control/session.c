@@ -140,8 +140,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	err_set(&e, ETIMEDOUT, "stage \"%s\" did not end within %u s; the %s does not answer",
-		stage_table[s->stage].name, stage_table[s->stage].deadline_ms / 1000,
+	err_set(&e, ETIMEDOUT, "stage \"%s\" did not end within %llu s; the %s does not answer",
+		stage_table[s->stage].name, (unsigned long long)s->deadline_s,
 		s->answered != NULL ? "target's daemon" : "VMM");
 	session_fail(s, &e);
 }

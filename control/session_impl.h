@@ -110,6 +110,7 @@ struct session {
 
 	struct event *tick;     /* polls lcores' words while flows are attached */
 	struct event *deadline; /* of the stage */
+	uint64_t deadline_s;    /* of it, when it began */
 	uint64_t progress_seen, progress_ns, event_ns;
 
 	struct vmm *vmm;
@@ -207,6 +208,7 @@ struct stage {
 							 * session_fail(); NULL: no request */
 	void (*undo)(struct session *s); /* source: takes back what was begun; NULL: nothing */
 	unsigned deadline_ms;            /* source: for the whole stage; 0: none */
+	unsigned deadline_ms_gib;        /* and this for each GiB of the guest */
 };
 extern const struct stage stage_table[];
 extern const unsigned stage_count;

@@ -8,12 +8,12 @@
 #include <string.h>
 
 const struct stage stage_table[] = {
-	/* name, state, source, target, undo, deadline in ms */
+	/* name, state, source, target, undo, deadline in ms, and more of it for each GiB */
 	{"vmm", SESSION_PREPARING, source_vmm, NULL, NULL, 30000},
 	{"hello", SESSION_PREPARING, source_connect, NULL, NULL, 15000},
 	{"preflight", SESSION_PREPARING, source_preflight, target_preflight, NULL, 30000},
 	/* The target may populate terabytes; the guest runs meanwhile. */
-	{"prepare", SESSION_PREPARING, source_prepare, target_prepare, NULL, 3600000},
+	{"prepare", SESSION_PREPARING, source_prepare, target_prepare, NULL, 120000, 4000},
 	{"flows", SESSION_PREPARING, source_flows, target_flows, NULL, 15000},
 	{"track", SESSION_PREPARING, source_track, NULL, source_track_undo, 60000},
 	{"copy", SESSION_COPYING, precopy_live, NULL, NULL, 0},
@@ -46,8 +46,11 @@ void stage_begin(struct session *s, unsigned stage)
 	session_set_state(s, st->state);
 	event_del(s->deadline);
 	if (st->deadline_ms != 0) {
-		struct timeval tv = {st->deadline_ms / 1000, (st->deadline_ms % 1000) * 1000};
+		uint64_t gib = s->vmm != NULL ? s->vmm->map.bytes >> 30 : 0;
+		uint64_t ms = st->deadline_ms + st->deadline_ms_gib * gib;
+		struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
 
+		s->deadline_s = ms / 1000;
 		event_add(s->deadline, &tv);
 	}
 	log_debug(s->name, "stage %s", st->name);
