@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// godwit-bench tcp: the raw path, one source core and one target core, over loopback; and a plain
-// send/recv loop between the same cores over the same loopback. Both read the same image and write
-// the same target memory, all of it populated. The source runs on CPU 0, the target on CPU 1:
-// unpinned, a loopback pair shares a core and its cache, which no network does.
+// godwit-bench tcp: the raw path, one source core and one target core, over loopback, in plain text
+// and sealed; and a plain send/recv loop between the same cores over the same loopback. Both read
+// the same image and write the same target memory, all of it populated. The source runs on CPU 0,
+// the target on CPU 1: unpinned, a loopback pair shares a core and its cache, which no network
+// does.
 
 #include "tcp.h"
 
@@ -34,6 +35,16 @@ struct side {
 	double cpu_s; // of this round
 };
 
+// A session's worth of one flow.
+struct lane {
+	struct send_job send_job;
+	struct recv_job recv_job;
+	struct dirty dirty;
+	struct claim claim;
+	struct flow *send, *recv;
+	uint32_t pass;
+};
+
 struct tcp {
 	struct bench *b;
 	pthread_barrier_t gate;
@@ -46,12 +57,8 @@ struct tcp {
 	unsigned pair;
 	uint64_t call_bytes;
 
-	struct send_job send_job;
-	struct recv_job recv_job;
-	struct dirty dirty;
-	struct claim claim;
-	struct flow *send, *recv;
-	uint32_t pass;
+	struct lane lane[2]; // plain, sealed
+	struct lane *at;     // of this round
 };
 
 static int tcp_pair(int fd[2])
@@ -120,21 +127,21 @@ static void flow_prepare(struct tcp *t)
 	uint64_t n = t->b->map.nchunks;
 
 	for (uint64_t c = 0; c < n; c++)
-		t->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c);
+		t->at->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c);
 	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
 		struct span s = {.chunk = c,
 			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
 
-		if (claim_publish(&t->claim, 0, &s, 1) != 1)
+		if (claim_publish(&t->at->claim, 0, &s, 1) != 1)
 			t->failed = ENOSPC;
 	}
-	claim_close_pass(&t->claim, t->pass);
-	atomic_store(&t->recv->run_pass, t->pass);
+	claim_close_pass(&t->at->claim, t->at->pass);
+	atomic_store(&t->at->recv->run_pass, t->at->pass);
 }
 
 static void flow_run(struct tcp *t, struct flow *f)
 {
-	while (atomic_load_explicit(&f->done_pass, memory_order_relaxed) != t->pass) {
+	while (atomic_load_explicit(&f->done_pass, memory_order_relaxed) != t->at->pass) {
 		if (flow_poll(f))
 			continue;
 		if (atomic_load_explicit(&f->error, memory_order_acquire) != 0) {
@@ -149,16 +156,16 @@ static void flow_run(struct tcp *t, struct flow *f)
 
 static void flow_source(struct tcp *t)
 {
-	atomic_store(&t->send->run_pass, t->pass);
-	flow_run(t, t->send);
+	atomic_store(&t->at->send->run_pass, t->at->pass);
+	flow_run(t, t->at->send);
 }
 
 static void flow_target(struct tcp *t)
 {
-	flow_run(t, t->recv);
+	flow_run(t, t->at->recv);
 	// The answer may still be in the link.
 	for (unsigned i = 0; i < 16; i++)
-		flow_poll(t->recv);
+		flow_poll(t->at->recv);
 }
 
 struct race {
@@ -177,6 +184,7 @@ static const struct race races[] = {
 	{"tcp/plain-256k-buf", plain_source, plain_target, 1, 256 << 10, false},
 	{"tcp/plain-1m-buf", plain_source, plain_target, 1, 1 << 20, false},
 	{"tcp/flow", flow_source, flow_target, 0, 0, false},
+	{"tcp/sealed", flow_source, flow_target, 1, 0, false},
 	{"tcp/fresh-plain", plain_source, plain_target, 1, 256 << 10, true},
 	{"tcp/fresh-flow", flow_source, flow_target, 0, 0, true},
 };
@@ -246,12 +254,12 @@ static void ready_target(struct tcp *t, const struct race *race)
 		if (fallocate(b->target_map.r[0].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			    (off_t)(b->pages * PAGE_BYTES)) != 0)
 			t->failed = errno;
-		memset(t->recv_job.written, 0,
-			b->target_map.nchunks * sizeof(*t->recv_job.written));
+		memset(t->at->recv_job.written, 0,
+			b->target_map.nchunks * sizeof(*t->at->recv_job.written));
 	} else {
 		memset(b->target, flow ? 0 : 0xa5, b->pages * PAGE_BYTES);
-		memset(t->recv_job.written, flow ? 0xff : 0,
-			b->target_map.nchunks * sizeof(*t->recv_job.written));
+		memset(t->at->recv_job.written, flow ? 0xff : 0,
+			b->target_map.nchunks * sizeof(*t->at->recv_job.written));
 	}
 }
 
@@ -267,11 +275,13 @@ static void run_race(struct tcp *t, const struct race *race, unsigned round, boo
 		{{t, SOURCE_CPU, 0}, race->source},
 		{{t, TARGET_CPU, 0}, race->target},
 	};
-	uint64_t idle[2] = {stats_get(&t->send->stats, STAT_cycles_idle),
-		stats_get(&t->recv->stats, STAT_cycles_idle)};
+	struct lane *lane = &t->lane[flow ? race->pair : 0];
+	uint64_t idle[2] = {stats_get(&lane->send->stats, STAT_cycles_idle),
+		stats_get(&lane->recv->stats, STAT_cycles_idle)};
 	double cpu_s[2];
 	pthread_t thread[2];
 
+	t->at = lane;
 	ready_target(t, race);
 	t->pair = race->pair;
 	t->call_bytes = race->call_bytes;
@@ -285,9 +295,9 @@ static void run_race(struct tcp *t, const struct race *race, unsigned round, boo
 		cpu_s[i] = r[i].side.cpu_s;
 	}
 	if (flow) {
-		cpu_s[0] = busy_share(t->send, idle[0], cpu_s[0]);
-		cpu_s[1] = busy_share(t->recv, idle[1], cpu_s[1]);
-		t->pass++;
+		cpu_s[0] = busy_share(lane->send, idle[0], cpu_s[0]);
+		cpu_s[1] = busy_share(lane->recv, idle[1], cpu_s[1]);
+		lane->pass++;
 	}
 	if (t->failed == 0 && !same_memory(t->b)) {
 		fprintf(stderr, "godwit-bench: %s: memory differs\n", race->name);
@@ -308,52 +318,74 @@ static void larger_buffers(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
-static int tcp_open(struct tcp *t, const struct codec_ops *codec, int level, struct err *e)
+static int seal_both(struct link *source, struct link *target, struct err *e)
+{
+	const struct seal_ops *ops = seal_best("aes-256-gcm");
+	const struct seal_secret there = {.key = {1}}, back = {.key = {2}};
+	int rc = link_tcp_seal(source, ops, &there, &back, -1, e);
+
+	return rc == 0 ? link_tcp_seal(target, ops, &back, &there, -1, e) : rc;
+}
+
+static int lane_open(struct tcp *t, struct lane *l, bool sealed, const struct codec_ops *codec,
+	int level, struct err *e)
 {
 	int fd[2] = {-1, -1};
 	struct link *source = NULL, *target = NULL;
+	int rc = tcp_pair(fd);
+
+	if (rc == 0)
+		rc = dirty_init(&l->dirty, t->b->map.nchunks);
+	if (rc == 0)
+		rc = claim_init(&l->claim, 1);
+	if (rc != 0)
+		return err_sys(e, -rc, "cannot make a pair of sockets over loopback");
+	l->send_job.map = &t->b->map;
+	l->send_job.dirty = &l->dirty;
+	l->send_job.claim = &l->claim;
+	l->send_job.codec = codec;
+	l->send_job.level = level;
+	rc = recv_job_init(&l->recv_job, &t->b->target_map, e);
+	if (rc == 0)
+		rc = link_tcp_open(&source, fd[0], true, -1, e);
+	if (rc == 0)
+		rc = link_tcp_open(&target, fd[1], false, -1, e);
+	if (rc == 0 && sealed)
+		rc = seal_both(source, target, e);
+	if (rc == 0)
+		rc = flow_send_new(&l->send, &l->send_job, source, 0, -1, e);
+	if (rc == 0)
+		rc = flow_recv_new(&l->recv, &l->recv_job, target, 0, -1, e);
+	return rc;
+}
+
+static int tcp_open(struct tcp *t, const struct codec_ops *codec, int level, struct err *e)
+{
 	int rc = tcp_pair(t->plain[0]);
 
 	if (rc == 0)
 		rc = tcp_pair(t->plain[1]);
-	if (rc == 0)
-		rc = tcp_pair(fd);
-	if (rc == 0)
-		rc = dirty_init(&t->dirty, t->b->map.nchunks);
-	if (rc == 0)
-		rc = claim_init(&t->claim, 1);
 	if (rc != 0)
 		return err_sys(e, -rc, "cannot make pairs of sockets over loopback");
 	for (unsigned i = 0; i < 2; i++)
 		larger_buffers(t->plain[1][i]);
 	zero_init();
 	guard_install();
-	t->send_job.map = &t->b->map;
-	t->send_job.dirty = &t->dirty;
-	t->send_job.claim = &t->claim;
-	t->send_job.codec = codec;
-	t->send_job.level = level;
-	rc = recv_job_init(&t->recv_job, &t->b->target_map, e);
-	t->recv_job.alone = true;
-	if (rc == 0)
-		rc = link_tcp_open(&source, fd[0], true, -1, e);
-	if (rc == 0)
-		rc = link_tcp_open(&target, fd[1], false, -1, e);
-	if (rc == 0)
-		rc = flow_send_new(&t->send, &t->send_job, source, 0, -1, e);
-	if (rc == 0)
-		rc = flow_recv_new(&t->recv, &t->recv_job, target, 0, -1, e);
+	for (unsigned i = 0; i < 2 && rc == 0; i++)
+		rc = lane_open(t, &t->lane[i], i == 1, codec, level, e);
 	return rc;
 }
 
 static void tcp_close(struct tcp *t)
 {
-	flow_free(t->send);
-	flow_free(t->recv);
-	recv_job_fini(&t->recv_job);
-	claim_fini(&t->claim);
-	dirty_fini(&t->dirty);
 	for (unsigned i = 0; i < 2; i++) {
+		struct lane *l = &t->lane[i];
+
+		flow_free(l->send);
+		flow_free(l->recv);
+		recv_job_fini(&l->recv_job);
+		claim_fini(&l->claim);
+		dirty_fini(&l->dirty);
 		close_fd(&t->plain[i][0]);
 		close_fd(&t->plain[i][1]);
 	}

@@ -42,6 +42,7 @@ int send_new(struct flow *f, struct send_job *job, int node, struct err *e)
 		mem_free(s, sizeof(*s));
 		return rc;
 	}
+	s->pack.sealed = f->link->sealed;
 	s->turn_bytes = s->pack.codec == NULL ? TURN_BYTES_RAW : TURN_BYTES_CODEC;
 	pace_init(&s->pace, clock_cycles_hz());
 	f->priv = s;

@@ -18,6 +18,7 @@
 
 #include "err.h"
 #include "frame.h"
+#include "seal.h"
 
 #define LINK_SEGS     (CHUNK_PAGES)
 #define LINK_INFLIGHT 4096u /* frames not yet answered, at most; a power of two */
@@ -82,6 +83,9 @@ struct link {
 	uint64_t sent;     /* frames below have left their segments */
 	uint64_t tx_bytes; /* bytes on the wire so far, headers and answers included */
 	uint64_t rx_bytes;
+	/* What the target gets is what was read: payload_crc is 0 and nobody looks at it. Set
+	 * before the flow is made. */
+	bool sealed;
 	/* The link checks each piece of a payload before it is used, so that raw payloads need no
 	 * checksum of their own: theirs is 0. Set by open. */
 	bool sums_parts;
@@ -97,6 +101,11 @@ extern const struct link_ops link_loop;
 /* tcp: takes over a connected socket. node: NUMA node for buffers or -1. source: which side.
  * Sets it non-blocking, with TCP_NODELAY. 0 or -errno. */
 int link_tcp_open(struct link **l, int fd, bool source, int node, struct err *e);
+
+/* tcp: seals what it sends with out and opens what comes with in, all of it. Before the flow is
+ * made; the secrets are this link's alone. 0 or -errno; then the link is only good for close(). */
+int link_tcp_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+	const struct seal_secret *in, int node, struct err *e);
 
 /* loop: in one process; what the wire does to frames is decided by a seeded generator. Raw payload
  * is copied from its segments when it is delivered, not when it is queued, so that writes between

@@ -2,7 +2,8 @@
 // The tcp link while it runs: kernel sockets, one stream a flow. Run by the flow's polling core; no
 // system call but sendmsg, send and recv on a socket that never blocks.
 //
-// Invariants: frames below link.sent were copied by the kernel, their segments are free. Every
+// Invariants: frames below link.sent were copied by the kernel, their segments are free (those of a
+// sealed link as soon as they are queued: link_tcp_seal.c). Every
 // frame is reported by done() once, in order. What the peer says is checked against what was really
 // sent: an answer to a frame that never left ends the link. The receiver copies the stream into
 // memory of its own first, so nothing unchecked ever reaches guest memory.
@@ -66,25 +67,60 @@ static int64_t peer_is_wrong(struct link_tcp *t, uint64_t seq, int bad)
 	return broken(t, EPROTO);
 }
 
+static int64_t seal_is_wrong(struct link_tcp *t)
+{
+	err_set(&t->link.why, EBADMSG,
+		"packet %llu of flow: its seal does not match; it was changed, repeated, left out "
+		"or "
+		"made up on the way",
+		(unsigned long long)t->number_in - 1);
+	return broken(t, EBADMSG);
+}
+
+static int64_t seal_failed(struct link_tcp *t)
+{
+	err_set(&t->link.why, EIO, "tcp: the library that seals frames failed; nothing was sent");
+	return broken(t, EIO);
+}
+
 // Source.
+
+static bool room(const struct link_tcp *t, const struct link_tx *f)
+{
+	uint64_t seq = t->link.next_seq;
+
+	if (seq - t->link.sent == TCP_TX_FRAMES || seq - t->reported == LINK_INFLIGHT)
+		return false;
+	if (t->seal_out != NULL)
+		return t->queued_bytes - t->out_bytes + FRAME_HDR_BYTES + f->hdr.payload_bytes +
+			       SEAL_TAG_BYTES <=
+		       TCP_STAGE_BYTES;
+	return TCP_IOV - (t->iov_tail - t->iov_head) >= f->nseg + 1;
+}
+
+static void queue_segments(struct link_tcp *t, const struct link_tx *f, uint8_t *hdr)
+{
+	t->iov[t->iov_tail++ % TCP_IOV] = (struct iovec){hdr, FRAME_HDR_BYTES};
+	for (unsigned i = 0; i < f->nseg; i++)
+		t->iov[t->iov_tail++ % TCP_IOV] = f->seg[i];
+}
 
 static bool tx_one(struct link_tcp *t, struct link_tx *f)
 {
 	uint64_t seq = t->link.next_seq;
 	unsigned slot = seq % TCP_TX_FRAMES;
-	struct iovec *v;
 
-	if (seq - t->link.sent == TCP_TX_FRAMES || seq - t->reported == LINK_INFLIGHT ||
-		TCP_IOV - (t->iov_tail - t->iov_head) < f->nseg + 1)
+	if (!room(t, f))
 		return false;
 	f->hdr.seq = seq;
 	frame_encode(&f->hdr, t->hdr[slot]);
-	v = &t->iov[t->iov_tail++ % TCP_IOV];
-	v->iov_base = t->hdr[slot];
-	v->iov_len = FRAME_HDR_BYTES;
-	for (unsigned i = 0; i < f->nseg; i++)
-		t->iov[t->iov_tail++ % TCP_IOV] = f->seg[i];
-	t->queued_bytes += FRAME_HDR_BYTES + f->hdr.payload_bytes;
+	if (t->seal_out != NULL && !link_tcp_stage(t, f, t->hdr[slot])) {
+		seal_failed(t);
+		return false;
+	}
+	if (t->seal_out == NULL)
+		queue_segments(t, f, t->hdr[slot]);
+	t->queued_bytes += FRAME_HDR_BYTES + f->hdr.payload_bytes + t->tag_bytes;
 	t->end[slot] = t->queued_bytes;
 	t->inflight[seq % LINK_INFLIGHT] = f->hdr;
 	bits_clear(t->torn, seq % LINK_INFLIGHT);
@@ -111,7 +147,7 @@ static void advance(struct link_tcp *t, size_t n)
 {
 	t->out_bytes += n;
 	t->link.tx_bytes += n;
-	while (n > 0) {
+	while (n > 0 && t->seal_out == NULL) {
 		struct iovec *v = &t->iov[t->iov_head % TCP_IOV];
 
 		if (n < v->iov_len) {
@@ -125,6 +161,21 @@ static void advance(struct link_tcp *t, size_t n)
 	while (t->link.sent < t->link.next_seq &&
 		t->end[t->link.sent % TCP_TX_FRAMES] <= t->out_bytes)
 		t->link.sent++;
+}
+
+static int64_t write_stage(struct link_tcp *t)
+{
+	size_t n = t->queued_bytes - t->out_bytes;
+	ssize_t sent;
+
+	if (n == 0)
+		return 0;
+	sent = send(
+		t->fd, t->stage + t->out_bytes % TCP_STAGE_BYTES, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0)
+		return would_block() ? 0 : broken_sys(t, "send");
+	advance(t, (size_t)sent);
+	return sent;
 }
 
 static int64_t write_frames(struct link_tcp *t)
@@ -177,7 +228,7 @@ static int64_t read_answers(struct link_tcp *t)
 {
 	uint64_t before = t->answered;
 	ssize_t got = recv(t->fd, t->answers + t->answer_end,
-		TCP_ANSWERS * FRAME_HDR_BYTES - t->answer_end, MSG_DONTWAIT);
+		TCP_ANSWERS * TCP_ANSWER_BYTES - t->answer_end, MSG_DONTWAIT);
 
 	if (got < 0)
 		return would_block() ? 0 : broken_sys(t, "receive");
@@ -185,17 +236,20 @@ static int64_t read_answers(struct link_tcp *t)
 		return peer_left(t);
 	t->link.rx_bytes += (uint64_t)got;
 	t->answer_end += (size_t)got;
-	while (t->answer_end - t->answer_at >= FRAME_HDR_BYTES) {
+	while (t->answer_end - t->answer_at >= FRAME_HDR_BYTES + t->tag_bytes) {
 		struct frame f;
-		int rc = frame_decode(&f, t->answers + t->answer_at);
+		int rc;
 
+		if (!link_tcp_unseal(t, t->answers + t->answer_at, 0))
+			return seal_is_wrong(t);
+		rc = frame_decode(&f, t->answers + t->answer_at);
 		if (rc == 0 && f.type == FRAME_BYE)
 			return peer_said_bye(t, &f);
 		if (rc == 0)
 			rc = take_answer(t, &f);
 		if (rc < 0)
 			return peer_is_wrong(t, before, rc);
-		t->answer_at += FRAME_HDR_BYTES;
+		t->answer_at += FRAME_HDR_BYTES + t->tag_bytes;
 	}
 	t->answer_end -= t->answer_at;
 	memmove(t->answers, t->answers + t->answer_at, t->answer_end);
@@ -227,10 +281,12 @@ static unsigned tcp_done(struct link *l, struct link_done *d, unsigned n)
 
 static bool put_answer(struct link_tcp *t, struct frame *f)
 {
-	if (t->answer_end == TCP_ANSWERS * FRAME_HDR_BYTES)
+	if (t->answer_end + TCP_ANSWER_BYTES > TCP_ANSWERS * TCP_ANSWER_BYTES)
 		return false;
-	frame_encode(f, t->answers + t->answer_end);
-	t->answer_end += FRAME_HDR_BYTES;
+	if (!link_tcp_put(t, f, t->answers + t->answer_end))
+		seal_failed(t);
+	else
+		t->answer_end += FRAME_HDR_BYTES + t->tag_bytes;
 	return true;
 }
 
@@ -302,6 +358,27 @@ static int64_t read_frames(struct link_tcp *t)
 	return got;
 }
 
+// The frame at t->at: 1 it is whole and good, 0 more has to come, negative: the link is broken.
+// What it says of itself is believed once its seal is open; only its length is used before.
+static int next_frame(struct link_tcp *t, struct frame *f, uint8_t *p)
+{
+	uint64_t have = t->tail - t->at;
+	int rc;
+
+	if (have < FRAME_HDR_BYTES)
+		return 0;
+	rc = frame_decode(f, p);
+	if (rc == 0 && have < FRAME_HDR_BYTES + f->payload_bytes + t->tag_bytes)
+		return 0;
+	if (rc == 0 && !link_tcp_unseal(t, p, f->payload_bytes))
+		return (int)seal_is_wrong(t);
+	if (rc == 0 && f->type == FRAME_BYE)
+		return (int)peer_said_bye(t, f);
+	if (rc == 0 && f->seq != t->link.next_seq)
+		rc = -FRAME_BAD_ORDER;
+	return rc < 0 ? (int)peer_is_wrong(t, t->link.next_seq, rc) : 1;
+}
+
 static unsigned tcp_rx(struct link *l, struct link_rx *f, unsigned n)
 {
 	struct link_tcp *t = (struct link_tcp *)l;
@@ -309,24 +386,13 @@ static unsigned tcp_rx(struct link *l, struct link_rx *f, unsigned n)
 
 	if (t->source || l->error != 0)
 		return 0;
-	while (i < n && t->tail - t->at >= FRAME_HDR_BYTES) {
-		const uint8_t *p = t->ring + t->at % TCP_RING_BYTES;
-		int rc = frame_decode(&f[i].hdr, p);
+	while (i < n) {
+		uint8_t *p = t->ring + t->at % TCP_RING_BYTES;
 
-		if (rc == 0 && f[i].hdr.type != FRAME_BYE && f[i].hdr.seq != l->next_seq)
-			rc = -FRAME_BAD_ORDER;
-		if (rc < 0 || f[i].hdr.type == FRAME_BYE) {
-			// What came before is placed first.
-			if (i == 0 && rc < 0)
-				peer_is_wrong(t, l->next_seq, rc);
-			else if (i == 0)
-				peer_said_bye(t, &f[i].hdr);
-			break;
-		}
-		if (t->tail - t->at < FRAME_HDR_BYTES + f[i].hdr.payload_bytes)
+		if (next_frame(t, &f[i].hdr, p) <= 0)
 			break;
 		f[i].payload = p + FRAME_HDR_BYTES;
-		t->at += FRAME_HDR_BYTES + f[i].hdr.payload_bytes;
+		t->at += FRAME_HDR_BYTES + f[i].hdr.payload_bytes + t->tag_bytes;
 		l->next_seq++;
 		i++;
 	}
@@ -337,7 +403,7 @@ static unsigned tcp_rx(struct link *l, struct link_rx *f, unsigned n)
 
 static int64_t poll_source(struct link_tcp *t)
 {
-	int64_t sent = write_frames(t);
+	int64_t sent = t->seal_out != NULL ? write_stage(t) : write_frames(t);
 	int64_t got = 0;
 
 	if (sent < 0)

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the two files of the tcp link share: link_tcp_open.c makes and ends it, link_tcp.c runs it.
+/* What the files of the tcp link share: link_tcp_open.c makes and ends it, link_tcp.c runs it,
+ * link_tcp_seal.c does what only sealed ones do.
  *
  * On the wire: frames one after another from source to target, each a header and its payload;
  * answers of one header each the other way. ACK there names the first frame that is not yet
- * answered (frame.h), so one ACK answers many. */
+ * answered (frame.h), so one ACK answers many.
+ *
+ * Sealed: each header, of frames and of answers, is in the clear and authenticated; its payload
+ * follows encrypted, then the tag of 16 bytes. Packet numbers are not sent: they count what each
+ * direction has sent from 0, so what is left out, repeated or moved opens with the wrong number. */
 #ifndef GODWIT_DATAPLANE_LINK_TCP_H
 #define GODWIT_DATAPLANE_LINK_TCP_H
 
@@ -21,14 +26,23 @@
 
 #define TCP_NO_SEQ UINT64_MAX
 
-void link_tcp_close(struct link *l);
+/* Of a sealed answer, and of the room for any. */
+#define TCP_ANSWER_BYTES (FRAME_HDR_BYTES + SEAL_TAG_BYTES)
+/* Of a sealed source's ring: a page multiple that holds two frames. */
+#define TCP_STAGE_BYTES ((size_t)768 << 10)
 
 struct link_tcp {
 	struct link link; /* first */
 	int fd;
 	bool source;
 
+	/* NULL: in plain text */
+	struct seal *seal_out, *seal_in;
+	uint64_t number_out, number_in; /* of the next packet each way */
+	uint32_t tag_bytes;             /* that end each packet: 0 or SEAL_TAG_BYTES */
+
 	/* source */
+	uint8_t *stage; /* sealed: TCP_STAGE_BYTES, mapped twice in a row; what is queued_bytes */
 	struct iovec *iov; /* ring of TCP_IOV; [iov_head, iov_tail) wait for the kernel */
 	uint32_t iov_head, iov_tail;
 	uint64_t queued_bytes, out_bytes; /* of the stream so far */
@@ -53,5 +67,16 @@ struct link_tcp {
 	uint8_t *answers;
 	size_t answer_at, answer_end;
 };
+
+void link_tcp_close(struct link *l);
+
+/* link_tcp_seal.c. Source: the frame, whose header is encoded in hdr, goes to the stage, which has
+ * room for it. False: the seal failed. */
+bool link_tcp_stage(struct link_tcp *t, const struct link_tx *f, const uint8_t *hdr);
+/* Encodes an answer to where p has room for TCP_ANSWER_BYTES, and seals it where the link does. */
+bool link_tcp_put(struct link_tcp *t, struct frame *f, uint8_t *p);
+/* Opens the packet that stands at p: a header, so many bytes of payload, a tag; in place. True
+ * where the link is not sealed. */
+bool link_tcp_unseal(struct link_tcp *t, uint8_t *p, uint32_t payload_bytes);
 
 #endif

@@ -20,29 +20,29 @@
 #define HDR_BYTES      ((size_t)TCP_TX_FRAMES * FRAME_HDR_BYTES)
 #define INFLIGHT_BYTES (LINK_INFLIGHT * sizeof(struct frame))
 #define TORN_BYTES     (LINK_INFLIGHT / 8)
-#define ANSWER_BYTES   ((size_t)TCP_ANSWERS * FRAME_HDR_BYTES)
+#define ANSWER_BYTES   ((size_t)TCP_ANSWERS * TCP_ANSWER_BYTES)
 
 // The same memory twice in a row, so that a frame that wraps is whole. NULL with errno set.
-static uint8_t *ring_new(int node)
+static uint8_t *ring_new(size_t bytes, int node)
 {
 	_cleanup_(close_fd) int fd = memfd_create("godwit-ring", MFD_CLOEXEC);
 	uint8_t *p;
 
-	if (fd < 0 || ftruncate(fd, TCP_RING_BYTES) != 0)
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
 		return NULL;
-	p = mmap(NULL, 2 * TCP_RING_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
 	for (int i = 0; i < 2; i++)
-		if (mmap(p + (size_t)i * TCP_RING_BYTES, TCP_RING_BYTES, PROT_READ | PROT_WRITE,
+		if (mmap(p + (size_t)i * bytes, bytes, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
-			munmap(p, 2 * TCP_RING_BYTES);
+			munmap(p, 2 * bytes);
 			return NULL;
 		}
 	if (node >= 0 && numa_available() >= 0 && node <= numa_max_node())
-		numa_tonode_memory(p, TCP_RING_BYTES, node);
+		numa_tonode_memory(p, bytes, node);
 	// Both mappings are touched: a polling core takes no fault.
-	memset(p, 0, 2 * TCP_RING_BYTES);
+	memset(p, 0, 2 * bytes);
 	return p;
 }
 
@@ -52,7 +52,7 @@ static bool memory_new(struct link_tcp *t, int node)
 	if (t->answers == NULL)
 		return false;
 	if (!t->source) {
-		t->ring = ring_new(node);
+		t->ring = ring_new(TCP_RING_BYTES, node);
 		return t->ring != NULL;
 	}
 	t->iov = mem_new(IOV_BYTES, node);
@@ -112,16 +112,38 @@ int link_tcp_open(struct link **l, int fd, bool source, int node, struct err *e)
 	return 0;
 }
 
+int link_tcp_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+	const struct seal_secret *in, int node, struct err *e)
+{
+	struct link_tcp *t = (struct link_tcp *)l;
+	int rc = seal_new(&t->seal_out, ops, out, node, e);
+
+	if (rc == 0)
+		rc = seal_new(&t->seal_in, ops, in, node, e);
+	if (rc == 0 && t->source) {
+		t->stage = ring_new(TCP_STAGE_BYTES, node);
+		if (t->stage == NULL)
+			rc = err_set(e, ENOMEM, "tcp: no memory for the seal of a flow");
+	}
+	if (rc < 0) {
+		l->error = -rc; // no farewell
+		return rc;
+	}
+	t->tag_bytes = SEAL_TAG_BYTES;
+	l->sealed = true;
+	return 0;
+}
+
 // Tells the peer that this is the end, where it would read it as a frame: nothing is half sent.
 static void say_bye(struct link_tcp *t)
 {
 	struct frame f = {.type = FRAME_BYE, .seq = t->source ? t->link.next_seq : 0};
-	uint8_t buf[FRAME_HDR_BYTES];
+	uint8_t buf[TCP_ANSWER_BYTES];
 
 	if (t->link.error != 0 || t->out_bytes != t->queued_bytes || t->answer_at != 0)
 		return;
-	frame_encode(&f, buf);
-	(void)send(t->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (link_tcp_put(t, &f, buf))
+		(void)send(t->fd, buf, FRAME_HDR_BYTES + t->tag_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void link_tcp_close(struct link *l)
@@ -137,6 +159,10 @@ void link_tcp_close(struct link *l)
 	mem_free(t->hdr, HDR_BYTES);
 	mem_free(t->inflight, INFLIGHT_BYTES);
 	mem_free(t->torn, TORN_BYTES);
+	seal_free(t->seal_out);
+	seal_free(t->seal_in);
+	if (t->stage != NULL)
+		munmap(t->stage, 2 * TCP_STAGE_BYTES);
 	if (t->ring != NULL)
 		munmap(t->ring, 2 * TCP_RING_BYTES);
 	mem_free(t, sizeof(*t));

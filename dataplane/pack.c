@@ -130,7 +130,8 @@ static void add_payload(struct pack *p, struct link_tx *t, uint8_t *base, uint64
 	stats_add(p->stats, STAT_bytes_raw, bytes);
 	if (p->codec != NULL)
 		encode(p, t, bytes);
-	for (unsigned i = 0; i < t->nseg && (p->sum_raw || t->hdr.codec != CODEC_RAW); i++)
+	for (unsigned i = 0; i < t->nseg && !p->sealed && (p->sum_raw || t->hdr.codec != CODEC_RAW);
+		i++)
 		t->hdr.payload_crc =
 			crc32c(t->hdr.payload_crc, t->seg[i].iov_base, t->seg[i].iov_len);
 	stats_add(p->stats, STAT_bytes_encoded, t->hdr.payload_bytes);
@@ -180,9 +181,12 @@ unsigned pack_push(
 
 	while (p->head != p->tail) {
 		struct link_tx *t = &p->queue[p->head % PACK_QUEUE];
+		uint64_t t0 = p->sealed ? cpu_cycles() : 0;
 
 		if (l->ops->tx(l, t, 1) == 0)
 			break;
+		if (p->sealed)
+			spend(p, STAT_cycles_seal, &t0);
 		if (t->hdr.codec != CODEC_RAW)
 			slot_sent(p, p->head, t->hdr.seq);
 		taken(arg, &t->hdr);

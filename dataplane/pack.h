@@ -30,6 +30,7 @@ struct pack {
 	struct link_tx queue[PACK_QUEUE];
 	unsigned head, tail; /* [head, tail) wait for the link */
 
+	bool sealed;         /* the link's: no payload gets a checksum */
 	struct codec *codec; /* NULL: raw */
 	uint8_t *stage;      /* CHUNK_BYTES */
 	uint8_t *slots;      /* nslots times CHUNK_BYTES */

@@ -3,7 +3,8 @@
 // polling core; no system call (but the link's), lock, log or allocation.
 //
 // Invariants: a frame touches guest memory only if it fits the guest, is of the pass under way, is
-// the first of its chunk in that pass (law 5), and its payload matches its checksum (law 10). A
+// the first of its chunk in that pass (law 5), and its payload matches its checksum (law 10), or
+// its seal on a sealed link. A
 // barrier is answered when all frames before it were placed or refused, and their holes are made.
 
 #include "recv.h"
@@ -101,7 +102,7 @@ static enum verdict judge(struct recv *r, const struct link_rx *x)
 		stats_add(&r->flow->stats, STAT_frames_twice, 1);
 		return VERDICT_DROP;
 	}
-	if (r->flow->link->sums_parts && f->codec == CODEC_RAW)
+	if (r->flow->link->sealed || (r->flow->link->sums_parts && f->codec == CODEC_RAW))
 		return decode(r, x);
 	if (f->payload_bytes > 0 && crc32c(0, x->payload, f->payload_bytes) != f->payload_crc &&
 		!plant(PLANT_LAW10_PLACE_TORN))
@@ -225,6 +226,18 @@ static bool failed(const struct recv *r)
 	return atomic_load_explicit(&r->flow->error, memory_order_relaxed) != 0;
 }
 
+static bool take(struct recv *r)
+{
+	struct link *l = r->flow->link;
+	uint64_t t0 = l->sealed ? cpu_cycles() : 0;
+
+	if (l->ops->rx(l, &r->rx, 1) == 0)
+		return false;
+	if (l->sealed)
+		stats_add(&r->flow->stats, STAT_cycles_seal, cpu_cycles() - t0);
+	return true;
+}
+
 // Handles frames that the link holds. False when the one in hand is not done with: its payload is
 // valid only until the next poll.
 static bool drain(struct recv *r)
@@ -237,7 +250,7 @@ static bool drain(struct recv *r)
 		if (r->has_answer && !l->ops->answer(l, &r->answer))
 			return true;
 		r->has_answer = false;
-		if (!r->has_frame && l->ops->rx(l, &r->rx, 1) == 0)
+		if (!r->has_frame && !take(r))
 			return true;
 		r->moved = true;
 		chunks += r->rx.hdr.chunks;

@@ -28,6 +28,7 @@
 	X(cycles_claim, "cycles claiming chunks")                                                  \
 	X(cycles_scan, "cycles scanning for zero pages")                                           \
 	X(cycles_encode, "cycles staging, encoding and summing")                                   \
+	X(cycles_seal, "cycles sealing and opening")                                               \
 	X(cycles_send, "cycles in the link, sending")                                              \
 	X(cycles_recv, "cycles in the link, receiving")                                            \
 	X(cycles_decode, "cycles checking and decoding")                                           \

@@ -72,6 +72,17 @@ void pair_open(struct pair *p, const uint64_t *pages, unsigned nregions,
 	assert_int_equal(recv_job_init(&p->recv_job, &p->to, NULL), 0);
 }
 
+const struct seal_ops *pair_seal;
+
+void pair_seal_links(struct link *source, struct link *target, const struct seal_ops *ops)
+{
+	const struct seal_secret there = {.key = {1, 2, 3}, .iv = {4}};
+	const struct seal_secret back = {.key = {5, 6, 7}, .iv = {8}};
+
+	assert_int_equal(link_tcp_seal(source, ops, &there, &back, -1, NULL), 0);
+	assert_int_equal(link_tcp_seal(target, ops, &back, &there, -1, NULL), 0);
+}
+
 void pair_flows(struct pair *p)
 {
 	for (unsigned i = 0; i < PAIR_FLOWS; i++) {
@@ -81,6 +92,8 @@ void pair_flows(struct pair *p)
 		pair_sockets(fd);
 		assert_int_equal(link_tcp_open(&a, fd[0], true, -1, NULL), 0);
 		assert_int_equal(link_tcp_open(&b, fd[1], false, -1, NULL), 0);
+		if (pair_seal != NULL)
+			pair_seal_links(a, b, pair_seal);
 		assert_int_equal(flow_send_new(&p->send[i], &p->send_job, a, 1, -1, NULL), 0);
 		assert_int_equal(flow_recv_new(&p->recv[i], &p->recv_job, b, 2, -1, NULL), 0);
 	}

@@ -17,6 +17,12 @@ struct pair {
 	struct flow *send[PAIR_FLOWS], *recv[PAIR_FLOWS];
 };
 
+/* Flows of pairs opened from now on are sealed by this row; NULL: not sealed. */
+extern const struct seal_ops *pair_seal;
+
+/* Seals both ends of a link, with a secret for each direction. */
+void pair_seal_links(struct link *source, struct link *target, const struct seal_ops *ops);
+
 /* Two connected tcp sockets on loopback. */
 void pair_sockets(int fd[2]);
 

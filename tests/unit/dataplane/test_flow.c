@@ -193,6 +193,19 @@ static void stop_claims_no_more(void **state)
 	pair_close(&p);
 }
 
+// All of it once more, sealed by each row.
+static void sealed(void **state)
+{
+	for (const struct seal_ops *const *o = seal_table; *o != NULL; o++) {
+		pair_seal = *o;
+		moves_raw(state);
+		moves_deflate(state);
+		later_passes(state);
+		sums_that_disagree(state);
+	}
+	pair_seal = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +216,7 @@ int main(void)
 		cmocka_unit_test(pace_is_kept),
 		cmocka_unit_test(sums_that_disagree),
 		cmocka_unit_test(stop_claims_no_more),
+		cmocka_unit_test(sealed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
