@@ -7,7 +7,6 @@
 
 #include "tcp.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,8 +18,8 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "flow.h"
 #include "guard.h"
+#include "lane.h"
 #include "link_tcp.h"
 #include "pingpong.h"
 #include "zero.h"
@@ -33,16 +32,6 @@ struct side {
 	struct tcp *tcp;
 	int cpu;
 	double cpu_s; // of this round
-};
-
-// A session's worth of one flow.
-struct lane {
-	struct send_job send_job;
-	struct recv_job recv_job;
-	struct dirty dirty;
-	struct claim claim;
-	struct flow *send, *recv;
-	uint32_t pass;
 };
 
 struct tcp {
@@ -60,30 +49,6 @@ struct tcp {
 	struct lane lane[2]; // plain, sealed
 	struct lane *at;     // of this round
 };
-
-static int tcp_pair(int fd[2])
-{
-	struct sockaddr_in at = {.sin_family = AF_INET};
-	socklen_t len = sizeof(at);
-	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int rc = 0;
-
-	fd[0] = fd[1] = -1;
-	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (l < 0 || bind(l, (struct sockaddr *)&at, len) != 0 || listen(l, 1) != 0 ||
-		getsockname(l, (struct sockaddr *)&at, &len) != 0)
-		rc = -errno;
-	if (rc == 0) {
-		fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd[0] < 0 || connect(fd[0], (struct sockaddr *)&at, len) != 0)
-			rc = -errno;
-	}
-	if (rc == 0 && (fd[1] = accept4(l, NULL, NULL, SOCK_CLOEXEC)) < 0)
-		rc = -errno;
-	if (l >= 0)
-		close(l);
-	return rc;
-}
 
 // The plain loop.
 
@@ -318,53 +283,12 @@ static void larger_buffers(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
-static int seal_both(struct link *source, struct link *target, struct err *e)
-{
-	const struct seal_ops *ops = seal_best("aes-256-gcm");
-	const struct seal_secret there = {.key = {1}}, back = {.key = {2}};
-	int rc = link_tcp_seal(source, ops, &there, &back, -1, e);
-
-	return rc == 0 ? link_tcp_seal(target, ops, &back, &there, -1, e) : rc;
-}
-
-static int lane_open(struct tcp *t, struct lane *l, bool sealed, const struct codec_ops *codec,
-	int level, struct err *e)
-{
-	int fd[2] = {-1, -1};
-	struct link *source = NULL, *target = NULL;
-	int rc = tcp_pair(fd);
-
-	if (rc == 0)
-		rc = dirty_init(&l->dirty, t->b->map.nchunks);
-	if (rc == 0)
-		rc = claim_init(&l->claim, 1);
-	if (rc != 0)
-		return err_sys(e, -rc, "cannot make a pair of sockets over loopback");
-	l->send_job.map = &t->b->map;
-	l->send_job.dirty = &l->dirty;
-	l->send_job.claim = &l->claim;
-	l->send_job.codec = codec;
-	l->send_job.level = level;
-	rc = recv_job_init(&l->recv_job, &t->b->target_map, e);
-	if (rc == 0)
-		rc = link_tcp_open(&source, fd[0], true, -1, e);
-	if (rc == 0)
-		rc = link_tcp_open(&target, fd[1], false, -1, e);
-	if (rc == 0 && sealed)
-		rc = seal_both(source, target, e);
-	if (rc == 0)
-		rc = flow_send_new(&l->send, &l->send_job, source, 0, -1, e);
-	if (rc == 0)
-		rc = flow_recv_new(&l->recv, &l->recv_job, target, 0, -1, e);
-	return rc;
-}
-
 static int tcp_open(struct tcp *t, const struct codec_ops *codec, int level, struct err *e)
 {
-	int rc = tcp_pair(t->plain[0]);
+	int rc = lane_sockets(t->plain[0]);
 
 	if (rc == 0)
-		rc = tcp_pair(t->plain[1]);
+		rc = lane_sockets(t->plain[1]);
 	if (rc != 0)
 		return err_sys(e, -rc, "cannot make pairs of sockets over loopback");
 	for (unsigned i = 0; i < 2; i++)
@@ -372,20 +296,14 @@ static int tcp_open(struct tcp *t, const struct codec_ops *codec, int level, str
 	zero_init();
 	guard_install();
 	for (unsigned i = 0; i < 2 && rc == 0; i++)
-		rc = lane_open(t, &t->lane[i], i == 1, codec, level, e);
+		rc = lane_open(&t->lane[i], t->b, i == 1, codec, level, e);
 	return rc;
 }
 
 static void tcp_close(struct tcp *t)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		struct lane *l = &t->lane[i];
-
-		flow_free(l->send);
-		flow_free(l->recv);
-		recv_job_fini(&l->recv_job);
-		claim_fini(&l->claim);
-		dirty_fini(&l->dirty);
+		lane_close(&t->lane[i]);
 		close_fd(&t->plain[i][0]);
 		close_fd(&t->plain[i][1]);
 	}

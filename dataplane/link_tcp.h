@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the tcp link share: link_tcp_open.c makes and ends it, link_tcp.c runs it,
- * link_tcp_seal.c does what only sealed ones do.
+/* What the files of the tcp link share: link_tcp_open.c makes and ends it, link_tcp_source.c and
+ * link_tcp_target.c run it, link_tcp_seal.c does what only sealed ones do.
  *
  * On the wire: frames one after another from source to target, each a header and its payload;
  * answers of one header each the other way. ACK there names the first frame that is not yet
@@ -69,6 +69,24 @@ struct link_tcp {
 };
 
 void link_tcp_close(struct link *l);
+
+/* link_tcp.c: each breaks the link, with its sentence, and returns -errno. */
+int64_t link_tcp_broken_sys(struct link_tcp *t, const char *what);
+int64_t link_tcp_peer_left(struct link_tcp *t);
+int64_t link_tcp_said_bye(struct link_tcp *t, const struct frame *f);
+int64_t link_tcp_wrong(struct link_tcp *t, uint64_t seq, int bad);
+int64_t link_tcp_seal_wrong(struct link_tcp *t);
+int64_t link_tcp_seal_failed(struct link_tcp *t);
+/* errno says that the socket will take or give more later. */
+bool link_tcp_would_block(void);
+
+/* link_tcp_source.c, link_tcp_target.c: the functions of the port. */
+unsigned link_tcp_tx(struct link *l, struct link_tx *f, unsigned n);
+unsigned link_tcp_done(struct link *l, struct link_done *d, unsigned n);
+int64_t link_tcp_poll_source(struct link_tcp *t);
+unsigned link_tcp_rx(struct link *l, struct link_rx *f, unsigned n);
+bool link_tcp_answer(struct link *l, const struct frame *f);
+int64_t link_tcp_poll_target(struct link_tcp *t);
 
 /* link_tcp_seal.c. Source: the frame, whose header is encoded in hdr, goes to the stage, which has
  * room for it. False: the seal failed. */
