@@ -13,6 +13,7 @@
 #define PAGEMAP_WRITTEN (UINT64_C(1) << 1) /* since it was write-protected */
 #define PAGEMAP_PRESENT (UINT64_C(1) << 3) /* in the page table */
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 4) /* not present, but its entry holds something */
+#define PAGEMAP_HUGE    (UINT64_C(1) << 6) /* mapped by a huge page, transparent or not */
 
 /* Which pages match, as the kernel evaluates it: flip the bits of `inverted`, then all of `all` and
  * at least one of `any` (0: none needed) must be set. The states in `report` are told, as they are.

@@ -122,12 +122,30 @@ static int check_mappings(const struct pagemap_scan *p, struct err *e)
 	return 0;
 }
 
-static int pagemap_scan_open(struct source **s, const struct source_config *c, struct err *e)
+/* Small pages may be mapped by a transparent huge page, now or later; that takes its own test.
+ * Where none is to be had for it, none may be in use. */
+static int test_thp(const struct pagemap_scan *p, struct err *e)
+{
+	int rc = pagemap_selftest_thp(p->c.attach != NULL, e);
+
+	for (unsigned i = 0; rc == 1 && i < p->n; i++) {
+		const struct region *r = pagemap_scan_region(p, &p->ram[i]);
+
+		if (r->page_bytes == PAGE_BYTES &&
+			pagemap_has_thp(p->pm, p->ram[i].addr, p->ram[i].bytes) == 1)
+			return err_set(e, ENOTSUP,
+				"region %s has transparent huge pages, on which pagemap-scan could "
+				"not be tested; run godwitd as root, or use another dirty source",
+				r->name);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int test_backing(const struct source_config *c, struct err *e)
 {
 	unsigned tested = 0;
 	int rc = 0;
 
-	*s = NULL;
 	for (unsigned i = 0; rc == 0 && i < c->map->n; i++) {
 		const struct region *r = &c->map->r[i];
 		unsigned kind = r->page_bytes == PAGE_BYTES ? 1 : 2;
@@ -138,11 +156,22 @@ static int pagemap_scan_open(struct source **s, const struct source_config *c, s
 		tested |= kind;
 		rc = pagemap_selftest(r->page_bytes, e);
 	}
+	return rc;
+}
+
+static int pagemap_scan_open(struct source **s, const struct source_config *c, struct err *e)
+{
+	int rc;
+
+	*s = NULL;
+	rc = test_backing(c, e);
 	if (rc < 0)
 		return rc;
 	rc = pagemap_scan_make(s, c, e);
 	if (rc == 0)
 		rc = check_mappings((struct pagemap_scan *)*s, e);
+	if (rc == 0)
+		rc = test_thp((struct pagemap_scan *)*s, e);
 	/* Whether these very mappings can be tracked. */
 	if (rc == 0)
 		rc = source_pagemap_scan.start(*s, e);

@@ -40,5 +40,10 @@ int pagemap_scan_make(struct source **s, const struct source_config *c, struct e
 /* Writes, zaps, punches and refills pages of a scratch file of this backing, and refuses with the
  * step that was not seen. Where no huge page is to spare it tries small pages. 0 or -errno. */
 int pagemap_selftest(uint32_t page_bytes, struct err *e);
+/* The same over small pages that a transparent huge page maps. privileged: may mount a tmpfs that
+ * nobody else sees. 1: no such page was to be had. */
+int pagemap_selftest_thp(bool privileged, struct err *e);
+/* 1: a huge page maps some of [addr, addr + bytes), as pagemap_walk() takes them. 0, or -errno. */
+int pagemap_has_thp(int pm, uint64_t addr, uint64_t bytes);
 
 #endif
