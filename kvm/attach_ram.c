@@ -77,11 +77,18 @@ static int add_mapping(void *arg, const struct procmap *m)
 	return 0;
 }
 
+/* Some file systems tell another device in stat than in maps; those of RAM files (tmpfs, hugetlbfs)
+ * don't. */
+static bool same_stat(const struct stat *st, const struct attach_file *f)
+{
+	return S_ISREG(st->st_mode) && st->st_ino == f->ino && st->st_dev == f->dev;
+}
+
 static bool same_file(int fd, const struct attach_file *f)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && st.st_ino == f->ino && S_ISREG(st.st_mode);
+	return fstat(fd, &st) == 0 && same_stat(&st, f);
 }
 
 /* By the address: the very file that is mapped, whatever its path names now. The range must be that
@@ -124,8 +131,7 @@ static int open_fd_file(pid_t pid, const struct attach_file *f)
 	while (fd < 0 && (d = readdir(dir)) != NULL) {
 		struct stat st;
 
-		if (fstatat(dirfd(dir), d->d_name, &st, 0) < 0 || !S_ISREG(st.st_mode) ||
-			st.st_ino != f->ino)
+		if (fstatat(dirfd(dir), d->d_name, &st, 0) < 0 || !same_stat(&st, f))
 			continue;
 		fd = openat(dirfd(dir), d->d_name, O_RDWR | O_CLOEXEC);
 		if (fd >= 0 && !same_file(fd, f))
@@ -139,10 +145,6 @@ int attach_open_file(pid_t pid, const struct attach_file *f, struct err *e)
 {
 	int fd = open_map_file(pid, f);
 
-	if (fd >= 0 && !same_file(fd, f)) {
-		close(fd);
-		fd = -ESTALE;
-	}
 	if (fd < 0) {
 		int other = open_fd_file(pid, f);
 
@@ -214,8 +216,7 @@ static bool is_at(pid_t pid, const char *path, const struct attach_file *f)
 		there = NULL;
 		return false;
 	}
-	return stat(there, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == f->ino &&
-	       (uint64_t)st.st_size == f->bytes;
+	return stat(there, &st) == 0 && same_stat(&st, f);
 }
 
 int attach_find_ram(pid_t pid, const char *path, struct attach_file *f, struct err *e)

@@ -214,7 +214,8 @@ int far_mappings(pid_t pid, const struct region_map *map, struct attach_ram *ram
 		for (unsigned k = 0; k < nfiles; k++) {
 			struct stat st;
 
-			if (fstat(map->r[i].fd, &st) < 0 || st.st_ino != files[k].ino)
+			if (fstat(map->r[i].fd, &st) < 0 || st.st_ino != files[k].ino ||
+				st.st_dev != files[k].dev)
 				continue;
 			for (unsigned j = 0; j < files[k].n && n < most; j++) {
 				ram[n] = files[k].ram[j];

@@ -22,6 +22,7 @@ enum far_kind {
 	FAR_PLAIN,
 	FAR_VIEWS, /* maps each region twice, the second time in two pieces */
 	FAR_KVM,   /* a KVM guest in that process writes */
+	FAR_THP,   /* plain, on transparent huge pages */
 };
 
 /* Starts it and attaches. 0, or 1 with the reason to skip in e, or -errno. */

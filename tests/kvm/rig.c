@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #define PAGES_0 1061u
@@ -35,6 +36,7 @@ const struct rig_kind rig_kinds[] = {
 	{"attach 4 KiB", &source_pagemap_scan, 4096, false, 0, true, FAR_PLAIN},
 	{"attach 2 MiB", &source_pagemap_scan, HUGE, false, 0, true, FAR_PLAIN},
 	{"attach views", &source_pagemap_scan, 4096, false, 0, true, FAR_VIEWS},
+	{"attach thp", &source_pagemap_scan, 4096, false, 0, true, FAR_THP},
 	{"attach kvm", &source_pagemap_scan, 4096, true, 0, true, FAR_KVM},
 	{"kvm-log", &source_kvm_log, 4096, true},
 	{"kvm-log-legacy", &source_kvm_log_legacy, 4096, true},
@@ -80,14 +82,28 @@ static long huge_add(long n)
 	return got;
 }
 
+/* On a tmpfs that nobody else sees, whose pages are huge where they can be. */
+static int open_thp(void)
+{
+	_cleanup_(close_fd) int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	_cleanup_(close_fd) int mnt = -1;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) < 0 ||
+		fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -1;
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return mnt < 0 ? -1 : openat(mnt, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
 static int add_region(struct rig *r, const char *name, uint64_t bytes, struct err *e)
 {
 	unsigned flags = r->kind->page_bytes == HUGE ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
-	int fd = memfd_create(name, MFD_CLOEXEC | flags);
+	int fd =
+		r->kind->far_kind == FAR_THP ? open_thp() : memfd_create(name, MFD_CLOEXEC | flags);
 	int i;
 
 	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0) {
-		err_sys(e, errno, "no memfd");
+		err_sys(e, errno, "no file for a region");
 		close_fd(&fd);
 		return 1;
 	}
