@@ -156,8 +156,9 @@ static void qemu_ask(
 	ask->answer.fd = -1;
 	pthread_mutex_lock(&q->lock);
 	STAILQ_INSERT_TAIL(&q->asks, ask, next);
-	pthread_mutex_unlock(&q->lock);
+	/* Under the lock: it counts what is in the queue, and saving is given up for what is. */
 	eventfd_write(q->ask_fd, 1);
+	pthread_mutex_unlock(&q->lock);
 }
 
 static void let_go(struct vmm_qemu *q)
