@@ -21,8 +21,7 @@ class Guest:
         """It goes on there, whole, and nowhere else."""
         assert there.wait_beats() > last
         there.no_complaint()
-        wait_until(f"{self.at.name} runs no more",
-                   lambda: not self.at.alive() or self.at.state() != "running")
+        wait_until(f"{self.at.name} runs no more", lambda: not self.at.runs())
         self.at.close()
         self.at = there
         if self.talk:

@@ -151,6 +151,12 @@ class Qemu(Child):
     def state(self):
         return self.monitor.run("query-status")["status"]
 
+    def runs(self):
+        try:
+            return self.alive() and self.state() == "running"
+        except OSError:  # it ends: first its monitor, then itself
+            return False
+
     # The guest.
 
     def beats(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""An unmodified QEMU's guest, and everybody who takes part in its migration dying at each stage, the
-pause included. Before the commit the guest runs on at the source, its QEMU is as it was, and the next
-migration succeeds. All tests share one guest, which moves on from each to the next."""
+"""An unmodified QEMU's guest, and everybody who takes part in its migration dying at each stage,
+the pause included. Before the commit the guest runs on at the source, its QEMU is as it was, and
+the next migration succeeds. All tests share one guest, which moves on from each to the next."""
 
 import pytest
 

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A QEMU whose monitor refuses, talks nonsense, is late or silent, at each command: a clear error,
+the guest runs on, and QEMU is as it was."""
+
+import os
+import socket
+
+import pytest
+
+from godwit import wait_until
+from machine import Between, Machine
+
+pytestmark = pytest.mark.usefixtures("pagemap_scan")
+
+# The commands of a migration, in their order on each side.
+LOOKING = ["query-name", "query-kvm", "query-status", "human-monitor-command", "query-memdev",
+           "query-migrate-capabilities", "query-migrate", "query-named-block-nodes", "qom-list",
+           "query-cpus-fast", "query-block"]
+SOURCE = LOOKING + ["query-migrate-parameters", "migrate-set-capabilities",
+                    "migrate-set-parameters", "stop", "getfd", "migrate"]
+TARGET = ["stop", "query-memdev", "migrate-set-capabilities", "getfd", "migrate-incoming"]
+LATE = ["query-status", "stop", "migrate"]
+
+
+class Rig:
+    def __init__(self, stage):
+        self.stage = stage
+        self.here = Machine(stage)
+        self.source, self.target = stage.source(), stage.target()
+        self.between = Between(self.here, stage.folder / "between.qmp")
+        stage.wires.append(self.between)
+        self.there = None
+        self.count = 0
+
+    def waiting(self):
+        if self.there is None or not self.there.alive() or self.there.state() != "inmigrate":
+            self.there = Machine(self.stage, incoming=True)
+        return self.there
+
+    def migrate(self, here, there, *how):
+        self.count += 1
+        return self.stage.migrate(self.source, self.target, here, there, f"guest{self.count}", *how)
+
+    def stayed(self, before):
+        wait_until("the guest runs on", lambda: self.here.state() == "running")
+        wait_until("its QEMU is as it was", lambda: self.here.settings() == before)
+
+
+@pytest.fixture(scope="module")
+def rig(shared):
+    return Rig(shared)
+
+
+@pytest.mark.parametrize("what", ["error", "garbage"])
+@pytest.mark.parametrize("command", SOURCE)
+def test_source(rig, command, what):
+    before = rig.here.settings()
+    there = rig.waiting()
+    rig.between.plan(command, what)
+    end = rig.migrate(rig.between, there).failed()
+    assert rig.between.at is None, f"{command} was never asked: {rig.between.seen}"
+    assert ("planted" if what == "error" else "no QMP") in end["error"], end["error"]
+    rig.target.run("cancel", f"guest{rig.count}")
+    rig.stayed(before)
+
+
+@pytest.mark.parametrize("command", LATE)
+def test_late(rig, command):
+    """Waiting is all that it takes; the guest comes back for the next test."""
+    there = rig.waiting()
+    rig.between.plan(command, "late")
+    rig.migrate(rig.between, there).done()
+    assert there.state() == "running"
+    rig.here.wait()
+    rig.here = there
+    rig.between.machine = there
+    rig.there = None
+
+
+@pytest.mark.parametrize("command", TARGET)
+def test_target(rig, command):
+    before = rig.here.settings()
+    between = Between(rig.waiting(), rig.stage.folder / f"{command}.qmp")
+    rig.stage.wires.append(between)
+    between.plan(command, "error")
+    if command in LOOKING or command == "stop":
+        said = rig.target.fails("receive", f"early{command}", *between.way)
+    else:
+        said = rig.migrate(rig.here, between).failed()["error"]
+    assert "planted" in said
+    rig.stayed(before)
+
+
+@pytest.mark.long  # cont is tried for five seconds
+def test_target_does_not_run_it(rig):
+    """Refused after its QEMU was ended, so that the guest can go on at the source."""
+    before = rig.here.settings()
+    there = rig.waiting()
+    between = Between(there, rig.stage.folder / "cont.qmp")
+    rig.stage.wires.append(between)
+    between.plan("cont", "always")
+    assert "planted" in rig.migrate(rig.here, between).failed()["error"]
+    there.wait()
+    rig.stayed(before)
+
+
+@pytest.mark.long  # silence is given up after half a minute
+@pytest.mark.parametrize("command", ["query-memdev", "stop", "getfd"])
+def test_silence(rig, command):
+    before = rig.here.settings()
+    rig.between.plan(command, "silence")
+    end = rig.migrate(rig.between, rig.waiting()).failed()
+    assert "not" in end["error"]
+    rig.target.run("cancel", f"guest{rig.count}")
+    rig.stayed(before)
+
+
+def test_somebody_else_resumes_the_guest(rig):
+    """The pause is Godwit's, and somebody with another monitor does not keep to it."""
+    before = rig.here.settings()
+    there = rig.waiting()
+    original = rig.between._command
+
+    def resume(client, line):
+        if b'"getfd"' in line:
+            rig.here.monitor.run("cont")
+        return original(client, line)
+    rig.between._command = resume
+    end = rig.migrate(rig.between, there).failed()
+    rig.between._command = original
+    assert "somebody resumed the guest" in end["error"]
+    rig.target.run("cancel", f"guest{rig.count}")
+    rig.stayed(before)
+
+
+def test_monitor_is_taken(rig):
+    """A monitor serves one client; the sentence says so."""
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.connect(os.fspath(rig.here.qmp))
+        assert taken.recv(4096)
+        said = rig.source.run("doctor", "--qmp", rig.here.qmp)
+        assert said.returncode == 1 and "another program holds this monitor" in said.stdout
+
+
+def test_not_qemu_listens(rig):
+    said = rig.target.fails("receive", "guest", "--qmp", rig.between.path)
+    assert "--pid" in said
