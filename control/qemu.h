@@ -83,6 +83,8 @@ int qemu_compare(const json_t *theirs, const json_t *here, struct err *e);
 /* qemu_check.c: what stands against moving the guest, each with its cure. -errno with e set only
  * where QEMU could not be asked. */
 int qemu_check(struct qemu *u, const struct vmm_where *where, struct findings *f, struct err *e);
+/* The part of it that looks at the process; direct: files that it reads past the page cache too. */
+int qemu_check_tracking(const struct qemu *u, bool direct, struct findings *f, struct err *e);
 /* A guest that runs guests of its own: -ENOTSUP; it may begin so at any time. */
 int qemu_check_nested(struct qemu *u, struct err *e);
 

@@ -198,19 +198,35 @@ static int check_nested(struct qemu *u, struct findings *f, struct err *e)
 	return 0;
 }
 
+static bool is_found(const struct findings *f, const char *name)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (strcmp(f->f[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 /* What stands against tracking the RAM itself; other files that QEMU maps are its own affair. */
-static int check_tracking(const struct qemu *u, struct findings *f, struct err *e)
+int qemu_check_tracking(const struct qemu *u, bool direct, struct findings *f, struct err *e)
 {
 	struct attach_file *files = calloc(u->nram + 1, sizeof(*files));
+	struct findings *more = calloc(1, sizeof(*more));
 	unsigned n = 0;
 
-	if (files == NULL)
+	if (files == NULL || more == NULL) {
+		free(files);
+		free(more);
 		return err_set(e, ENOMEM, "out of memory");
+	}
 	for (unsigned i = 0; i < u->nram; i++)
 		if (u->ram[i].file >= 0)
 			files[n++] = u->files[u->ram[i].file];
-	attach_check(u->pid, files, n, f);
+	attach_check(u->pid, files, n, more);
+	for (unsigned i = 0; i < more->n; i++)
+		if (direct || strcmp(more->f[i].name, "direct-io") != 0)
+			finding_add(f, more->f[i].name, more->f[i].cure, "%s", more->f[i].text);
 	free(files);
+	free(more);
 	return 0;
 }
 
@@ -250,5 +266,8 @@ int qemu_check(struct qemu *u, const struct vmm_where *where, struct findings *f
 		rc = check_confidential(u, f, e);
 	if (rc == 0)
 		rc = check_nested(u, f, e);
-	return rc == 0 ? check_tracking(u, f, e) : rc;
+	/* Disks that are told of above, or are to be cured, are not told of again. */
+	return rc == 0 ? qemu_check_tracking(
+				 u, !where->cached_disks && !is_found(f, "disk-direct"), f, e)
+		       : rc;
 }

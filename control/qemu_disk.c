@@ -88,8 +88,9 @@ static int compare_chain(const char *disk, const json_t *there, const json_t *he
 			(file || strcmp(name, text_of(b, "name")) == 0))
 			continue;
 		return err_set(e, EINVAL,
-			"disk %.60s is %.60s (%.60s) at the source and %.60s (%.60s) at the "
-			"target: not the same image; give both the one on shared storage",
+			"disk %.40s: not the same image, give both the one on shared storage: "
+			"%.40s "
+			"(%.44s) at the source, %.40s (%.44s) at the target",
 			disk, name, id, text_of(b, "name"), text_of(b, "identity"));
 	}
 	return 0;

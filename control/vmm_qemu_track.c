@@ -8,6 +8,20 @@
 #include "qemu_disk.h"
 
 #include <errno.h>
+#include <stdlib.h>
+
+/* Nothing of the process reads past the page cache any more. */
+static int check_cached(struct vmm_qemu *q, struct err *e)
+{
+	struct findings *f = calloc(1, sizeof(*f));
+	int rc = f != NULL ? qemu_check_tracking(&q->qemu, true, f, e)
+			   : err_set(e, ENOMEM, "out of memory");
+
+	if (rc == 0 && f->n > 0)
+		rc = err_set(e, ENOTSUP, "%s", f->f[0].text);
+	free(f);
+	return rc;
+}
 
 /* Law 2: such a disk's reads land in pinned pages, whenever they land. Reopening waits for those
  * under way. */
@@ -33,7 +47,7 @@ static int cache_disks(struct vmm_qemu *q, struct err *e)
 			rc = qemu_set_direct(&q->qemu, nodes, false, e);
 	}
 	json_decref(nodes);
-	return rc;
+	return rc == 0 ? check_cached(q, e) : rc;
 }
 
 static int open_source(struct vmm_qemu *q, struct err *e)

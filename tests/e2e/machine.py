@@ -23,7 +23,8 @@ class Machine(Child):
         self.qmp, own = stage.folder / f"{name}.qmp", stage.folder / f"{name}.own"
         self.path = pathlib.Path("/dev/shm") / f"{stage.folder.name}.{name}"
         if ram is not None:
-            args = ("-object", f"memory-backend-file,id=ram0,size={mib}M,mem-path={self.path},{ram}",
+            args = ("-object", f"memory-backend-file,id=ram0,size={mib}M,mem-path={self.path},"
+                    + ram,
                     *args)
             machine += ",memory-backend=ram0"
         super().__init__(name, [
@@ -66,7 +67,8 @@ class Machine(Child):
 
 class Between:
     """A monitor's socket that passes on what both say, until plan() says what happens at a command:
-    "error" (QEMU refuses), "always" (and goes on refusing), "garbage", "late" (after a while), "silence" (for ever)."""
+    "error" (QEMU refuses), "always" (and goes on refusing), "garbage", "late" (after a while),
+    "silence" (for ever)."""
 
     def __init__(self, machine, path):
         self.machine = machine

@@ -51,8 +51,9 @@ def rig(shared):
     return Rig(shared)
 
 
-@pytest.mark.parametrize("what", ["error", "garbage"])
-@pytest.mark.parametrize("command", SOURCE)
+@pytest.mark.parametrize("command,what", [
+    pytest.param(c, w, marks=[] if w == "error" or c in LATE else pytest.mark.long)
+    for c in SOURCE for w in ("error", "garbage")])
 def test_source(rig, command, what):
     before = rig.here.settings()
     there = rig.waiting()

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which QEMU guests can't be moved: godwit doctor says so with the cure, and migrate refuses for the
+same reason before anything is touched. And two machines that are not the same."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+import godwit
+from godwit import GODWIT
+from machine import Machine
+
+pytestmark = pytest.mark.usefixtures("pagemap_scan")
+
+
+@pytest.fixture(scope="module")
+def daemons(shared):
+    return shared.source(), shared.target()
+
+
+def doctor(*way):
+    """Its exit code, and its rows about the guest."""
+    done = subprocess.run([str(a) for a in (GODWIT, "doctor", *way, "--json")],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    rows = json.loads(done.stdout)["rows"]
+    return done.returncode, [r for r in rows if r["group"] == "guest"]
+
+
+def problems(*way):
+    return {r["subject"]: r for r in doctor(*way)[1] if r["verdict"] == "problem"}
+
+
+def image(stage, name):
+    path = pathlib.Path(stage.folder) / name
+    with open(path, "wb") as file:
+        file.truncate(1 << 20)
+    return path
+
+
+DISK = "file={},format=raw,if=none,id=d0"
+REFUSED = {
+    "ram-private": (dict(ram="share=off"), [], "share=on"),
+    "disk-direct": ({}, ["-drive", DISK + ",cache=none", "-device", "virtio-blk-pci,drive=d0"],
+                    "--disk-cache writeback"),
+    "device": ({}, ["-object", "memory-backend-file,id=s0,size=1M,mem-path={},share=on", "-device",
+                    "ivshmem-plain,memdev=s0"], "unplug"),
+    "blocked": ({}, ["-device", "ivshmem-plain,memdev=s0", "-object",
+                     "memory-backend-file,id=s0,size=1M,mem-path={},share=on"], "QEMU"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(shared, daemons, name):
+    how, args, cure = REFUSED[name]
+    args = [a.replace("{}", str(image(shared, f"{name}.img"))) for a in args]
+    machine = Machine(shared, *args, **how)
+    found = problems(*machine.way)
+    assert name in found, found
+    assert cure in found[name]["cure"] or cure in found[name]["text"]
+    before = machine.settings()
+    end = godwit.Migration(daemons[0], f"refused-{name}", machine, daemons[1].address).failed()
+    assert end["result"] == "refused" and end["error"]
+    assert machine.state() == "running" and machine.settings() == before
+    machine.close()
+
+
+def test_good_one(shared):
+    """The tracker is tried, and the QEMU left as it was: as often as one likes."""
+    machine = Machine(shared)
+    for _ in range(2):
+        code, rows = doctor(*machine.way)
+        assert {"tracker", "guest"} <= {r["subject"] for r in rows if r["verdict"] == "good"}, rows
+    fds = pathlib.Path(f"/proc/{machine.popen.pid}/fd")
+    assert not [fd for fd in fds.iterdir() if "userfaultfd" in os.readlink(fd)]
+    assert machine.state() == "running"
+    machine.close()
+
+
+@pytest.mark.parametrize("backend", ["memory-backend-memfd,share=on", "memory-backend-ram,share=on"])
+def test_shared_without_a_name(shared, backend):
+    """Before QEMU 8.1 any shared backend is left out of the device state; later only files are."""
+    machine = Machine(shared, "-object", f"{backend},id=ram0,size=32M", "-machine",
+                      "memory-backend=ram0", ram=None)
+    found = problems(*machine.way)
+    version = machine.monitor.run("query-version")["qemu"]
+    named_only = (version["major"], version["minor"]) >= (8, 1)
+    assert ("ram-unnamed" in found) == named_only
+    if not named_only:
+        assert not found, found
+    machine.close()
+
+
+DIFFERENT = {
+    "the machine type": (["-machine", "pc"], []),
+    "the CPU model": (["-cpu", "qemu64"], ["-cpu", "Nehalem"]),
+    "the features of the CPU": (["-cpu", "qemu64"], ["-cpu", "qemu64,-sse3"]),
+    "the number of CPUs": (["-smp", "2"], ["-smp", "1,maxcpus=2"]),
+    "a device": (["-device", "virtio-rng-pci,addr=5"], ["-device", "virtio-rng-pci,addr=6"]),
+    "the size of the memory": ([], ["-m", "32M,slots=4,maxmem=2G"]),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_different_machines(shared, daemons, what):
+    here, there = (Machine(shared, *args, incoming=side == 1)
+                   for side, args in enumerate(DIFFERENT[what]))
+    end = shared.migrate(*daemons, here, there, "different").failed()
+    assert end["result"] == "refused" and what in end["error"], end["error"]
+    assert here.state() == "running"
+    daemons[1].run("cancel", "different")
+    here.close()
+    there.close()
+
+
+def test_other_image(shared, daemons):
+    """The same name on both hosts, and not the same file: here by a link that changes."""
+    first, other = image(shared, "first.img"), image(shared, "other.img")
+    shutil.copy(first, other)
+    disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive"]
+    here = Machine(shared, *disk, DISK.replace("{}", str(first)))
+    there = Machine(shared, *disk, DISK.replace("{}", str(other)), incoming=True)
+    end = shared.migrate(*daemons, here, there, "images").failed()
+    assert end["result"] == "refused" and "not the same image" in end["error"]
+    daemons[1].run("cancel", "images")
+    there.close()
+    there = Machine(shared, *disk, DISK.replace("{}", str(first)), incoming=True)
+    shared.migrate(*daemons, here, there, "images").done()
+    there.close()
+
+
+def direct(machine):
+    return [n["cache"]["direct"] for n in machine.monitor.run("query-named-block-nodes", flat=True)]
+
+
+def test_disk_cache_writeback(shared, daemons):
+    """The cure: through the page cache while it migrates, and back where the guest stays."""
+    disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive",
+            DISK.replace("{}", str(image(shared, "direct.img"))) + ",cache=none,aio=native"]
+    here, there = Machine(shared, *disk), Machine(shared, *disk, incoming=True)
+    assert all(direct(here))
+    assert doctor(*here.way, "--disk-cache", "writeback")[0] == doctor()[0]
+    held = shared.migrate(*daemons, here, there, "direct", "--disk-cache", "writeback", "--hold")
+    daemons[0].wait_state("direct", "holding")
+    assert not any(direct(here))
+    daemons[0].ok("cancel", "direct")
+    held.failed()
+    godwit.wait_until("the disk is as it was", lambda: all(direct(here)))
+    there.close()
+    there = Machine(shared, *disk, incoming=True)
+    shared.migrate(*daemons, here, there, "direct", "--disk-cache", "writeback").done()
+    assert there.state() == "running" and all(direct(there))
+    there.close()
+
+
+def test_daemon_dies_with_cached_disks(shared, daemons):
+    """The keeper puts the disk back too."""
+    disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive",
+            DISK.replace("{}", str(image(shared, "kept.img"))) + ",cache=none"]
+    here, there = Machine(shared, *disk), Machine(shared, *disk, incoming=True)
+    source = shared.daemon("other", keys=godwit.keys_for("source"))
+    shared.migrate(source, daemons[1], here, there, "kept", "--disk-cache", "writeback", "--hold")
+    source.wait_state("kept", "holding")
+    assert not any(direct(here))
+    source.kill()
+    godwit.wait_until("the disk is as it was", lambda: all(direct(here)))
+    assert here.state() == "running"
+    here.close()
+    there.close()
+
+
+def test_qmp_and_agent_exclude_each_other(daemons):
+    assert "exactly one" in daemons[0].fails("migrate", "x", "--to", "h:1")
+    assert "exactly one" in daemons[0].fails("migrate", "x", "--to", "h:1", "--agent", "a",
+                                             "--qmp", "b")
+    assert "--pid goes with --qmp" in daemons[0].fails("receive", "x", "--agent", "a", "--pid", "1")
+    assert "--disk-cache goes with --qmp" in daemons[0].fails(
+        "migrate", "x", "--to", "h:1", "--agent", "a", "--disk-cache", "writeback")
