@@ -24,8 +24,7 @@ class Machine(Child):
         self.path = pathlib.Path("/dev/shm") / f"{stage.folder.name}.{name}"
         if ram is not None:
             args = ("-object", f"memory-backend-file,id=ram0,size={mib}M,mem-path={self.path},"
-                    + ram,
-                    *args)
+                    + ram, *args)
             machine += ",memory-backend=ram0"
         super().__init__(name, [
             QEMU, "-machine", machine + ",accel=tcg", "-m", f"{mib}M,slots=2,maxmem=1G", "-display",

@@ -3,6 +3,7 @@
 
 import json
 import socket
+import time
 
 
 class Qmp:
@@ -14,11 +15,19 @@ class Qmp:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(60)
-        self.socket.connect(str(path))
+        self._connect(str(path))
         self.file = self.socket.makefile("rb")
         self.events = []
         assert "QMP" in self._read()
         self.run("qmp_capabilities")
+
+    def _connect(self, path):
+        for _ in range(100):
+            try:
+                return self.socket.connect(path)
+            except ConnectionRefusedError:  # it is bound, and about to listen
+                time.sleep(0.05)
+        return self.socket.connect(path)
 
     def _read(self):
         line = self.file.readline()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which QEMU guests can't be moved: godwit doctor says so with the cure, and migrate refuses for the
-same reason before anything is touched. And two machines that are not the same."""
+"""Which QEMU guests can't be moved: godwit doctor says so with the cure, and migrate refuses for
+the same reason before anything is touched. And two machines that are not the same."""
 
 import json
 import os
@@ -80,7 +80,8 @@ def test_good_one(shared):
     machine.close()
 
 
-@pytest.mark.parametrize("backend", ["memory-backend-memfd,share=on", "memory-backend-ram,share=on"])
+@pytest.mark.parametrize("backend", ["memory-backend-memfd,share=on",
+                                     "memory-backend-ram,share=on"])
 def test_shared_without_a_name(shared, backend):
     """Before QEMU 8.1 any shared backend is left out of the device state; later only files are."""
     machine = Machine(shared, "-object", f"{backend},id=ram0,size=32M", "-machine",
