@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A running, unmodified QEMU guest moves by Godwit, back and forth: its memory, disk and network."""
+
+import pytest
+
+import qemu
+from guest import Guest
+
+
+@pytest.fixture(scope="module")
+def guest(shared):
+    made = Guest(shared, qemu.Shape(disk=qemu.disk(shared.folder / "disk"), net=shared.net()))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def hosts(shared):
+    return shared.source(), shared.target()
+
+
+@pytest.mark.parametrize("hops", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_hops(guest, hosts, hops):
+    here, there = hosts
+    for _ in range(hops):
+        guest.hop((here, there), "--codec", "deflate:1" if guest.hops % 3 == 1 else "raw")
+        here, there = there, here
+    assert guest.at.check() > 0
+
+
+def test_disk_and_connection_at_the_end(guest):
+    guest.end()
