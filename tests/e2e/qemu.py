@@ -139,14 +139,19 @@ class Qemu(Child):
     def ram_path(self, ram):
         return pathlib.Path(ram.folder) / f"{self.folder.name}.{self.name}.{ram.name}"
 
+    def memory_mib(self):
+        return int(self.ask("memory", r"memory (\d+) MiB")[1])
+
     def plug(self, ram):
-        """Plugs a DIMM into the running guest."""
+        """Plugs a DIMM into the running guest, which takes it into use."""
+        before = self.memory_mib()
         path = self.ram_path(ram)
         self.paths.append(path)
         self.monitor.run("object-add", qom_type="memory-backend-file", id=ram.name,
                          size=ram.mib * MIB, mem_path=str(path), share=True)
         self.monitor.run("device_add", driver="pc-dimm", id=f"{ram.name}dimm", memdev=ram.name)
         self.dimms.append(ram)
+        wait_until("the guest has the DIMM", lambda: self.memory_mib() > before + ram.mib // 2)
 
     def state(self):
         return self.monitor.run("query-status")["status"]

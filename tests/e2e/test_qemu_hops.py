@@ -6,6 +6,8 @@ import pytest
 import qemu
 from guest import Guest
 
+pytestmark = pytest.mark.usefixtures("pagemap_scan")
+
 
 @pytest.fixture(scope="module")
 def guest(shared):

@@ -4,6 +4,7 @@
 //   check      checks all memory once          guest: whole N pages, M errors
 //   rate N     pages to write a second         guest: rate N
 //   grow MIB   works on more memory            guest: grown MIB
+//   memory     that the kernel has             guest: memory N MiB
 //   disk       ends work on the disk           guest: disk clean, N files
 //   off        switches the guest off
 // Each answer is one line. Whatever is found wrong is a line with ERROR in it.
@@ -79,6 +80,9 @@ static void obey(char *line)
 	} else if (sscanf(line, "grow %u", &n) == 1) {
 		memory_grow(n);
 		console_say("grown %u", n);
+	} else if (strcmp(line, "memory") == 0) {
+		console_say("memory %llu MiB",
+			(unsigned long long)sysconf(_SC_PHYS_PAGES) * PAGE_BYTES >> 20);
 	} else if (strcmp(line, "disk") == 0) {
 		n = disk_end();
 		console_say("disk clean, %u files", n);
