@@ -153,8 +153,12 @@ class Qemu(Child):
         self.dimms.append(ram)
         wait_until("the guest has the DIMM", lambda: self.memory_mib() > before + ram.mib // 2)
 
-    def state(self):
-        return self.monitor.run("query-status")["status"]
+    def runs(self):
+        """Whether its vCPUs do; one that has ended, or ends, runs no more."""
+        try:
+            return self.alive() and self.monitor.run("query-status")["running"]
+        except OSError:
+            return False
 
     def runs(self):
         try:
