@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A running, unmodified QEMU guest moves by Godwit, back and forth: its memory, disk and network."""
+"""A running, unmodified QEMU guest moves by Godwit, back and forth: memory, disk and network."""
 
 import pytest
 
