@@ -151,7 +151,8 @@ class Qemu(Child):
                          size=ram.mib * MIB, mem_path=str(path), share=True)
         self.monitor.run("device_add", driver="pc-dimm", id=f"{ram.name}dimm", memdev=ram.name)
         self.dimms.append(ram)
-        wait_until("the guest has the DIMM", lambda: self.memory_mib() >= before + ram.mib * 9 // 10)
+        wait_until("the guest has the DIMM",
+                   lambda: self.memory_mib() >= before + ram.mib * 9 // 10)
 
     def runs(self):
         """Whether its vCPUs do; one that has ended, or ends, runs no more."""
