@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "cpu.h"
 #include "memory.h"
+#include "nic.h"
 #include "pingpong.h"
 #include "stage.h"
 #include "tcp.h"
@@ -42,7 +43,7 @@ struct options {
 };
 
 static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
-			    "       godwit-bench tcp [OPTION...]\n"
+			    "       godwit-bench tcp|nic [OPTION...]\n"
 			    "       godwit-bench image FILE [OPTION...]\n"
 			    "       godwit-bench track PID FILE [OPTION...]\n"
 			    "Times stages of the data path on one core; STAGE is a name of --list, "
@@ -57,7 +58,7 @@ static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
 			    "  --rounds N       1 to 101 (5)\n"
 			    "  --cpu N          to run on (0)\n"
 			    "  --huge           image on 2 MiB pages\n"
-			    "  --codec CODEC    of tcp: raw, deflate:0 to deflate:3 (raw)\n"
+			    "  --codec CODEC    of tcp and nic: raw, deflate:0 to deflate:3 (raw)\n"
 			    "  --json           one line a stage and round\n"
 			    "  --list           names of the stages\n";
 
@@ -253,9 +254,10 @@ static int bench_fill_file(const struct image *im, const char *path)
 int main(int argc, char **argv)
 {
 	bool tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
+	bool nic = argc > 1 && strcmp(argv[1], "nic") == 0;
 	bool file = argc > 2 && strcmp(argv[1], "image") == 0;
 	bool track = argc > 3 && strcmp(argv[1], "track") == 0;
-	int words = tcp ? 1 : file ? 2 : track ? 3 : 0;
+	int words = tcp || nic ? 1 : file ? 2 : track ? 3 : 0;
 	struct bench b = {0};
 	struct options o;
 	int rc;
@@ -281,6 +283,8 @@ int main(int argc, char **argv)
 	}
 	if (tcp)
 		rc = tcp_bench(&b, o.codec, o.level, o.rounds, o.json);
+	else if (nic)
+		rc = nic_bench(&b, o.codec, o.level, o.rounds, o.json);
 	else
 		rc = bench_stages(&b, &o, argv + optind, argc - optind);
 	bench_free(&b);

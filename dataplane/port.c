@@ -7,6 +7,7 @@
 
 #include "port.h"
 
+#include "cpulist.h"
 #include "lcore.h"
 #include "mem.h"
 #include "port_impl.h"
@@ -21,9 +22,28 @@
 #define DETACH_NS (5 * NS_PER_S)
 #define NAP_NS    100000
 
+static unsigned queues_of[CPULIST_MAX + 1]; // by lcore
+
+// The worker with the fewest queues, of any port; those of the device's NUMA node first.
+static unsigned pick_lcore(const struct port *p)
+{
+	unsigned best = 1, best_load = UINT32_MAX;
+
+	for (unsigned i = 1; i <= lcore_count(); i++) {
+		unsigned away = p->info.node >= 0 && lcore_node(i) != (unsigned)p->info.node;
+		unsigned load = queues_of[i] + away * PORT_QUEUES;
+
+		if (load < best_load) {
+			best = i;
+			best_load = load;
+		}
+	}
+	return best;
+}
+
 int port_queue_new(struct port *p, unsigned n, struct err *e)
 {
-	unsigned lcore = port_lcore(p, n);
+	unsigned lcore = pick_lcore(p);
 	struct port_queue *q = mem_new(sizeof(*q), (int)rte_lcore_to_socket_id(lcore));
 
 	if (q == NULL)
@@ -32,6 +52,7 @@ int port_queue_new(struct port *p, unsigned n, struct err *e)
 	q->port = p;
 	q->index = (uint16_t)n;
 	q->lcore = lcore;
+	queues_of[lcore]++;
 	q->poller.kind = FLOW_PORT;
 	q->poller.lcore = lcore;
 	q->poller.node = lcore_node(lcore);
@@ -40,24 +61,11 @@ int port_queue_new(struct port *p, unsigned n, struct err *e)
 	return 0;
 }
 
-// Queues go round over the workers of the device's NUMA node, then over all others.
-unsigned port_lcore(const struct port *p, unsigned n)
-{
-	unsigned near[RTE_MAX_LCORE], nnear = 0, count = lcore_count();
-
-	for (unsigned i = 1; i <= count; i++)
-		if (p->info.node < 0 || lcore_node(i) == (unsigned)p->info.node)
-			near[nnear++] = i;
-	for (unsigned i = 1; i <= count; i++)
-		if (p->info.node >= 0 && lcore_node(i) != (unsigned)p->info.node)
-			near[nnear++] = i;
-	return near[n % nnear];
-}
-
 static void queue_free(struct port_queue *q)
 {
 	if (q == NULL)
 		return;
+	queues_of[q->lcore]--;
 	rte_ring_free(q->forward);
 	rte_mempool_free(q->rx_pool);
 	rte_mempool_free(q->full_pool);

@@ -101,9 +101,8 @@ void port_bind(struct port_queue *q, uint16_t udp_port, struct link_nic *link);
 /* link_nic.c: a datagram came, whose headers are s. Takes the packet over. False: no room. */
 bool link_nic_take(struct link_nic *l, struct rte_mbuf *m, const struct udp_seen *s);
 
-/* port.c: makes queue n and says who polls it. */
+/* port.c: makes queue n and chooses who polls it. */
 int port_queue_new(struct port *p, unsigned n, struct err *e);
-unsigned port_lcore(const struct port *p, unsigned n);
 /* port_probe.c */
 int port_probe(struct port *p, const struct port_config *c, struct err *e);
 void port_remove(struct port *p);

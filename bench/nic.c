@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// godwit-bench nic: the raw path over net_memif at 9000 bytes, one source core and one target core;
+// beside it a bare loop over the same ports, which attaches the same pages to packets, sums them on
+// both sides, and copies them to memory over there (nic_bare.c). All memory is populated. The
+// source runs on CPU 0, the target on CPU 1. A flow runs again with 1 % and 10 % of all datagrams
+// lost at random, both ways.
+
+#include "nic.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_lcore.h>
+
+#include "nic_bare.h"
+
+#include "guard.h"
+#include "lcore.h"
+#include "link_nic_impl.h"
+#include "pingpong.h"
+#include "zero.h"
+
+#define MTU 9000u
+
+struct nic {
+	struct bench *b;
+	pthread_barrier_t gate;
+	_Atomic int failed;
+	_Atomic bool done;
+	uint64_t ns; // of this round, by the source
+
+	struct port *port[2]; // source, target
+	struct send_job send_job;
+	struct recv_job recv_job;
+	struct dirty dirty;
+	struct claim claim;
+	struct flow *flow[2];
+	uint32_t pass;
+};
+
+struct race {
+	const char *name;
+	bool bare;
+	uint32_t lose; // parts of 65536
+};
+
+static const struct race races[] = {
+	{"nic/bare", true, 0},
+	{"nic/flow", false, 0},
+	{"nic/flow-loss-1", false, 655},
+	{"nic/flow-loss-10", false, 6554},
+};
+#define RACES (sizeof(races) / sizeof(races[0]))
+
+struct runner {
+	struct nic *nic;
+	const struct race *race;
+	unsigned side;
+};
+
+static void flow_prepare(struct nic *t)
+{
+	uint64_t n = t->b->map.nchunks;
+
+	for (uint64_t c = 0; c < n; c++)
+		t->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c);
+	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
+		struct span s = {.chunk = c,
+			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
+
+		if (claim_publish(&t->claim, 0, &s, 1) != 1)
+			t->failed = ENOSPC;
+	}
+	claim_close_pass(&t->claim, t->pass);
+}
+
+// What a lcore does: the queue, then the flow.
+static void flow_run(struct nic *t, unsigned side)
+{
+	struct flow *f = t->flow[side];
+	struct port_queue *q = t->port[side]->queue[0];
+
+	if (side == 0)
+		atomic_store(&f->run_pass, t->pass);
+	// The target answers as long as the source asks.
+	while (side == 0 ? atomic_load(&f->done_pass) != t->pass : !atomic_load(&t->done)) {
+		bool moved = port_turn(q);
+
+		moved |= flow_poll(f);
+		if (moved)
+			continue;
+		if (atomic_load(&f->error) != 0) {
+			fprintf(stderr, "godwit-bench: %s\n", f->why.text);
+			t->failed = EIO;
+		}
+		if (t->failed != 0)
+			return;
+		cpu_pause();
+	}
+}
+
+static void *run_side(void *arg)
+{
+	struct runner *r = arg;
+	struct nic *t = r->nic;
+	struct nic_bare bare = {
+		.q = t->port[r->side]->queue[0],
+		.memory = r->side == 0 ? t->b->image : t->b->target,
+		.bytes = t->b->pages * PAGE_BYTES,
+		.failed = &t->failed,
+	};
+	uint64_t t0;
+
+	// DPDK's pools keep a cache for each thread that they know.
+	if (pin((int)r->side) != 0 || rte_thread_register() != 0)
+		t->failed = EINVAL;
+	pthread_barrier_wait(&t->gate);
+	t0 = clock_ns();
+	if (t->failed == 0 && r->race->bare && r->side == 0)
+		nic_bare_source(&bare, &t->done);
+	else if (t->failed == 0 && r->race->bare)
+		nic_bare_target(&bare, &t->done);
+	else if (t->failed == 0)
+		flow_run(t, r->side);
+	if (r->side == 0) {
+		t->ns = clock_ns() - t0;
+		if (!r->race->bare || t->failed != 0)
+			atomic_store(&t->done, true);
+	}
+	rte_thread_unregister();
+	return NULL;
+}
+
+static double a_page(const struct nic *t, unsigned side, enum stats_id id, const uint64_t *before)
+{
+	return (double)(stats_get(&t->flow[side]->stats, id) - before[id]) / (double)t->b->pages;
+}
+
+static void report_stages(struct nic *t, unsigned round, uint64_t before[2][STATS], bool json)
+{
+	static const struct {
+		const char *name;
+		unsigned side;
+		enum stats_id id;
+	} stages[] = {{"claim", 0, STAT_cycles_claim}, {"scan", 0, STAT_cycles_scan},
+		{"pack", 0, STAT_cycles_encode}, {"send", 0, STAT_cycles_send},
+		{"source idle", 0, STAT_cycles_idle}, {"receive", 1, STAT_cycles_recv},
+		{"check", 1, STAT_cycles_decode}, {"place", 1, STAT_cycles_place},
+		{"target idle", 1, STAT_cycles_idle}};
+
+	if (!json)
+		printf("                   cycles a page:");
+	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++)
+		printf(json ? "{\"stage\": \"nic/cycles/%s\", \"round\": %u, \"cycles_a_page\": "
+			      "%.1f}\n"
+			    : " %s%.0u %.1f;",
+			stages[i].name, json ? round : 0,
+			a_page(t, stages[i].side, stages[i].id, before[stages[i].side]));
+	if (!json)
+		printf("\n");
+}
+
+static void report(struct nic *t, const char *name, unsigned round, bool json)
+{
+	double gib = (double)t->b->pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
+	struct link_nic_info i;
+
+	link_nic_info(t->flow[0]->link, &i);
+	printf(json ? "{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"gib_per_s\": "
+		      "%.3f, \"rtt_us\": %.0f, \"lost\": %llu}\n"
+		    : "%-18s round %u, %s: %.2f GiB/s; round trip %.0f us, lost so far %llu\n",
+		name, round, image_name(t->b->content.content), gib, (double)i.rtt_ns / 1e3,
+		(unsigned long long)i.lost);
+	fflush(stdout);
+}
+
+static void run_race(struct nic *t, const struct race *race, unsigned round, bool json)
+{
+	struct runner r[2] = {{t, race, 0}, {t, race, 1}};
+	uint64_t before[2][STATS];
+	pthread_t thread[2];
+
+	memset(t->b->target, race->bare ? 0xa5 : 0, t->b->pages * PAGE_BYTES);
+	memset(t->recv_job.written, 0xff, t->b->target_map.nchunks * sizeof(*t->recv_job.written));
+	atomic_store(&t->done, false);
+	for (unsigned i = 0; i < 2; i++) {
+		((struct link_nic *)t->flow[i]->link)->faults.lose = race->lose;
+		for (unsigned k = 0; k < STATS; k++)
+			before[i][k] = stats_get(&t->flow[i]->stats, k);
+	}
+	if (!race->bare)
+		flow_prepare(t);
+	for (unsigned i = 0; i < 2; i++)
+		if (pthread_create(&thread[i], NULL, run_side, &r[i]) != 0)
+			abort();
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	t->pass += !race->bare;
+	if (t->failed == 0 && memcmp(t->b->image, t->b->target, t->b->pages * PAGE_BYTES) != 0) {
+		fprintf(stderr, "godwit-bench: %s: memory differs\n", race->name);
+		t->failed = EBADMSG;
+	}
+	if (t->failed != 0)
+		return;
+	report(t, race->name, round, json);
+	if (!race->bare && race->lose == 0)
+		report_stages(t, round, before, json);
+}
+
+static int open_side(struct nic *t, unsigned side, const char *socket, struct err *e)
+{
+	char device[160];
+	struct port_config c = {.name = side == 0 ? "source" : "target",
+		.device = device,
+		.queues = 1,
+		.mtu = MTU,
+		.ipv4 = side == 0 ? "192.0.2.1/24" : "192.0.2.2/24"};
+
+	snprintf(device, sizeof(device),
+		"net_memif%u,role=%s,id=0,socket=%s,socket-abstract=no,bsize=9216", side,
+		side == 0 ? "client" : "server", socket);
+	return port_open(&t->port[side], &c, e);
+}
+
+static int open_flow(struct nic *t, unsigned side, uint16_t udp[2], struct err *e)
+{
+	struct link_nic_config c = {.port = t->port[side],
+		.source = side == 0,
+		.udp_port = udp[side],
+		.token_in = side,
+		.token_out = !side,
+		.mtu_most = MTU,
+		.map = &t->b->map,
+		.faults = {.seed = side + 1}};
+	struct link *l;
+	int rc;
+
+	port_address_parse(&c.peer, side == 0 ? "192.0.2.2" : "192.0.2.1", udp[!side]);
+	rc = link_nic_open(&l, &c, e);
+	if (rc < 0)
+		return rc;
+	return side == 0 ? flow_send_new(&t->flow[0], &t->send_job, l, 1, -1, e)
+			 : flow_recv_new(&t->flow[1], &t->recv_job, l, 2, -1, e);
+}
+
+static int nic_open(struct nic *t, const struct codec_ops *codec, int level, struct err *e)
+{
+	const struct eal_config eal = {.cores = "0,1", .mem_mb = 192};
+	char dir[] = "/tmp/godwit-bench-XXXXXX", socket[64];
+	struct eal_info info;
+	uint16_t udp[2];
+	int rc = eal_start(&eal, &info, e);
+
+	if (rc < 0)
+		return rc;
+	if (mkdtemp(dir) == NULL || dirty_init(&t->dirty, t->b->map.nchunks) < 0 ||
+		claim_init(&t->claim, 1) < 0)
+		return err_set(e, ENOMEM, "no memory, or no folder for a socket");
+	snprintf(socket, sizeof(socket), "%s/memif", dir);
+	zero_init();
+	guard_install();
+	t->send_job = (struct send_job){.map = &t->b->map,
+		.dirty = &t->dirty,
+		.claim = &t->claim,
+		.codec = codec,
+		.level = level};
+	rc = recv_job_init(&t->recv_job, &t->b->target_map, e);
+	t->recv_job.alone = true;
+	for (unsigned i = 2; rc == 0 && i-- > 0;) // the server first
+		rc = open_side(t, i, socket, e);
+	for (unsigned i = 0; rc == 0 && i < 2; i++)
+		udp[i] = port_udp_take(t->port[i], 0);
+	for (unsigned i = 0; rc == 0 && i < 2; i++)
+		rc = open_flow(t, i, udp, e);
+	sleep(1); // memif's two sides find each other
+	unlink(socket);
+	rmdir(dir);
+	return rc;
+}
+
+static void nic_close(struct nic *t)
+{
+	for (unsigned i = 0; i < 2; i++)
+		flow_free(t->flow[i]);
+	for (unsigned i = 0; i < 2; i++)
+		port_close(t->port[i]);
+	recv_job_fini(&t->recv_job);
+	claim_fini(&t->claim);
+	dirty_fini(&t->dirty);
+	eal_stop();
+}
+
+int nic_bench(struct bench *b, const struct codec_ops *codec, int level, unsigned rounds, bool json)
+{
+	struct nic *t = calloc(1, sizeof(*t));
+	struct err e = {0};
+	int rc = t == NULL ? -ENOMEM : bench_target(b);
+
+	if (rc == 0)
+		t->b = b;
+	if (rc != 0 || nic_open(t, codec, level, &e) != 0) {
+		fprintf(stderr, "godwit-bench: %s\n", rc != 0 ? strerror(-rc) : e.text);
+		return 1;
+	}
+	pthread_barrier_init(&t->gate, NULL, 2);
+	// Round 0 is not told: the flow finds its window and the path's MTU.
+	run_race(t, &races[1], 0, json);
+	for (unsigned round = 1; round <= rounds && t->failed == 0; round++) {
+		double ns = pingpong_ns(0, 1);
+
+		printf(json ? "{\"stage\": \"pingpong\", \"round\": %u, \"ns\": %.0f}\n"
+			    : "ping-pong          round %u: %.0f ns a round trip\n",
+			round, ns);
+		for (unsigned i = 0; i < RACES && t->failed == 0; i++)
+			run_race(t, &races[i], round, json);
+	}
+	rc = t->failed != 0;
+	if (rc != 0)
+		fprintf(stderr, "godwit-bench: nic: %s\n", strerror(t->failed));
+	nic_close(t);
+	pthread_barrier_destroy(&t->gate);
+	free(t);
+	return rc;
+}
