@@ -4,6 +4,7 @@
 //
 //   nic_move --device memif|vhost|packet [--queues N] [--flows N] [--mtu N] [--vlan N] [--mib N]
 //            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seed N]
+//            [--cut MS] [--dead MS] [--end cut|kill-source|kill-target]
 
 #include "nic_world.h"
 
@@ -15,25 +16,57 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+static void cut_wire(struct world *w)
+{
+	const struct timespec t = {
+		.tv_sec = w->o.cut_ms / 1000, .tv_nsec = (long)(w->o.cut_ms % 1000 * NS_PER_MS)};
+
+	world_wire(w, false);
+	nanosleep(&t, NULL);
+	world_wire(w, true);
+}
+
+static void run_pass(struct world_side *s, struct seed *seed, uint32_t pass)
+{
+	uint64_t t0;
+
+	world_scribble(s, seed, pass == 0);
+	t0 = clock_ns();
+	if (s->w->o.cut_ms != 0) {
+		// Half of it is under way when the wire goes.
+		world_publish(s, pass);
+		cut_wire(s->w);
+	} else {
+		world_publish(s, pass);
+	}
+	world_wait_pass(s, pass);
+	printf("pass %u: %.1f ms\n", pass, (double)(clock_ns() - t0) / 1e6);
+	if (dirty_put_back(&s->dirty, 0, s->dirty.nchunks) != 0)
+		world_fail("pages were not acknowledged");
+}
 
 static int run_source(struct world *w)
 {
 	struct seed seed = {w->o.seed};
+	uint32_t passes = w->o.end == END_WELL ? w->o.passes : 1;
 	struct world_side s;
-	uint64_t t0;
 
 	world_side_open(&s, w, true);
-	for (uint32_t pass = 0; pass < w->o.passes; pass++) {
-		world_scribble(&s, &seed, pass == 0);
-		t0 = clock_ns();
-		world_publish(&s, pass);
-		world_wait_pass(&s, pass);
-		printf("pass %u: %.1f ms\n", pass, (double)(clock_ns() - t0) / 1e6);
-		if (dirty_put_back(&s.dirty, 0, s.dirty.nchunks) != 0)
-			world_fail("pages were not acknowledged");
+	for (uint32_t pass = 0; pass < passes; pass++)
+		run_pass(&s, &seed, pass);
+	if (w->o.end == END_CUT)
+		world_wire(w, false);
+	if (w->o.end != END_WELL) {
+		world_scribble(&s, &seed, true);
+		world_publish(&s, passes);
+		if (w->o.end == END_KILL_SOURCE)
+			raise(SIGKILL);
+		world_wait_dead(&s);
 	}
-	world_side_close(&s);
+	world_side_close(&s, w->o.end != END_WELL);
 	return 0;
 }
 
@@ -42,20 +75,29 @@ static int run_target(struct world *w)
 	struct world_side s;
 
 	world_side_open(&s, w, false);
-	world_wait_pass(&s, w->o.passes - 1);
-	world_side_close(&s);
+	world_wait_pass(&s, w->o.end == END_WELL ? w->o.passes - 1 : 0);
+	if (w->o.end == END_KILL_TARGET)
+		raise(SIGKILL);
+	if (w->o.end != END_WELL)
+		world_wait_dead(&s);
+	world_side_close(&s, w->o.end != END_WELL);
 	return 0;
 }
 
 // When one fails, the other would only wait for it.
-static int wait_both(pid_t source, pid_t target)
+static int wait_both(pid_t source, pid_t target, enum world_end end)
 {
 	int bad = 0, status;
 
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t pid = wait(&status);
 
+		bool meant = pid == (end == END_KILL_SOURCE ? source : target) &&
+			     (end == END_KILL_SOURCE || end == END_KILL_TARGET);
+
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			continue;
+		if (meant && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 			continue;
 		if (!bad)
 			printf("the %s ended with %s %d\n", pid == source ? "source" : "target",
@@ -86,7 +128,8 @@ int main(int argc, char **argv)
 		{"queues", 1, NULL, 'q'}, {"flows", 1, NULL, 'f'}, {"mtu", 1, NULL, 'm'},
 		{"vlan", 1, NULL, 'v'}, {"mib", 1, NULL, 's'}, {"passes", 1, NULL, 'p'},
 		{"lose", 1, NULL, 'l'}, {"seed", 1, NULL, 'r'}, {"ip6", 0, NULL, '6'},
-		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {NULL, 0, NULL, 0}};
+		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"cut", 1, NULL, 'u'},
+		{"dead", 1, NULL, 'e'}, {"end", 1, NULL, 'E'}, {NULL, 0, NULL, 0}};
 	struct world_options o = {.device = "memif",
 		.queues = 1,
 		.flows = 1,
@@ -139,6 +182,17 @@ int main(int argc, char **argv)
 		case 'z':
 			o.deflate = true;
 			break;
+		case 'u':
+			o.cut_ms = n;
+			break;
+		case 'e':
+			o.dead_ms = n;
+			break;
+		case 'E':
+			o.end = strcmp(optarg, "cut") == 0           ? END_CUT
+				: strcmp(optarg, "kill-source") == 0 ? END_KILL_SOURCE
+								     : END_KILL_TARGET;
+			break;
 		default:
 			return 2;
 		}
@@ -151,8 +205,8 @@ int main(int argc, char **argv)
 	source = start(&w, true);
 	close(w.wire[0]);
 	close(w.wire[1]);
-	bad = wait_both(source, target);
-	differs = bad ? NULL : world_differs(&w);
+	bad = wait_both(source, target, o.end);
+	differs = bad || o.end != END_WELL ? NULL : world_differs(&w);
 	if (differs != NULL)
 		printf("%s\n", differs);
 	world_close(&w);

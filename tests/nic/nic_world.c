@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -67,21 +68,35 @@ static void add_region(struct region_map *m, const char *name, uint64_t bytes)
 	check(region_mmap(&m->r[m->n - 1], true, &e), &e);
 }
 
+// The target's end is in a network namespace of its own, as on another host.
 static void make_veth(struct world *w)
 {
 	char cmd[512];
 
 	if (geteuid() != 0)
 		skip("a veth pair takes root");
+	snprintf(w->netns, sizeof(w->netns), "gwn%d", getpid());
 	snprintf(w->veth[0], sizeof(w->veth[0]), "gwa%d", getpid());
 	snprintf(w->veth[1], sizeof(w->veth[1]), "gwb%d", getpid());
 	snprintf(cmd, sizeof(cmd),
-		"ip link add %s mtu 9000 type veth peer name %s mtu 9000 && "
-		"sysctl -qw net.ipv6.conf.%s.disable_ipv6=1 net.ipv6.conf.%s.disable_ipv6=1; "
-		"ip link set %s up && ip link set %s up",
-		w->veth[0], w->veth[1], w->veth[0], w->veth[1], w->veth[0], w->veth[1]);
+		"ip netns add %s && "
+		"ip link add %s mtu 9000 type veth peer name %s mtu 9000 netns %s && "
+		"ip link set %s up && ip -n %s link set %s up",
+		w->netns, w->veth[0], w->veth[1], w->netns, w->veth[0], w->netns, w->veth[1]);
 	if (system(cmd) != 0)
-		skip("no veth pair can be made here");
+		skip("no veth pair between network namespaces can be made here");
+}
+
+static void enter_netns(const struct world *w)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/run/netns/%s", w->netns);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET) != 0)
+		world_fail("can't enter network namespace %s", w->netns);
+	close(fd);
 }
 
 void world_open(struct world *w, const struct world_options *o)
@@ -116,12 +131,21 @@ void world_close(struct world *w)
 	if (system(cmd) != 0)
 		printf("%s is left behind\n", w->dir);
 	if (w->veth[0][0] != 0) {
-		snprintf(cmd, sizeof(cmd), "ip link del %s", w->veth[0]);
-		if (system(cmd) != 0)
-			printf("%s is left behind\n", w->veth[0]);
+		snprintf(cmd, sizeof(cmd), "ip netns del %s; ip link del %s 2>/dev/null", w->netns,
+			w->veth[0]);
+		(void)!system(cmd); // the pair may be gone with its namespace
 	}
 	region_map_close(&w->from);
 	region_map_close(&w->to);
+}
+
+void world_wire(struct world *w, bool up)
+{
+	char cmd[64];
+
+	snprintf(cmd, sizeof(cmd), "ip link set %s %s", w->veth[0], up ? "up" : "down");
+	if (w->veth[0][0] == 0 || system(cmd) != 0)
+		world_fail("the wire can't be cut: %s", cmd);
 }
 
 const char *world_differs(const struct world *w)
@@ -249,6 +273,7 @@ static void open_flow(struct world_side *s, unsigned n)
 		.token_out = 1000 + 2 * n + !s->source,
 		.mtu_most = o->mtu,
 		.map = s->source ? &s->w->from : NULL,
+		.dead_ns = o->dead_ms * NS_PER_MS,
 		.faults = {.lose = o->lose, .seed = o->seed + s->source},
 	};
 	const char *peer = o->v6 ? (s->source ? "fd00:6d::2" : "fd00:6d::1")
@@ -283,6 +308,8 @@ void world_side_open(struct world_side *s, struct world *w, bool source)
 	signal(SIGPIPE, SIG_IGN);
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		c.cores = "0";
+	if (!source && w->netns[0] != 0)
+		enter_netns(w);
 	check(eal_start(&c, &info, &e), &e);
 	if (!source) {
 		open_port(s);
@@ -304,7 +331,7 @@ void world_side_open(struct world_side *s, struct world *w, bool source)
 		open_flow(s, i);
 }
 
-void world_side_close(struct world_side *s)
+void world_side_close(struct world_side *s, bool alone)
 {
 	uint64_t end = clock_ns() + WAIT_S * NS_PER_S;
 
@@ -321,8 +348,10 @@ void world_side_close(struct world_side *s)
 	for (unsigned i = 0; i < s->w->o.flows; i++)
 		flow_free(s->flow[i]);
 	// Both have stopped to send before one of them takes its device away.
-	world_say(s, 1);
-	world_hear(s);
+	if (!alone) {
+		world_say(s, 1);
+		world_hear(s);
+	}
 	port_release(s->port);
 	port_close(s->port);
 	if (s->source) {
@@ -352,4 +381,20 @@ void world_wait_pass(struct world_side *s, uint32_t pass)
 			}
 			nap();
 		}
+}
+
+void world_wait_dead(struct world_side *s)
+{
+	uint64_t end = clock_ns() + WAIT_S * NS_PER_S;
+
+	for (unsigned i = 0; i < s->w->o.flows; i++) {
+		while (atomic_load(&s->flow[i]->error) == 0) {
+			if (clock_ns() > end)
+				world_fail("flow %u does not notice that its peer is dead", i);
+			nap();
+		}
+		if (atomic_load(&s->flow[i]->error) != ETIMEDOUT ||
+			strstr(s->flow[i]->why.text, "nothing was heard of") == NULL)
+			world_fail("flow %u fails, but with: %s", i, s->flow[i]->why.text);
+	}
 }

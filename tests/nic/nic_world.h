@@ -11,11 +11,16 @@
 
 #define WORLD_FLOWS 8u
 
+/* How it ends; after pass 0, but for a cut that heals, which is in each pass. */
+enum world_end { END_WELL, END_CUT, END_KILL_SOURCE, END_KILL_TARGET };
+
 struct world_options {
 	const char *device; /* "memif", "vhost", "packet" */
 	unsigned queues, flows, mtu, vlan, mib, passes;
-	unsigned lose; /* parts of 65536, on both sides */
-	bool v6, copy, deflate, gateway;
+	unsigned lose;            /* parts of 65536, on both sides */
+	unsigned cut_ms, dead_ms; /* the wire is cut so long in each pass; 0: never, 30 s */
+	enum world_end end;
+	bool v6, copy, deflate;
 	uint64_t seed;
 };
 
@@ -24,7 +29,7 @@ struct world {
 	struct region_map from, to; /* mapped in both processes */
 	int wire[2];                /* source, target: messages between the two */
 	char dir[64];               /* for sockets */
-	char veth[2][16];
+	char veth[2][16], netns[16];
 };
 
 struct world_side {
@@ -44,14 +49,19 @@ void world_close(struct world *w);
 
 /* One side, in a process of its own: EAL, port, links, flows attached. */
 void world_side_open(struct world_side *s, struct world *w, bool source);
-/* Goodbye, and all of it freed. */
-void world_side_close(struct world_side *s);
+/* Goodbye, and all of it freed. alone: the other side is dead. */
+void world_side_close(struct world_side *s, bool alone);
 
 /* Source: writes over memory, with holes and zeros too; says what is dirty now. */
 void world_scribble(struct world_side *s, struct seed *seed, bool first);
 void world_publish(struct world_side *s, uint32_t pass);
 /* Until all flows have done the pass. */
 void world_wait_pass(struct world_side *s, uint32_t pass);
+
+/* Until all flows have failed, with a sentence that names the peer's silence. */
+void world_wait_dead(struct world_side *s);
+/* Takes the wire away, or gives it back; packet only. */
+void world_wire(struct world *w, bool up);
 
 /* Messages: a word to the other side, and from it. */
 void world_say(struct world_side *s, uint64_t word);
