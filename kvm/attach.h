@@ -57,9 +57,10 @@ int attach_find_ram(pid_t pid, const char *path, struct attach_file *f, struct e
  * fd (O_CLOEXEC) or -errno with e set. */
 int attach_open_file(pid_t pid, const struct attach_file *f, struct err *e);
 
-/* Other processes that map the file or hold it open, this one left out: their number; the first
- * ATTACH_OTHERS are in others. Reads all of /proc: some ms. A process that can't be looked at does
- * not count. */
+/* Other processes that map the file, this one left out: their number; the first ATTACH_OTHERS are
+ * in others. Reads the mappings of every process: some ms. One that can't be looked at does not
+ * count.
+ */
 unsigned attach_others(pid_t pid, const struct attach_file *f, pid_t others[ATTACH_OTHERS]);
 
 /* What stands against tracking this process's files by attach, found without touching it: each with

@@ -58,8 +58,10 @@ static int search_mapping(void *arg, const struct procmap *m)
 {
 	struct search *s = arg;
 
-	/* [vsyscall] is no memory, and traps. */
-	if (!m->exec || m->write || (m->ino == 0 && strcmp(m->path, "[vdso]") != 0))
+	/* Text that stays: a program, a library, the vDSO. Not [vsyscall], which is no memory; not
+	 * what a compiler in the VMM made and will overwrite (TCG keeps it in a shared memfd). */
+	if (!m->exec || m->write || m->shared || strncmp(m->path, "/memfd:", 7) == 0 ||
+		(m->ino == 0 && strcmp(m->path, "[vdso]") != 0))
 		return 0;
 	for (uint64_t at = m->start; at < m->end; at += PIECE_BYTES - LONGEST) {
 		uint64_t n = m->end - at < PIECE_BYTES ? m->end - at : PIECE_BYTES;

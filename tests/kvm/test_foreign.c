@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
@@ -134,6 +135,29 @@ static void own_gadgets(void **state)
 	assert_int_equal(gadgets_find(1 << 30, &g, &e), -ESRCH);
 }
 
+/* Code that a compiler in the process made, below all else: it may be gone when it is needed. */
+static void no_made_code(void **state)
+{
+	static const uint8_t code[] = {0x0f, 0x05, 0xc3, 0x58, 0xc3, 0x97, 0xc3};
+	int fd = memfd_create("jit", MFD_CLOEXEC);
+	uint8_t *at = (uint8_t *)0x20000;
+	struct gadgets g;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(write(fd, code, sizeof(code)), sizeof(code));
+	for (int flags = MAP_SHARED; flags <= MAP_PRIVATE; flags++) {
+		if (mmap(at, 4096, PROT_READ | PROT_EXEC, flags | MAP_FIXED_NOREPLACE, fd, 0) != at)
+			skip();
+		assert_int_equal(gadgets_find(getpid(), &g, &e), 0);
+		assert_true(g.syscall_ret > (uintptr_t)at + 4096 &&
+			    g.pop_rax_ret > (uintptr_t)at + 4096 &&
+			    g.to_edi_ret > (uintptr_t)at + 4096);
+		munmap(at, 4096);
+	}
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +166,7 @@ int main(void)
 		cmocka_unit_test(restarts),
 		cmocka_unit_test(frames),
 		cmocka_unit_test(own_gadgets),
+		cmocka_unit_test(no_made_code),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
