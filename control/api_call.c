@@ -89,6 +89,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	m.bytes_per_s = option_number(o, "bandwidth");
 	set_limits(&m.limits, o);
 	m.verify = option_number(o, "verify") ? VERIFY_MEMORY : VERIFY_SUMS;
+	m.skip_balloon = option_number(o, "skip-balloon") == 0;
 	m.dry_run = option_number(o, "dry-run");
 	m.hold = option_number(o, "hold");
 	rc = session_migrate(c->config->host, &m, &s, e);

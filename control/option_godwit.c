@@ -159,6 +159,15 @@ const struct option_row option_godwit[] = {
 		.fallback = "sums",
 		.help = "memory: digest all memory on both hosts while paused (makes the pause "
 			"longer)"},
+	{.name = "skip-balloon",
+		.field = "skip_balloon",
+		.arg = "YES|NO",
+		.kind = OPTION_CHOICE,
+		.where = ON(MIGRATE),
+		.choices = "yes|no",
+		.fallback = "yes",
+		.help = "leave out pages in the guest's balloon, where it tells before it uses "
+			"them again"},
 	{.name = "dry-run",
 		.field = "dry_run",
 		.arg = "",

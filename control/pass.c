@@ -49,7 +49,7 @@ void pass_fini(struct pass *p)
 	p->spans = NULL;
 }
 
-static void pass_fail(struct pass *p, const struct err *why)
+void pass_fail(struct pass *p, const struct err *why)
 {
 	p->why = *why;
 	p->state = PASS_FAILED;
@@ -82,13 +82,15 @@ static void take_out_range(struct pass *p, uint64_t first, uint64_t end)
 			p->out[c] = 0;
 			w &= region_chunk_mask(r, c - r->first_chunk);
 			dirty_or(p->dirty, c, &w, 1);
+			if (p->x != NULL)
+				exclude_send(p->x, c, w);
 		}
 	}
 }
 
 /* Reading a hole of a memfd would allocate it, so its data extents are asked for: an idle terabyte
  * costs two system calls here. */
-static void take_out(struct pass *p)
+void pass_take_out(struct pass *p)
 {
 	off_t end = (off_t)(p->map->nchunks * sizeof(uint64_t));
 	off_t at = 0;
@@ -107,19 +109,33 @@ static void take_out(struct pass *p)
 	}
 }
 
-/* Law 11. Pages that are holes now are not sent: their report stays with the source, which was not
- * armed, or, if they had been put back, they have no content any more. Those that the target may
- * hold content for become holes there. */
-static void follow_holes(struct pass *p)
+/* The one exclusion step, law 11 and 4: what is in the balloon counts as a hole, and is dirty again
+ * before the guest uses it. Pages that are holes now are not sent: their report stays with the
+ * source, which was not armed, or, if they had been put back, they have no content any more. Those
+ * that the target may hold content for become holes there. Returns how many pages are no holes. */
+static uint64_t follow_holes(struct pass *p)
 {
 	struct dirty *d = p->dirty;
+	const struct region *r = NULL;
+	uint64_t there = 0;
 
 	for (uint64_t c = dirty_touched(d, 0, d->nchunks); c < d->nchunks;
 		c = dirty_touched(d, c + 1, d->nchunks)) {
-		uint64_t pop = p->populated[c];
-		uint64_t gone = d->set[c] & ~pop;
-		uint64_t holes = d->held[c] & ~pop;
+		uint64_t pop = p->populated[c], gone, holes;
 
+		if (p->x != NULL) {
+			uint64_t in;
+
+			if (r == NULL || c - r->first_chunk >= r->nchunks)
+				r = region_of_chunk(p->map, c);
+			in = pop & exclude_balloon(p->x, r, c);
+			there += bits_count(in);
+			p->facts.balloon_pages += bits_count(in);
+			pop &= ~in;
+		}
+		there += bits_count(pop);
+		gone = d->set[c] & ~pop;
+		holes = d->held[c] & ~pop;
 		if (!p->first_done) {
 			if (d->set[c] != pop)
 				d->set[c] = pop;
@@ -133,6 +149,7 @@ static void follow_holes(struct pass *p)
 		p->facts.hole_pages += bits_count(holes);
 		p->facts.dirty_pages += bits_count(d->set[c]);
 	}
+	return there;
 }
 
 struct found {
@@ -159,7 +176,7 @@ static int on_populated(void *arg, uint64_t offset, uint64_t bytes)
 
 void pass_looked(struct pass *p, int status, const struct err *why)
 {
-	uint64_t t0 = clock_ns(), pages = 0;
+	uint64_t t0 = clock_ns(), pages = 0, there;
 	struct err e;
 
 	if (p->state != PASS_LOOKING)
@@ -169,7 +186,7 @@ void pass_looked(struct pass *p, int status, const struct err *why)
 		return;
 	}
 	p->facts.look_ns = t0 - p->look_began;
-	take_out(p);
+	pass_take_out(p);
 	p->facts.walk_ns = clock_ns() - t0;
 
 	t0 = clock_ns();
@@ -188,9 +205,11 @@ void pass_looked(struct pass *p, int status, const struct err *why)
 	p->facts.hole_ns = clock_ns() - t0;
 
 	t0 = clock_ns();
-	follow_holes(p);
+	if (p->x != NULL)
+		exclude_look(p->x);
+	there = follow_holes(p);
 	if (!p->first_done)
-		p->facts.skipped_pages = pages - p->facts.dirty_pages;
+		p->facts.skipped_pages = pages - there;
 	p->first_done = true;
 	p->facts.walk_ns += clock_ns() - t0;
 	p->state = PASS_LOOKED;
@@ -201,6 +220,8 @@ void pass_go(struct pass *p)
 	p->cursor = 0;
 	p->arming = 0;
 	p->span_head = p->span_tail = 0;
+	p->free_asking = p->free_ended = false;
+	p->prearm = p->facts.number == 0 && p->x != NULL && p->x->ask_free;
 	p->state = PASS_RUNNING;
 	pass_poll(p);
 }
@@ -258,6 +279,8 @@ static void take_window(struct pass *p, uint64_t first, uint64_t n)
 			p->in[c] = 0;
 		if ((p->dirty->set[c] | also) != 0)
 			dirty_take(p->dirty, c, also);
+		if (p->x != NULL)
+			exclude_send(p->x, c, also);
 		/* A hole that was filled since the look, its report consumed by this arming. */
 		if ((p->dirty->hole[c] & p->dirty->taken[c]) != 0)
 			p->dirty->hole[c] &= ~p->dirty->taken[c];
@@ -292,8 +315,8 @@ static bool ask_window(struct pass *p)
 	if (p->arming++ == 0)
 		p->arm_began = clock_ns();
 	p->cursor = end;
-	p->facts.windows++;
-	if (plant(PLANT_LAW1_READ_BEFORE_ARM)) {
+	p->facts.windows += !p->prearm;
+	if (plant(PLANT_LAW1_READ_BEFORE_ARM) && !p->prearm) {
 		take_window(p, first, end - first);
 		publish(p);
 	}
@@ -314,15 +337,33 @@ void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const st
 	p->facts.arm_ns += now - p->arm_began;
 	p->arm_began = now;
 	p->arming--;
+	if (p->prearm) {
+		memset(p->in + first, 0, n * sizeof(*p->in));
+		take_out_range(p, first, first + n);
+		return;
+	}
 	take_window(p, first, n);
 	publish(p);
+}
+
+static void poll_prearm(struct pass *p)
+{
+	while (p->arming < PASS_WINDOWS && ask_window(p))
+		;
+	if (p->cursor == p->dirty->nchunks && p->arming == 0)
+		pass_free_ask(p);
 }
 
 void pass_poll(struct pass *p)
 {
 	if (p->state != PASS_RUNNING)
 		return;
+	if (p->prearm)
+		poll_prearm(p);
+	if (p->prearm)
+		return;
 	publish(p);
+	pass_free_poll(p);
 	/* Room for every window that is under way is kept free, so pass_armed() always has it; and
 	 * no more is armed than the flows will soon read. */
 	while (p->arming + (p->span_tail - p->span_head + WINDOW_SPANS - 1) / WINDOW_SPANS <
@@ -341,6 +382,7 @@ uint64_t pass_close(struct pass *p)
 {
 	p->facts.back_pages = dirty_put_back(p->dirty, 0, p->dirty->nchunks);
 	p->state = PASS_IDLE;
+	pass_free_close(p);
 	return p->facts.back_pages;
 }
 

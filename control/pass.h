@@ -7,8 +7,9 @@
  *   pass_go -> io.arm ... pass_armed, pass_poll until PASS_PUBLISHED -> flows' barriers ->
  * pass_close
  *
- * Laws kept here: 1 (arm before publish, put back), 5 (the caller closes a pass before the next),
- * 11 (holes each pass), 12 (an idle pass walks words, never pages). */
+ * Laws kept here: 1 (arm before publish, put back), 3 and 4 (what is left out), 5 (the caller
+ * closes a pass before the next), 11 (holes each pass), 12 (an idle pass walks words, never pages).
+ */
 #ifndef GODWIT_CONTROL_PASS_H
 #define GODWIT_CONTROL_PASS_H
 
@@ -18,6 +19,7 @@
 #include "claim.h"
 #include "dirty.h"
 #include "err.h"
+#include "exclude.h"
 #include "region.h"
 
 #define PASS_WINDOW_PAGES  16384u     /* pages armed together: 64 MiB */
@@ -49,6 +51,10 @@ struct pass_io {
 	int (*populated)(void *arg, struct region *r,
 		int (*found)(void *found_arg, uint64_t offset, uint64_t bytes), void *found_arg,
 		struct err *e);
+	/* Only with hints, pass 0. Asks the guest which pages are free (law 3), or no longer (id
+	 * 0); and for what it has answered since, which is told by pass_free_looked(). */
+	void (*free_request)(void *arg, uint32_t id);
+	void (*free_look)(void *arg, uint32_t id);
 };
 
 /* What a pass did; for reports. */
@@ -57,7 +63,9 @@ struct pass_facts {
 	enum pass_kind kind;
 	uint64_t dirty_pages;   /* to be sent, when it began */
 	uint64_t hole_pages;    /* to become holes at the target */
-	uint64_t skipped_pages; /* left out because they are holes */
+	uint64_t skipped_pages; /* pass 0: left out because they are holes */
+	uint64_t balloon_pages; /* left out because they are in the balloon */
+	uint64_t free_pages;    /* pass 0: left out because the guest said that they are free */
 	uint64_t back_pages;    /* put back when it closed */
 	uint64_t windows;
 	uint64_t look_ns, hole_ns, arm_ns, walk_ns;
@@ -74,7 +82,12 @@ struct pass {
 	int planes_fd;      /* memfd of the planes; its holes are words of zero. -1: walk all */
 
 	uint64_t *populated; /* pages that are no holes, one word a chunk; as of the last look */
-	bool first_done;     /* pass 0 has put all that is populated into the set */
+	struct exclude *x;   /* hints; NULL: none. Set after pass_init */
+	bool prearm;         /* pass 0: all is armed before the guest is asked for free pages */
+	uint32_t free_id;    /* of the request under way; 0: none */
+	bool free_asking, free_ended;
+	uint64_t free_asked_ns;
+	bool first_done; /* pass 0 has put all that is populated into the set */
 
 	enum pass_state state;
 	struct pass_facts facts;
@@ -100,11 +113,21 @@ void pass_looked(struct pass *p, int status, const struct err *why);
 /* From LOOKED. */
 void pass_go(struct pass *p);
 void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const struct err *why);
+/* The answer to free_look: pages reported; ended: the guest has told all. */
+void pass_free_looked(
+	struct pass *p, int status, uint64_t pages, bool ended, const struct err *why);
 /* Publishes what is armed, asks for more windows. Call it from the loop while RUNNING. */
 void pass_poll(struct pass *p);
 /* From PUBLISHED, after all flows' barriers were acknowledged (or all flows are gone): what was not
  * acknowledged goes back to the set. Returns pages put back and holes not made. */
 uint64_t pass_close(struct pass *p);
+
+/* Between pass.c and pass_free.c. */
+void pass_fail(struct pass *p, const struct err *why);
+void pass_take_out(struct pass *p); /* the source's OUT words to the set */
+void pass_free_ask(struct pass *p);
+void pass_free_poll(struct pass *p);
+void pass_free_close(struct pass *p);
 
 const char *pass_kind_name(enum pass_kind k);
 

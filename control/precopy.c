@@ -17,8 +17,9 @@
 #define TICK_PAUSED_US 100
 #define HOLD_REST_NS   (100 * NS_PER_MS) /* between passes while the operator holds */
 #define NIC_GRACE_NS   (5 * NS_PER_S)
-#define LAST_REPEATS   8u    /* passes at a paused guest that still had torn frames */
-#define RATE_PAGES     1024u /* a pass of at least so many tells a rate */
+#define LAST_REPEATS   8u         /* passes at a paused guest that still had torn frames */
+#define RATE_PAGES     1024u      /* a pass of at least so many tells a rate */
+#define CARRY_BACKLOG  (4u << 20) /* of the balloon's bitmap that waits for the wire */
 
 static enum pass_kind kind_of(const struct session *s)
 {
@@ -59,7 +60,39 @@ static int io_populated(void *arg, struct region *r,
 	return rc < 0 ? err_sys(e, -rc, "cannot find the holes of region %s", r->name) : 0;
 }
 
-static const struct pass_io pass_io = {io_look, io_arm, io_populated};
+/* A VMM that can't ask, or not any more: nothing is left out. */
+static void on_free_asked(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (a->status < 0 && !session_over(s))
+		log_warn(s->name, "free pages are sent: %s", a->why.text);
+}
+
+static void io_free_request(void *arg, uint32_t id)
+{
+	struct session *s = arg;
+
+	vmm_ask(s->vmm, AGENT_FREE, id, 0, -1, on_free_asked, s);
+}
+
+static void on_free_looked(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (!session_over(s))
+		pass_free_looked(&s->pass, a->status, a->a, a->b == 1, &a->why);
+}
+
+static void io_free_look(void *arg, uint32_t id)
+{
+	struct session *s = arg;
+
+	vmm_ask(s->vmm, AGENT_FREE_LOOK, id, 0, -1, on_free_looked, s);
+}
+
+static const struct pass_io pass_io = {
+	io_look, io_arm, io_populated, io_free_request, io_free_look};
 
 /* NUMA nodes of this host, as many as the queues tell apart. */
 static unsigned nodes(void)
@@ -76,13 +109,21 @@ int precopy_init(struct session *s, struct err *e)
 	if (dirty_init(&s->dirty, map->nchunks) < 0)
 		return err_set(e, ENOMEM, "out of memory for the bitmaps of %llu GiB",
 			(unsigned long long)(map->bytes >> 30));
-	if (claim_init(&s->claim, nodes()) < 0 ||
+	if (exclude_init(&s->exclude, map, s->vmm->hints, s->vmm->hints_fd) < 0 ||
+		carry_init(&s->carry, s->exclude.balloon, map->nchunks) < 0 ||
+		claim_init(&s->claim, nodes()) < 0 ||
 		pass_init(&s->pass, map, &s->dirty, &s->claim, s->vmm->out, s->vmm->in,
 			s->vmm->planes_fd, &pass_io, s) < 0) {
 		claim_fini(&s->claim);
+		carry_fini(&s->carry);
+		exclude_fini(&s->exclude);
 		dirty_fini(&s->dirty);
 		return err_set(e, ENOMEM, "out of memory for the queues of the flows");
 	}
+	s->exclude.use_balloon =
+		s->opt.skip_balloon && (s->vmm->hint_flags & AGENT_HINT_BALLOON) != 0;
+	s->exclude.ask_free = (s->vmm->hint_flags & AGENT_HINT_FREE) != 0;
+	s->pass.x = &s->exclude;
 	s->send = (struct send_job){.map = map,
 		.dirty = &s->dirty,
 		.claim = &s->claim,
@@ -96,6 +137,8 @@ void precopy_fini(struct session *s)
 {
 	pass_fini(&s->pass);
 	claim_fini(&s->claim);
+	carry_fini(&s->carry);
+	exclude_fini(&s->exclude);
 	dirty_fini(&s->dirty);
 	s->have_pass = false;
 }
@@ -216,6 +259,7 @@ static void on_looked(void *arg, struct vmm_answer *a)
 		return; /* the tick reports what failed */
 	if (s->next_pass == 0)
 		s->fig.skipped_pages = s->pass.facts.skipped_pages;
+	carry_look(&s->carry);
 	if (s->pass.facts.kind == PASS_LIVE) {
 		looked_live(s);
 	} else {
@@ -238,6 +282,22 @@ static void on_armed(void *arg, struct vmm_answer *a)
 	pass_poll(&s->pass);
 }
 
+/* Tells the target of the balloon as far as the connection takes it. True: it knows all. */
+static bool carry_on(struct session *s)
+{
+	static uint8_t buf[CARRY_BLOB_BYTES];
+	size_t n;
+
+	while (conn_backlog(s->conn) < CARRY_BACKLOG) {
+		n = carry_next(&s->carry, buf);
+		if (n == 0)
+			return true;
+		s->fig.balloon_bytes += n;
+		conn_send_blob(s->conn, buf, n);
+	}
+	return false;
+}
+
 static bool barriers_done(struct session *s)
 {
 	for (unsigned i = 0; i < s->nflows; i++)
@@ -254,18 +314,22 @@ static void note_pass(struct session *s, uint64_t now)
 	uint64_t ns = now - s->fig.pass_began_ns;
 	uint64_t pages;
 
+	s->fig.balloon_pages = f->balloon_pages;
+	s->fig.free_pages = s->exclude.free_pages;
 	session_sum_stats(s);
 	pages = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES - s->fig.pass_pages_then;
 	if (pages >= RATE_PAGES && ns > 0)
 		s->fig.pages_per_s = (uint64_t)((double)pages * 1e9 / (double)ns);
 	json_array_append_new(s->fig.passes,
-		json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "pass",
-			(int)f->number, "kind", pass_kind_name(f->kind), "dirty_pages",
+		json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}",
+			"pass", (int)f->number, "kind", pass_kind_name(f->kind), "dirty_pages",
 			(json_int_t)f->dirty_pages, "hole_pages", (json_int_t)f->hole_pages,
-			"back_pages", (json_int_t)f->back_pages, "pages", (json_int_t)pages,
-			"windows", (json_int_t)f->windows, "ms", (double)ns / 1e6, "look_ms",
-			(double)f->look_ns / 1e6, "hole_ms", (double)f->hole_ns / 1e6, "arm_ms",
-			(double)f->arm_ns / 1e6, "walk_ms", (double)f->walk_ns / 1e6));
+			"back_pages", (json_int_t)f->back_pages, "balloon_pages",
+			(json_int_t)f->balloon_pages, "free_pages", (json_int_t)f->free_pages,
+			"pages", (json_int_t)pages, "windows", (json_int_t)f->windows, "ms",
+			(double)ns / 1e6, "look_ms", (double)f->look_ns / 1e6, "hole_ms",
+			(double)f->hole_ns / 1e6, "arm_ms", (double)f->arm_ns / 1e6, "walk_ms",
+			(double)f->walk_ns / 1e6));
 }
 
 /* All barriers of the pass are acknowledged. */
@@ -312,6 +376,9 @@ void precopy_tick(struct session *s)
 	}
 	if (p->state == PASS_RUNNING)
 		pass_poll(p);
+	/* With the guest paused nothing is left for later: what follows relies on the bitmap. */
+	if (s->conn == NULL || (!carry_on(s) && s->paused))
+		return;
 	if (p->state == PASS_PUBLISHED && barriers_done(s))
 		pass_over(s);
 	else if (p->state == PASS_IDLE && kind_of(s) == PASS_LIVE &&

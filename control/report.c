@@ -95,6 +95,10 @@ void report_print(FILE *out, const json_t *r)
 	fprintf(out, "%.0f sent, %.0f zero, %.0f holes, %.0f skipped",
 		report_number(r, "pages_data"), report_number(r, "pages_zero"),
 		report_number(r, "pages_hole"), report_number(r, "pages_skipped"));
+	if (count(r, "pages_balloon") > 0)
+		fprintf(out, ", %.0f in the balloon", report_number(r, "pages_balloon"));
+	if (count(r, "pages_free") > 0)
+		fprintf(out, ", %.0f free", report_number(r, "pages_free"));
 	if (count(r, "pages_torn") > 0)
 		fprintf(out, ", %.0f torn and sent again", report_number(r, "pages_torn"));
 	fputc('\n', out);

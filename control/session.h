@@ -39,8 +39,9 @@ struct migrate_options {
 	uint64_t bytes_per_s;     /* of the whole session on the wire; 0: no limit */
 	struct converge_limits limits;
 	enum verify_mode verify;
-	bool dry_run; /* stop after preflight */
-	bool hold;    /* stop before the switch-over, until switch-now */
+	bool skip_balloon; /* leave pages in the balloon out */
+	bool dry_run;      /* stop after preflight */
+	bool hold;         /* stop before the switch-over, until switch-now */
 };
 
 /* What godwit receive asks for. */

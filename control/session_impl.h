@@ -9,6 +9,7 @@
 
 #include <sys/queue.h>
 
+#include "carry.h"
 #include "conn.h"
 #include "flow.h"
 #include "journal.h"
@@ -64,7 +65,9 @@ struct session_figures {
 	uint64_t copy_began_ns, copy_ended_ns; /* first look to last barrier */
 	uint64_t pause_began_ns, pause_ns;     /* asking to pause until the target said running */
 	uint64_t populated_bytes, skipped_pages;
-	uint64_t pages_per_s; /* of the last pass that moved enough to tell */
+	uint64_t balloon_pages, free_pages; /* left out at the end of the last pass */
+	uint64_t balloon_bytes;             /* of its bitmap on the wire */
+	uint64_t pages_per_s;               /* of the last pass that moved enough to tell */
 	uint64_t pass_began_ns, pass_pages_then;
 	uint64_t state_bytes;
 	uint64_t verified_pages, verify_ns;
@@ -153,6 +156,8 @@ struct session {
 	struct dirty dirty;
 	struct claim claim;
 	struct send_job send;
+	struct exclude exclude;
+	struct carry carry;
 	struct pass pass;
 	bool have_pass;
 	uint64_t arm_range[PASS_WINDOWS + 1][2]; /* armings under way, in order */
@@ -170,6 +175,7 @@ struct session {
 	bool populate; /* all of its memory, before a page is copied */
 	struct populate *populating;
 	bool clearing;           /* what its files hold from before is punched out */
+	uint64_t balloon_end;    /* chunks of plane IN up to which a balloon came; 0: none */
 	bool loading;            /* flows are let go of, then the VMM gets its state */
 	struct vmm_death *death; /* a VMM that must not run the guest is being ended */
 	uint32_t reply_seq;      /* of the source's request that is being worked on; 0: none */

@@ -375,7 +375,8 @@ void source_verify(struct session *s)
 		return;
 	}
 	s->verify_began_ns = clock_ns();
-	if (verify_start(&s->verify, s->host->base, &s->vmm->map, on_digest, s, &e) < 0) {
+	if (verify_start(&s->verify, s->host->base, &s->vmm->map,
+		    exclude_all(&s->exclude, &s->dirty), on_digest, s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

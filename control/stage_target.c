@@ -234,12 +234,28 @@ void target_save(struct session *s, json_t *msg)
 	s->fig.state_bytes = bytes;
 }
 
+/* What is no device state is the balloon's bitmap: from when flows are up until the state is
+ * loaded. */
+static void target_carry(struct session *s, const uint8_t *data, size_t bytes)
+{
+	uint64_t nchunks = s->vmm != NULL ? s->vmm->map.nchunks : 0;
+	struct err e;
+
+	if (!s->have_recv || s->stage >= stage_find("load") || s->vmm->in == NULL) {
+		session_failf(s, EPROTO, "the source's daemon sent data that nobody asked for");
+		return;
+	}
+	if (carry_take(data, bytes, s->vmm->in, nchunks, &e) < 0)
+		session_fail(s, &e);
+	s->balloon_end = nchunks;
+}
+
 void target_blob(struct session *s, const uint8_t *data, size_t bytes)
 {
 	struct err e;
 
 	if (s->spool == NULL || spool_full(s->spool)) {
-		session_failf(s, EPROTO, "the source's daemon sent data that nobody asked for");
+		target_carry(s, data, bytes);
 		return;
 	}
 	if (spool_add(s->spool, data, bytes, &e) < 0 ||
@@ -271,7 +287,7 @@ void target_verify(struct session *s, json_t *msg)
 	struct err e;
 
 	(void)msg;
-	if (verify_start(&s->verify, s->host->base, &s->vmm->map, on_digest, s, &e) < 0)
+	if (verify_start(&s->verify, s->host->base, &s->vmm->map, NULL, on_digest, s, &e) < 0)
 		session_fail(s, &e);
 }
 
@@ -333,6 +349,14 @@ static void prepare_on(struct session *s)
 		prepared(s);
 }
 
+static void on_balloon(void *arg, struct vmm_answer *a)
+{
+	struct session *s = arg;
+
+	if (!session_over(s) && a->status < 0)
+		session_fail(s, &a->why);
+}
+
 static bool flows_detached(const struct session *s)
 {
 	for (unsigned i = 0; i < s->nflows; i++)
@@ -352,6 +376,9 @@ void target_tick(struct session *s)
 		prepare_on(s);
 	if (s->loading && flows_detached(s)) {
 		s->loading = false;
+		/* In order: the VMM has its balloon before its devices. */
+		if (s->balloon_end != 0)
+			vmm_ask(s->vmm, AGENT_BALLOON, 0, s->balloon_end, -1, on_balloon, s);
 		vmm_ask(s->vmm, AGENT_LOAD, s->spool->bytes, 0, s->spool->fd, on_loaded, s);
 	}
 }

@@ -5,6 +5,7 @@
 
 #include "verify.h"
 
+#include "bits.h"
 #include "clock.h"
 #include "guard.h"
 #include "hole.h"
@@ -26,6 +27,7 @@
 
 struct verify {
 	const struct region_map *map;
+	const uint64_t *left_out; /* or NULL */
 	verify_fn done;
 	void *arg;
 	struct event *wake;
@@ -47,22 +49,6 @@ static void add128(uint64_t sum[2], uint64_t low, uint64_t high)
 	sum[1] += high + (sum[0] < low);
 }
 
-static void sum_pages(unsigned region, uint64_t offset, const uint8_t *at, uint64_t bytes,
-	uint64_t sum[2], uint64_t *pages)
-{
-	for (uint64_t i = 0; i < bytes; i += PAGE_BYTES) {
-		XXH128_hash_t h;
-
-		if (zero_scan(at + i, 1) != 0)
-			continue;
-		h = XXH3_128bits_withSeed(at + i, PAGE_BYTES,
-			(uint64_t)region << 48 ^ ((offset + i) >> PAGE_SHIFT) ^
-				UINT64_C(0x5bd1e995));
-		add128(sum, h.low64, h.high64);
-		(*pages)++;
-	}
-}
-
 struct piece {
 	struct verify *v;
 	unsigned region;
@@ -70,12 +56,33 @@ struct piece {
 	uint8_t copy[COPY_BYTES] __attribute__((aligned(PAGE_BYTES)));
 };
 
+static bool left_out(const struct piece *p, uint64_t offset)
+{
+	uint64_t first = p->v->map->r[p->region].first_chunk * CHUNK_PAGES;
+
+	return p->v->left_out != NULL && bits_test(p->v->left_out, first + (offset >> PAGE_SHIFT));
+}
+
+static void sum_pages(struct piece *p, uint64_t offset, const uint8_t *at, uint64_t bytes)
+{
+	for (uint64_t i = 0; i < bytes; i += PAGE_BYTES) {
+		XXH128_hash_t h;
+
+		if (left_out(p, offset + i) || zero_scan(at + i, 1) != 0)
+			continue;
+		h = XXH3_128bits_withSeed(at + i, PAGE_BYTES,
+			(uint64_t)p->region << 48 ^ ((offset + i) >> PAGE_SHIFT) ^
+				UINT64_C(0x5bd1e995));
+		add128(p->sum, h.low64, h.high64);
+		p->pages++;
+	}
+}
+
 static int sum_extent(void *arg, uint64_t offset, uint64_t bytes)
 {
 	struct piece *p = arg;
 
-	sum_pages(
-		p->region, offset, p->v->map->r[p->region].base + offset, bytes, p->sum, &p->pages);
+	sum_pages(p, offset, p->v->map->r[p->region].base + offset, bytes);
 	return 0;
 }
 
@@ -91,7 +98,7 @@ static int sum_copied(struct piece *p, uint64_t offset, uint64_t bytes)
 
 		if (got != (ssize_t)n)
 			return got < 0 ? -errno : -EFAULT;
-		sum_pages(p->region, at, p->copy, n, p->sum, &p->pages);
+		sum_pages(p, at, p->copy, n);
 	}
 	return 0;
 }
@@ -171,7 +178,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 }
 
 int verify_start(struct verify **out, struct event_base *base, const struct region_map *map,
-	verify_fn done, void *arg, struct err *e)
+	const uint64_t *left_out, verify_fn done, void *arg, struct err *e)
 {
 	struct verify *v = calloc(1, sizeof(*v));
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -179,6 +186,7 @@ int verify_start(struct verify **out, struct event_base *base, const struct regi
 	if (v == NULL)
 		return err_set(e, ENOMEM, "out of memory");
 	v->map = map;
+	v->left_out = left_out;
 	v->done = done;
 	v->arg = arg;
 	v->began = clock_ns();

@@ -23,9 +23,10 @@ struct verify_result {
 };
 typedef void (*verify_fn)(void *arg, const struct verify_result *r);
 
-/* Regions are mapped. Calls done() once from the loop, unless verify_cancel() came first. */
+/* Regions are mapped. left_out: pages that count as holes, a word a chunk, or NULL. Calls done()
+ * once from the loop, unless verify_cancel() came first. */
 int verify_start(struct verify **v, struct event_base *base, const struct region_map *map,
-	verify_fn done, void *arg, struct err *e);
+	const uint64_t *left_out, verify_fn done, void *arg, struct err *e);
 /* Stops the threads, waits for them, frees. NULL is allowed. Also after done(). */
 void verify_cancel(struct verify *v);
 

@@ -42,6 +42,9 @@ struct vmm {
 	json_t *about;            /* what the other side is to compare; NULL: only the regions */
 	uint64_t *out, *in;       /* planes, see agent_proto.h; NULL until open is done */
 	int planes_fd;
+	uint64_t *hints;     /* planes BALLOON and FREE, see agent_proto.h; NULL: none */
+	int hints_fd;        /* of them */
+	unsigned hint_flags; /* enum agent_hint */
 	int pidfd; /* of the VMM's process, for ending it when it does not answer; or -1 */
 	/* The VMM is gone: end of file on its socket. Called once, outside of other calls; requests
 	 * under way were answered with -EPIPE before. May be NULL. */

@@ -56,7 +56,10 @@ static void agent_free(struct vmm_agent *va)
 		event_free(va->deadline);
 	if (v->out != NULL)
 		munmap(v->out, 2 * v->map.nchunks * sizeof(uint64_t));
+	if (v->hints != NULL)
+		munmap(v->hints, 2 * v->map.nchunks * sizeof(uint64_t));
 	close_fd(&v->planes_fd);
+	close_fd(&v->hints_fd);
 	close_fd(&v->pidfd);
 	region_map_close(&v->map);
 	close_fd(&va->sock);
@@ -237,7 +240,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		a.fd = -1;
 	}
 	/* Only these answers carry a file; whatever comes with another is not kept. */
-	if (a.status < 0 || (ask.type != AGENT_HELLO && ask.type != AGENT_SAVE))
+	if (a.status < 0 ||
+		(ask.type != AGENT_HELLO && ask.type != AGENT_SAVE && ask.type != AGENT_HINTS))
 		close_fd(&a.fd);
 	agent_call(va, ask.done, ask.arg, &a);
 }
@@ -250,15 +254,15 @@ static void open_end(struct vmm_agent *va, struct vmm_answer *a)
 	fn(va->open_arg, a);
 }
 
-static int check_planes(struct vmm *v, uint64_t nchunks, struct err *e)
+static int check_planes(const struct vmm *v, int fd, uint64_t nchunks, struct err *e)
 {
 	/* A plane that the VMM can shorten would be a SIGBUS in this process. Seals are asked for
 	 * first: only memfds have them, other files could make the calls below wait. */
-	int seals = fcntl(v->planes_fd, F_GET_SEALS);
-	off_t have = seals < 0 ? -1 : lseek(v->planes_fd, 0, SEEK_END);
+	int seals = fcntl(fd, F_GET_SEALS);
+	off_t have = seals < 0 ? -1 : lseek(fd, 0, SEEK_END);
 	struct statfs fs;
 
-	if (have < 0 || fstatfs(v->planes_fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
+	if (have < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
 		nchunks > REGION_TOTAL_MAX / CHUNK_BYTES + REGION_MAX ||
 		(uint64_t)have < 2 * nchunks * sizeof(uint64_t) || (seals & F_SEAL_SHRINK) == 0)
 		return err_set(e, EPROTO,
@@ -269,11 +273,41 @@ static int check_planes(struct vmm *v, uint64_t nchunks, struct err *e)
 	return 0;
 }
 
+/* Two planes that the VMM shares. NULL with e set. */
+static uint64_t *map_planes(const struct vmm *v, int fd, struct err *e)
+{
+	void *p;
+
+	if (check_planes(v, fd, v->map.nchunks, e) < 0)
+		return NULL;
+	p = mmap(NULL, 2 * v->map.nchunks * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p != MAP_FAILED)
+		return p;
+	err_sys(e, errno, "cannot map the bitmaps that the VMM %s shares", v->hello.name);
+	return NULL;
+}
+
+static void on_hints(void *arg, struct vmm_answer *a)
+{
+	struct vmm_agent *va = arg;
+	struct vmm *v = &va->vmm;
+
+	if (a->status >= 0) {
+		v->hint_flags = (unsigned)a->a;
+		v->hints_fd = a->fd;
+		a->fd = -1;
+		v->hints = map_planes(v, v->hints_fd, &a->why);
+		if (v->hints == NULL)
+			a->status = -a->why.errnum;
+	}
+	open_end(va, a);
+}
+
 static void on_region(void *arg, struct vmm_answer *a)
 {
 	struct vmm_agent *va = arg;
 	struct vmm *v = &va->vmm;
-	size_t bytes;
 
 	if (a->status < 0) {
 		open_end(va, a);
@@ -284,22 +318,14 @@ static void on_region(void *arg, struct vmm_answer *a)
 		return;
 	}
 	/* Against the regions themselves, not against what HELLO claimed of them. */
-	if (check_planes(v, v->map.nchunks, &a->why) < 0) {
-		a->status = -EPROTO;
+	v->out = map_planes(v, v->planes_fd, &a->why);
+	if (v->out == NULL) {
+		a->status = -a->why.errnum;
 		open_end(va, a);
 		return;
 	}
-	bytes = 2 * v->map.nchunks * sizeof(uint64_t);
-	v->out = mmap(
-		NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, v->planes_fd, 0);
-	if (v->out == MAP_FAILED) {
-		v->out = NULL;
-		a->status = err_sys(&a->why, errno, "cannot map the bitmaps that the VMM %s shares",
-			v->hello.name);
-	} else {
-		v->in = v->out + v->map.nchunks;
-	}
-	open_end(va, a);
+	v->in = v->out + v->map.nchunks;
+	vmm_ask(v, AGENT_HINTS, 0, 0, -1, on_hints, va);
 }
 
 static void on_hello(void *arg, struct vmm_answer *a)
@@ -335,7 +361,7 @@ int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_whe
 	if (va == NULL)
 		return err_set(e, ENOMEM, "out of memory");
 	va->vmm.ops = &agent_ops;
-	va->vmm.planes_fd = va->vmm.pidfd = -1;
+	va->vmm.planes_fd = va->vmm.hints_fd = va->vmm.pidfd = -1;
 	STAILQ_INIT(&va->asks);
 	va->wait = (struct timeval){deadline_ms / 1000, (deadline_ms % 1000) * 1000};
 	va->open_done = done;

@@ -146,6 +146,9 @@ json_t *watch_report(struct session *s)
 		"gib_per_s", gib_per_s(st[STAT_bytes_pages], copy_ns), "copy_ms", ms(copy_ns));
 	if (f->pause_ns != 0)
 		json_object_set_new(r, "pause_ms", json_real(ms(f->pause_ns)));
+	json_object_set_new(r, "pages_balloon", num(f->balloon_pages));
+	json_object_set_new(r, "pages_free", num(f->free_pages));
+	json_object_set_new(r, "bytes_balloon", num(f->balloon_bytes));
 	json_object_set_new(r, "populated_bytes", num(f->populated_bytes));
 	json_object_set_new(r, "state_bytes", num(f->state_bytes));
 	json_object_set_new(r, "verified_pages", num(f->verified_pages));
