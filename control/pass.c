@@ -288,6 +288,13 @@ static void take_window(struct pass *p, uint64_t first, uint64_t n)
 	make_spans(p, (unsigned)(r - p->map->r), first, first + n);
 }
 
+/* Pages that are armed together. What is armed can't be left out any more, so while the guest may
+ * still tell what is free, little is taken at a time. */
+static uint64_t window_pages(const struct pass *p)
+{
+	return p->free_id != 0 && !p->free_ended ? PASS_FREE_PAGES : PASS_WINDOW_PAGES;
+}
+
 /* Asks to arm the next window. False when nothing is left. A window stays in one region. */
 static bool ask_window(struct pass *p)
 {
@@ -303,15 +310,14 @@ static bool ask_window(struct pass *p)
 	limit = r->first_chunk + r->nchunks;
 	if (limit > first + PASS_WINDOW_CHUNKS)
 		limit = first + PASS_WINDOW_CHUNKS;
-	for (end = first; end < limit && pages < PASS_WINDOW_PAGES; end++) {
+	for (end = first; end < limit && pages < window_pages(p); end++) {
 		pages += bits_count(d->set[end] | d->hole[end]);
 		if (d->set[end] != 0)
 			p->in[end] = d->set[end];
 		if ((d->set[end] | d->hole[end]) != 0)
 			last = end + 1;
 	}
-	/* Nothing beyond the last of them is asked for: a sparse window costs what is in it. */
-	end = last;
+	end = last; /* a sparse window costs what is in it */
 	if (p->arming++ == 0)
 		p->arm_began = clock_ns();
 	p->cursor = end;
@@ -369,7 +375,7 @@ void pass_poll(struct pass *p)
 	while (p->arming + (p->span_tail - p->span_head + WINDOW_SPANS - 1) / WINDOW_SPANS <
 			PASS_WINDOWS &&
 		claim_backlog(p->claim) <
-			PASS_WINDOWS * PASS_WINDOW_PAGES / (CHUNK_PAGES * SPAN_CHUNKS) &&
+			PASS_WINDOWS * window_pages(p) / (CHUNK_PAGES * SPAN_CHUNKS) &&
 		ask_window(p))
 		;
 	if (p->cursor == p->dirty->nchunks && p->arming == 0 && p->span_head == p->span_tail) {

@@ -24,6 +24,7 @@
 
 #define PASS_WINDOW_PAGES  16384u     /* pages armed together: 64 MiB */
 #define PASS_WINDOW_CHUNKS (1u << 16) /* widest window: 16 GiB of guest memory */
+#define PASS_FREE_PAGES    1024u      /* the same while reports of free pages may come */
 #define PASS_WINDOWS       4u         /* armed ahead of the flows, at most */
 
 enum pass_kind {

@@ -5,6 +5,8 @@
 
 #include "boot.h"
 
+#include "heap.h"
+
 #include <guest_bin.h> // made from guest.c by the build
 
 #include <string.h>
@@ -38,6 +40,22 @@ static void paging(struct memory *m)
 		dir[i] = (i * BIG_PAGE) | bits | PTE_BIG;
 }
 
+/* At first what free pages hold does not matter; the balloon comes first. */
+static void heap(struct memory *m, const struct params *p)
+{
+	uint32_t *table = memory_at(m, p->table_gpa);
+
+	for (unsigned v = 0; v < p->nvcpus; v++) {
+		struct loop l;
+		uint64_t in;
+
+		loop_init(&l, p, v);
+		in = p->heap > 0 ? l.heap_n * p->balloon / p->heap : 0;
+		for (uint64_t i = 0; i < l.heap_n; i++)
+			table[l.heap_first + i] = i < in ? HEAP_BALLOON : HEAP_JUNK;
+	}
+}
+
 static uint32_t batch_pages(const struct option_set *o)
 {
 	uint64_t n = o->rate / o->vcpus / RATE_STEPS;
@@ -64,4 +82,8 @@ void boot_guest(struct memory *m, const struct option_set *o)
 	memset(memory_at(m, GUEST_BLOCKS), 0, (size_t)o->vcpus * GUEST_PAGE);
 	paging(m);
 	memset(memory_at(m, m->lay.table_gpa), 0, m->lay.table_bytes);
+	p->heap = o->free + o->balloon;
+	p->churn = o->churn;
+	p->balloon = o->balloon;
+	heap(m, p);
 }

@@ -5,7 +5,7 @@
 // Invariants: a vCPU writes only its own pages, block and table entries; what must survive a move
 // is in registers, in an MSR or in memory, nowhere else.
 
-#include "guest.h"
+#include "heap.h"
 
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 
@@ -22,6 +22,27 @@ __asm__(".section .text.start, \"ax\"\n"
 static inline void out(uint16_t port, uint32_t value)
 {
 	__asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port) : "memory");
+}
+
+static char *heap_at(void *arg, uint64_t gpa)
+{
+	(void)arg;
+	return (char *)(uintptr_t)gpa;
+}
+
+static uint32_t heap_ask(void *arg, uint16_t port)
+{
+	uint32_t value;
+
+	(void)arg;
+	__asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port) : "memory");
+	return value;
+}
+
+static void heap_tell(void *arg, uint16_t port, uint32_t value)
+{
+	(void)arg;
+	out(port, value);
 }
 
 static inline uint32_t msr_low(uint32_t msr)
@@ -56,6 +77,7 @@ void guest_main(uint64_t vcpu)
 	struct block *b = (struct block *)(uintptr_t)(GUEST_BLOCKS + vcpu * GUEST_PAGE);
 	uint32_t *table = (uint32_t *)(uintptr_t)p->table_gpa;
 	uint32_t canary = 0x5eed0000u + (uint32_t)vcpu;
+	const struct heap_env env = {heap_at, heap_ask, heap_tell, 0};
 	struct loop l;
 
 	loop_init(&l, p, (unsigned)vcpu);
@@ -76,6 +98,7 @@ void guest_main(uint64_t vcpu)
 			out(PORT_CANARY, MSR_KERNEL_GS_BASE);
 		if (debug_get() != canary)
 			out(PORT_CANARY, 0);
+		heap_batch(p, b, &l, table, &env);
 		out(PORT_BATCH, p->batch);
 	}
 }

@@ -26,6 +26,11 @@
 #define PORT_BATCH   0xe0 /* out: pages stamped since the last one */
 #define PORT_TORN    0xe4 /* out: struct block's torn fields are filled in */
 #define PORT_CANARY  0xe8 /* out: a register did not survive; its number */
+/* In: id of the request for free pages. Out: struct block's hint_* are free pages. */
+#define PORT_FREE     0xec
+#define PORT_FREE_END 0xf0 /* out: all free pages were told */
+#define PORT_INFLATE  0xf4 /* out: hint_* goes into the balloon */
+#define PORT_DEFLATE  0xf8 /* out: hint_* comes back; it is used afterwards */
 
 enum pattern { PATTERN_SEQ, PATTERN_RANDOM, PATTERN_HOT };
 
@@ -40,6 +45,10 @@ struct params {
 	uint64_t table_gpa;                         /* uint32_t count of each index */
 	uint32_t nvcpus, batch, share, pattern;
 	uint32_t content, populate; /* what memory held at first: image.h */
+	uint32_t heap;              /* percent of each vCPU's pages: heap.h */
+	uint32_t churn;             /* heap pages that change in a batch */
+	uint32_t balloon;           /* percent of them that was in the balloon; 0: no balloon */
+	uint32_t spare;
 };
 
 struct stamp {
@@ -56,11 +65,14 @@ struct block {
 	uint64_t torn_gpa; /* the last page found bad: where, expected count, what was there */
 	uint64_t torn_want;
 	struct stamp torn_head, torn_tail;
+	uint64_t hint_gpa, hint_n; /* pages that a port is about */
+	uint32_t free_id;          /* the request that was answered last */
 };
 
 /* Where the program is. Not in guest memory of its own accord: vCPU state must carry it. */
 struct loop {
 	uint64_t first, n, hot_n; /* the vCPU's own part of the indices */
+	uint64_t heap_first, heap_n;
 	uint64_t cursor;
 	uint64_t rng;
 };
@@ -91,7 +103,11 @@ static inline void loop_init(struct loop *l, const struct params *p, unsigned vc
 	uint64_t end = p->n_total * (vcpu + 1) / p->nvcpus;
 
 	l->first = p->n_total * vcpu / p->nvcpus;
+	l->heap_n = (end - l->first) * p->heap / 100;
+	l->heap_first = end - l->heap_n;
 	l->n = (end - l->first) * p->share / 100;
+	if (l->n > l->heap_first - l->first)
+		l->n = l->heap_first - l->first;
 	if (l->n == 0)
 		l->n = 1;
 	l->hot_n = l->n / 16 + 1;

@@ -89,6 +89,21 @@ static int on_save(void *opaque, int fd)
 	return tell(rc, &e);
 }
 
+static int on_free_request(void *opaque, uint32_t id)
+{
+	struct migrate *m = opaque;
+
+	hint_request(&m->hint, id);
+	return 0;
+}
+
+static uint32_t on_hint(void *opaque, unsigned vcpu, uint16_t port, bool ask)
+{
+	struct migrate *m = opaque;
+
+	return hint_port(&m->hint, vcpu, port, ask);
+}
+
 static int on_ring_full(void *opaque, unsigned vcpu)
 {
 	struct migrate *m = opaque;
@@ -116,6 +131,8 @@ static int on_load(void *opaque, int fd, uint64_t bytes)
 
 	if (rc == 0)
 		rc = add_vcpus(m, &e);
+	if (rc == 0)
+		hint_begin(&m->hint, m->vm, m->agent);
 	if (rc == 0)
 		rc = check_on_move(m, "loaded", &e);
 	if (rc == 0)
@@ -170,7 +187,8 @@ int migrate_start(
 		.throttle = on_throttle,
 		.save = on_save,
 		.load = on_load,
-		.end = on_end};
+		.end = on_end,
+		.free_request = on_free_request};
 	struct godwit_config config = {.api_version = GODWIT_API_VERSION,
 		.name = vm->opt.name,
 		.socket = vm->opt.agent,
@@ -197,13 +215,18 @@ int migrate_start(
 	vm->wrote = on_wrote;
 	vm->wrote_arg = m;
 	vm->ring_full = on_ring_full;
+	vm->hint = on_hint;
 	rc = add_memory(m, e);
 	if (rc == 0)
 		rc = add_vcpus(m, e);
 	if (rc < 0)
 		return rc;
 	rc = godwit_start(m->agent, why, sizeof(why));
-	return rc < 0 ? err_set(e, -rc, "%s", why) : 0;
+	if (rc < 0)
+		return err_set(e, -rc, "%s", why);
+	if (!vm->opt.incoming)
+		hint_begin(&m->hint, vm, m->agent);
+	return 0;
 }
 
 void migrate_stop(struct migrate *m)

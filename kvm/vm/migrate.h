@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "godwit.h"
+#include "hint.h"
 #include "vm.h"
 
 struct migrate {
@@ -16,8 +17,9 @@ struct migrate {
 	pthread_mutex_t lock; /* of said */
 	int said;             /* the state that was printed last; enum godwit_state or -1 */
 	int ended;            /* atomic: end() was called */
-	unsigned vcpus;       /* told to the library */
-	bool ran_here;        /* the guest ran here before it went */
+	struct hint hint;
+	unsigned vcpus; /* told to the library */
+	bool ran_here;  /* the guest ran here before it went */
 };
 
 /* Registers the guest's memory and listens on vm->opt.agent. 0, or -errno with a sentence. */

@@ -30,6 +30,14 @@ static const char help[] =
 	"  --rate N              pages written a second by all vCPUs; 0: as fast as it goes "
 	"[1000]\n"
 	"  --share PERCENT       part of memory that it writes, 1 to 100 [100]\n"
+	"  --free PERCENT        part of memory that is free at first, 0 to 90 [0]\n"
+	"  --balloon PERCENT     part of memory that is in the balloon at first, 0 to 90 [0]\n"
+	"  --churn N             of those, pages that change between free, balloon and in use in "
+	"each\n"
+	"                        batch of writes, 0 to 1000 [1]\n"
+	"  --report HOW          how free pages are reported: full, late, part, twice, stale, "
+	"never "
+	"[full]\n"
 	"What memory holds at first:\n"
 	"  --content C           zero, text, binary, random, mix [mix]\n"
 	"  --populate PERCENT    part of memory that is there, the rest are holes [100]\n"
@@ -53,6 +61,10 @@ enum {
 	O_HUGE,
 	O_VCPUS,
 	O_RING,
+	O_FREE,
+	O_BALLOON,
+	O_CHURN,
+	O_REPORT,
 	O_AGENT,
 	O_INCOMING,
 	O_NAME,
@@ -78,6 +90,10 @@ static const struct option long_options[] = {
 	{"nominal", required_argument, NULL, O_NOMINAL},
 	{"hugepages", no_argument, NULL, O_HUGE},
 	{"vcpus", required_argument, NULL, O_VCPUS},
+	{"free", required_argument, NULL, O_FREE},
+	{"balloon", required_argument, NULL, O_BALLOON},
+	{"churn", required_argument, NULL, O_CHURN},
+	{"report", required_argument, NULL, O_REPORT},
 	{"ring", required_argument, NULL, O_RING},
 	{"agent", required_argument, NULL, O_AGENT},
 	{"incoming", no_argument, NULL, O_INCOMING},
@@ -148,6 +164,18 @@ static int pattern_parse(const char *text, enum pattern *p)
 	return -EINVAL;
 }
 
+static int report_parse(const char *text, enum report *r)
+{
+	static const char *const names[] = {"full", "late", "part", "twice", "stale", "never"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0) {
+			*r = (enum report)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
 static int take_flag(struct option_set *o, int c)
 {
 	switch (c) {
@@ -193,6 +221,20 @@ static const char *take(struct option_set *o, int c, const char *v)
 			return "a number from 1 to 64";
 		o->vcpus = (unsigned)n;
 		return NULL;
+	case O_FREE:
+	case O_BALLOON:
+		if (number(v, 0, 90, &n) < 0)
+			return "a number from 0 to 90";
+		*(c == O_FREE ? &o->free : &o->balloon) = (unsigned)n;
+		return NULL;
+	case O_CHURN:
+		if (number(v, 0, 1000, &n) < 0)
+			return "a number from 0 to 1000";
+		o->churn = (unsigned)n;
+		return NULL;
+	case O_REPORT:
+		return report_parse(v, &o->report) < 0 ? "full, late, part, twice, stale or never"
+						       : NULL;
 	case O_RING:
 		if (number(v, 256, 65536, &n) < 0 || (n & (n - 1)) != 0)
 			return "a power of two from 256 to 65536";
@@ -243,6 +285,7 @@ int option_parse(struct option_set *o, int argc, char **argv, struct err *e)
 		.name = "vm",
 		.rate = 1000,
 		.share = 100,
+		.churn = 1,
 		.image = {IMAGE_MIX, 1, 100},
 		.tick_ms = 200};
 	opterr = 0;
@@ -275,6 +318,8 @@ int option_parse(struct option_set *o, int argc, char **argv, struct err *e)
 		o->vcpus = 1;
 	if (o->huge && o->nominal_bytes != o->memory_bytes)
 		return err_set(e, EINVAL, "--hugepages reserves all memory: leave out --nominal");
+	if (o->free + o->balloon > 90)
+		return err_set(e, EINVAL, "--free and --balloon may be 90 percent together");
 	if (o->ring > 0 && o->soft)
 		return err_set(e, EINVAL, "--ring is of KVM: leave it out, or --soft");
 	if (o->incoming && o->agent == NULL)

@@ -10,6 +10,16 @@
 #include "guest.h"
 #include "image.h"
 
+/* How the VMM passes on what the guest reports free. */
+enum report {
+	REPORT_FULL,
+	REPORT_LATE,
+	REPORT_PART,
+	REPORT_TWICE,
+	REPORT_STALE, /* with another id */
+	REPORT_NEVER,
+};
+
 struct option_set {
 	bool soft, huge, incoming, stay, check_on_exit, check_on_move;
 	uint64_t memory_bytes, nominal_bytes;
@@ -19,6 +29,8 @@ struct option_set {
 	enum pattern pattern;
 	uint64_t rate; /* pages a second of all vCPUs, 0: as fast as it goes */
 	unsigned share;
+	unsigned free, balloon, churn; /* percent of memory, percent, pages a batch */
+	enum report report;
 	struct image image;
 	unsigned tick_ms;
 	uint64_t run_ms; /* 0: for ever */

@@ -2,6 +2,7 @@
 // The software guest: threads that run the guest program's steps on the same memory, for hosts
 // without KVM. Invariant: a thread is held only between two batches; its loop is its whole state.
 
+#include "heap.h"
 #include "vm.h"
 
 #include <errno.h>
@@ -22,8 +23,28 @@ static int soft_add(struct vcpu *v, struct err *e)
 	return 0;
 }
 
+static char *heap_at(void *arg, uint64_t gpa)
+{
+	return memory_at(&((struct vcpu *)arg)->vm->mem, gpa);
+}
+
+static uint32_t heap_ask(void *arg, uint16_t port)
+{
+	return vm_hint(arg, port, true);
+}
+
+static void heap_tell(void *arg, uint16_t port, uint32_t value)
+{
+	(void)value;
+	if (port == PORT_TORN)
+		vm_torn(arg);
+	else
+		vm_hint(arg, port, false);
+}
+
 static void batch(struct vcpu *v)
 {
+	const struct heap_env env = {heap_at, heap_ask, heap_tell, v};
 	const struct memory *m = &v->vm->mem;
 	const struct params *p = memory_at(m, GUEST_PARAMS);
 	struct block *b = memory_at(m, GUEST_BLOCKS + (uint64_t)v->id * GUEST_PAGE);
@@ -35,6 +56,7 @@ static void batch(struct vcpu *v)
 		if (!guest_stamp(p, b, i, gpa, memory_at(m, gpa), &table[i]))
 			vm_torn(v);
 	}
+	heap_batch(p, b, &v->loop, table, &env);
 	vm_batch(v, p->batch);
 }
 
@@ -71,7 +93,8 @@ static int check_loop(const struct vm *vm, unsigned vcpu, const struct loop *l, 
 
 	loop_init(&want, memory_at(&vm->mem, GUEST_PARAMS), vcpu);
 	if (l->first != want.first || l->n != want.n || l->hot_n != want.hot_n ||
-		l->cursor >= want.n || l->rng == 0)
+		l->cursor >= want.n || l->rng == 0 || l->heap_first != want.heap_first ||
+		l->heap_n != want.heap_n)
 		return err_set(e, EPROTO, "device state: the loop of vCPU %u makes no sense", vcpu);
 	return 0;
 }

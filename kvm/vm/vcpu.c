@@ -142,14 +142,20 @@ static int stuck(struct vcpu *v, const char *what, unsigned long long detail, st
 		(unsigned long long)r.rip);
 }
 
-static int port_write(struct vcpu *v, struct err *e)
+static int port_access(struct vcpu *v, struct err *e)
 {
 	const struct kvm_run *run = v->run;
+	bool ask = run->io.direction == KVM_EXIT_IO_IN;
 	uint32_t value;
 
-	if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 4 || run->io.count != 1 ||
+	if ((ask && run->io.port != PORT_FREE) || run->io.size != 4 || run->io.count != 1 ||
 		run->io.data_offset > v->run_bytes - sizeof(value))
 		return stuck(v, "unknown use of port", run->io.port, e);
+	if (ask) {
+		value = vm_hint(v, PORT_FREE, true);
+		memcpy((uint8_t *)v->run + run->io.data_offset, &value, sizeof(value));
+		return 0;
+	}
 	memcpy(&value, (const uint8_t *)run + run->io.data_offset, sizeof(value));
 	switch (run->io.port) {
 	case PORT_BATCH:
@@ -157,6 +163,12 @@ static int port_write(struct vcpu *v, struct err *e)
 		return 0;
 	case PORT_TORN:
 		vm_torn(v);
+		return 0;
+	case PORT_FREE:
+	case PORT_FREE_END:
+	case PORT_INFLATE:
+	case PORT_DEFLATE:
+		vm_hint(v, run->io.port, false);
 		return 0;
 	case PORT_CANARY:
 		vm_canary(v, value);
@@ -189,7 +201,7 @@ static int run_guest(struct vcpu *v, struct err *e)
 			return stuck(v, "KVM internal error", v->run->internal.suberror, e);
 		if (v->run->exit_reason != KVM_EXIT_IO)
 			return stuck(v, "exit reason", v->run->exit_reason, e);
-		rc = port_write(v, e);
+		rc = port_access(v, e);
 		if (rc < 0)
 			return rc;
 	}

@@ -296,6 +296,13 @@ void vm_canary(struct vcpu *v, uint32_t id)
 		printf("TORN register vcpu %u MSR %#x\n", v->id, id);
 }
 
+uint32_t vm_hint(struct vcpu *v, uint16_t port, bool ask)
+{
+	const struct vm *vm = v->vm;
+
+	return vm->hint != NULL ? vm->hint(vm->wrote_arg, v->id, port, ask) : 0;
+}
+
 void vm_fail(struct vcpu *v, const struct err *why)
 {
 	struct vm *vm = v->vm;

@@ -70,6 +70,8 @@ struct vm {
 	/* Tells which guest memory the VMM wrote; may be NULL. file: LAYOUT_*. */
 	void (*wrote)(void *arg, unsigned file, uint64_t offset, uint64_t bytes);
 	void *wrote_arg; /* of the next too */
+	/* A vCPU tells or asks (heap.h, hint.h); may be NULL. */
+	uint32_t (*hint)(void *arg, unsigned vcpu, uint16_t port, bool ask);
 	/* A vCPU's dirty ring is full: makes room, on its thread. 0 or -errno. */
 	int (*ring_full)(void *arg, unsigned vcpu);
 	int kvm_fd, vm_fd;
@@ -100,6 +102,7 @@ void vm_enter(struct vcpu *v);               /* the gate was passed */
 void vm_batch(struct vcpu *v, uint64_t n);   /* n pages stamped: count, keep rate and throttle */
 void vm_torn(struct vcpu *v);                /* the guest found a bad page: its block says which */
 void vm_canary(struct vcpu *v, uint32_t id); /* a register did not survive */
+uint32_t vm_hint(struct vcpu *v, uint16_t port, bool ask); /* heap.h: a value for what is asked */
 void vm_fail(struct vcpu *v, const struct err *why);
 
 /* Counters may be read by any thread. */

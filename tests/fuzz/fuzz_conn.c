@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Control messages, preambles and the fields of API requests, from any bytes. libFuzzer runs it.
+// Control messages, the balloon's bitmap, preambles and the fields of API requests, from any bytes.
+// libFuzzer runs it.
 
 #include <stdlib.h>
 
+#include "carry.h"
 #include "command.h"
 #include "conn.h"
 #include "listen.h"
 #include "option.h"
+
+#define BALLOON_CHUNKS 64u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -29,6 +33,7 @@ static void read_request(const uint8_t *text, size_t bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	enum conn_kind kind = CONN_BLOB;
+	uint64_t balloon[BALLOON_CHUNKS] = {0};
 	struct preamble p;
 	struct err e;
 	size_t at = 0;
@@ -39,6 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 			abort();
 		if (kind == CONN_JSON)
 			read_request(data + at + CONN_HDR_BYTES, (size_t)n - CONN_HDR_BYTES);
+		else
+			carry_take(data + at + CONN_HDR_BYTES, (size_t)n - CONN_HDR_BYTES, balloon,
+				BALLOON_CHUNKS, &e);
 		at += (size_t)n;
 	}
 	read_request(data, bytes);
