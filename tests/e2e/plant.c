@@ -13,6 +13,7 @@ static const struct {
 	const char *name;
 	enum plant plant;
 } plants[] = {
+	{"law1-clear-all-ones", PLANT_LAW1_CLEAR_ALL_ONES},
 	{"law2-forget-vmm", PLANT_LAW2_FORGET_VMM},
 	{"law6-no-fence", PLANT_LAW6_NO_FENCE},
 	{"law6-give-back", PLANT_LAW6_GIVE_BACK},

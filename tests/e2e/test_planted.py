@@ -4,9 +4,27 @@ there to be seen."""
 
 import pytest
 
+from godwit import wait_until
 from test_faults import Fault
 
 pytestmark = pytest.mark.insecure  # some stand between the daemons, and read
+
+
+def test_law1_clear_all_ones(stage, pair, kvm):
+    """The trap from the field: KVM_CLEAR_DIRTY_LOG is told to clear more than was got, while the
+    guest writes. Some pass of many hits upon it."""
+    source, target = pair
+    vm = stage.vm(kind="kvm", plant="law1-clear-all-ones",
+                  args=["--vcpus", 2, "--rate", 20000, "--pattern", "random"])
+    moving = stage.migrate(source, target, vm, stage.waiting(kind="kvm"), "guest", "--verify",
+                           "memory", "--downtime", 2000, "--hold")
+    wait_until("15 passes are done",
+               lambda: (source.status("guest") or {}).get("pass", 0) >= 15)
+    source.ok("switch-now", "guest")
+    end = moving.failed()
+    assert "the target's memory is not the source's" in end["error"]
+    vm.wait_ticks(3)
+    vm.whole()
 
 
 def test_law2_forget_vmm(stage, pair):
