@@ -250,12 +250,14 @@ void target_flows_nic(struct session *s, json_t *msg)
 void flows_nic_sum(struct session *s)
 {
 	struct link_nic_info sum = {0}, one;
+	bool any = false;
 
 	if (s->nic.port == NULL)
 		return;
 	for (unsigned i = 0; i < s->nflows; i++) {
 		if (s->flow[i] == NULL)
 			continue;
+		any = true;
 		link_nic_info(s->flow[i]->link, &one);
 		sum.mtu = one.mtu > sum.mtu ? one.mtu : sum.mtu;
 		sum.rtt_ns = one.rtt_ns > sum.rtt_ns ? one.rtt_ns : sum.rtt_ns;
@@ -267,7 +269,7 @@ void flows_nic_sum(struct session *s)
 		sum.bad += one.bad;
 		sum.zero_copy |= one.zero_copy;
 	}
-	if (sum.mtu != 0)
+	if (any)
 		s->nic.links = sum;
 }
 

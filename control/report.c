@@ -51,11 +51,14 @@ static void print_port(FILE *out, const json_t *p)
 	line(out, "port");
 	fprintf(out, "%s, %s\n", report_text(p, "name"), report_text(p, "about"));
 	line(out, "packets");
-	fprintf(out, "%.0f out, %.0f in, %.0f lost, path MTU %.0f, round trip %.0f us%s\n",
-		report_number(p, "packets_out"), report_number(p, "packets_in"),
-		report_number(p, "packets_lost"), report_number(p, "path_mtu"),
-		report_number(p, "rtt_us"),
-		json_is_true(json_object_get(p, "zero_copy")) ? ", zero copy" : "");
+	fprintf(out, "%.0f out, %.0f in", report_number(p, "packets_out"),
+		report_number(p, "packets_in"));
+	if (count(p, "path_mtu") > 0) /* only the source knows */
+		fprintf(out, ", %.0f lost, path MTU %.0f, round trip %.0f us%s",
+			report_number(p, "packets_lost"), report_number(p, "path_mtu"),
+			report_number(p, "rtt_us"),
+			json_is_true(json_object_get(p, "zero_copy")) ? ", zero copy" : "");
+	fputc('\n', out);
 }
 
 static void print_what_on(FILE *out, const json_t *r)
@@ -68,8 +71,9 @@ static void print_what_on(FILE *out, const json_t *r)
 	if (has(r, "cores")) {
 		line(out, "data path");
 		if (has(r, "link"))
-			fprintf(out, "link %s, codec %s, ", report_text(r, "link"),
-				report_text(r, "codec"));
+			fprintf(out, "link %s, ", report_text(r, "link"));
+		if (has(r, "codec")) /* only the source knows */
+			fprintf(out, "codec %s, ", report_text(r, "codec"));
 		fprintf(out, "CPU ");
 		print_cores(out, json_object_get(r, "cores"));
 		fputc('\n', out);

@@ -116,13 +116,13 @@ class Stage:
         self.children.append(child)
         return child
 
-    def joined(self, kind, queues=1, mtu=1500, family="ipv4", more=""):
+    def joined(self, kind, queues=1, mtu=1500, family="ipv4", more="", args=("--huge", "no")):
         """Two daemons with a port each, and their network. The target first: devices ask for
-        that."""
+        that. They leave huge pages to the tests that have reserved them."""
         net = self.fabric(kind, queues=queues, mtu=mtu, family=family, more=more)
         last = min(1, os.cpu_count() - 1)
-        target = self.target(cores=",".join([str(last)] * queues), **net.daemon(1))
-        source = self.source(cores=",".join(["0"] * queues), **net.daemon(0))
+        target = self.target(cores=",".join([str(last)] * queues), args=args, **net.daemon(1))
+        source = self.source(cores=",".join(["0"] * queues), args=args, **net.daemon(0))
         return source, target, net
 
     def fabric(self, kind, **how):
@@ -201,10 +201,9 @@ def add_hugepages(count):
         return int(HUGEPAGES.read_text()) - before
 
 
-@pytest.fixture(scope="module")
-def hugepages():
-    """2 MiB pages for two guests of 64 MiB and two daemons; they are given back."""
-    wanted = 192
+def reserve_hugepages(wanted):
+    """2 MiB pages; they are given back. Daemons of other tests that run at the same time take some
+    of what is free."""
     try:
         got = add_hugepages(wanted)
     except OSError as e:
@@ -215,6 +214,18 @@ def hugepages():
         yield
     finally:
         add_hugepages(-got)
+
+
+@pytest.fixture(scope="module")
+def hugepages():
+    """For two guests of 64 MiB and two daemons."""
+    yield from reserve_hugepages(192)
+
+
+@pytest.fixture
+def many_hugepages():
+    """For two guests of 64 MiB and two daemons with ports."""
+    yield from reserve_hugepages(384)
 
 
 @pytest.fixture

@@ -24,11 +24,13 @@ def shape(how):
     return f"{how[0].__name__}-{how[1]}-{how[2]}-{how[3]}"
 
 
-def move(stage, how, *args, memory="64M", rate=2000, pattern="random"):
+def move(stage, how, *args, memory="64M", rate=2000, pattern="random", backing="4K",
+         daemon=("--huge", "no")):
     kind, queues, mtu, family = how
-    source, target, net = stage.joined(kind, queues, mtu, family)
-    vm = stage.vm(memory=memory, args=["--vcpus", 2, "--pattern", pattern, "--rate", rate])
-    waiting = stage.waiting(memory=memory)
+    huge = ["--hugepages"] if backing == "2M" else []
+    source, target, net = stage.joined(kind, queues, mtu, family, args=daemon)
+    vm = stage.vm(memory=memory, args=["--vcpus", 2, "--pattern", pattern, "--rate", rate, *huge])
+    waiting = stage.waiting(memory=memory, args=huge)
     last = vm.wait_ticks()
     migration = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--flows",
                               queues, "--verify", "memory", *args)
@@ -39,6 +41,10 @@ def move(stage, how, *args, memory="64M", rate=2000, pattern="random"):
     vm.whole()
     waiting.whole()
     assert report["verified_pages"] > 0
+    there = target.status("guest")["report"]
+    assert there["link"] == "nic" and there["port"]["name"] == "wire1"
+    # Packets that the guest wrote into while they left are among those that came: law 10.
+    assert there["port"]["packets_out"] > 0 and there["port"]["packets_in"] > 0
     return report, migration, net
 
 
@@ -66,6 +72,24 @@ def test_move(stage, how):
 def test_move_all(stage, how):
     report, _, _ = move(stage, how, memory="256M", rate=8000)
     check_report(report, how)
+
+
+def on_huge_pages(stage, how):
+    """The devices' memory and the guests' on huge pages: virtio_user shares its with the other
+    side, page by page."""
+    report, _, _ = move(stage, how, backing="2M", daemon=["--memory", "128M", "--huge", "yes"])
+    check_report(report, how)
+    assert report["memory"] == "2 MiB huge pages"
+
+
+def test_move_on_huge_pages(stage, many_hugepages):
+    on_huge_pages(stage, (Vhost, 1, 9000, "ipv4"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [Memif, Cable])
+def test_move_on_huge_pages_all(stage, many_hugepages, kind):
+    on_huge_pages(stage, (kind, 1, 9000, "ipv4"))
 
 
 @pytest.mark.smoke
@@ -154,6 +178,21 @@ def test_wire_stays_cut(stage):
     assert not slow.waiting.ticks(), "the guest ran on both sides"
     slow.net.mend()
     stage.moved(slow.source, slow.target, slow.vm)
+
+
+def test_nobody_answers(stage):
+    """The network lets control through and no page: who can't be found is named."""
+    source, target, net = stage.joined(Cable)
+    vm, waiting = stage.vm(memory="32M"), stage.waiting(memory="32M")
+    vm.wait_ticks()
+    net.cut()
+    end = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--peer-timeout",
+                        "3").failed()
+    assert "198.51.100." in end["error"]
+    vm.wait_ticks()
+    vm.whole()
+    net.mend()
+    stage.moved(source, target, vm, memory="32M")
 
 
 @pytest.mark.parametrize("victim", ["source", "target"])
