@@ -208,6 +208,11 @@ static void kvm(struct doctor *d)
 	struct probe_kvm p;
 	int rc = probe_kvm(&p);
 
+	if (rc == -ENOTTY) {
+		doctor_row(d, DOCTOR_PROBLEM, "KVM", "make the host's own /dev/kvm visible here",
+			"/dev/kvm is not KVM: another file lies over it");
+		return;
+	}
 	if (rc < 0) {
 		doctor_row(d, DOCTOR_PROBLEM, "KVM",
 			rc == -EACCES

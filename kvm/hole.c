@@ -6,27 +6,19 @@
 
 #include "bits.h"
 #include "err.h"
+#include "hole_huge.h"
 #include "pagemap.h"
 #include "region.h"
 
 #include <errno.h>
-#include <linux/magic.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-
-static int is_hugetlbfs(int fd)
-{
-	struct statfs fs;
-
-	return fstatfs(fd, &fs) == 0 && (uint64_t)fs.f_type == HUGETLBFS_MAGIC;
-}
 
 int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg)
 {
 	uint64_t end = offset + len;
 
-	if (is_hugetlbfs(fd))
-		return fn(arg, offset, len);
+	if (hole_huge_page_bytes(fd) != 0)
+		return hole_huge_walk(fd, offset, len, fn, arg);
 	while (offset < end) {
 		off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
 		off_t hole;
@@ -103,11 +95,13 @@ int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void 
 	_cleanup_(close_fd) int pm = -1;
 	int rc;
 
-	if (base == NULL || is_hugetlbfs(fd))
+	if (base == NULL)
 		return hole_walk(fd, bytes, fn, arg);
 	pm = pagemap_open(0);
 	if (pm < 0)
 		return hole_walk(fd, bytes, fn, arg);
+	if (hole_huge_page_bytes(fd) != 0)
+		return hole_huge_walk_mapped(fd, pm, base, bytes, fn, arg);
 	rc = pagemap_walk(pm, &absent, (uintptr_t)base, bytes, on_absent, &p);
 	if (rc == -ENOTTY && p.at == 0)
 		return hole_walk(fd, bytes, fn, arg);

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /* Calls fn for each data extent of the file's [0, bytes), in order, whole pages. fn returns 0 to go
- * on; another value ends the walk and is returned. Otherwise 0 or -errno. A file system that can't
- * tell (hugetlbfs) counts as one extent: all populated. Costs about 30 ns a populated page. */
+ * on; another value ends the walk and is returned. Otherwise 0 or -errno. Costs about 30 ns a
+ * populated page; on hugetlbfs what hole_huge.h says. */
 typedef int (*hole_fn)(void *arg, uint64_t offset, uint64_t len);
 int hole_walk(int fd, uint64_t bytes, hole_fn fn, void *arg);
 /* The same for [offset, offset + len). */
@@ -19,7 +19,8 @@ int hole_populated(int fd, uint64_t bytes, uint64_t *words);
 
 /* hole_walk() for a file that this process maps whole at base: presence in the page table proves
  * that a page is populated, and is quick to ask; absence proves nothing, so only absent ranges are
- * asked of the file. Falls back to hole_walk() before Linux 6.7. */
+ * asked of the file. base is mapped read-only, and nobody reads through it meanwhile. Falls back to
+ * hole_walk() before Linux 6.7. */
 int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void *arg);
 
 /* hole_populated() by hole_walk_mapped(). */

@@ -256,6 +256,10 @@ static int look_run(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 	struct looking *l = arg;
 
 	offset += l->from;
+	/* A huge page that is not mapped is told as written, hole or not: to ask for each such run
+	 * would cost more than it spares, and whoever looks for holes sees them once for all. */
+	if ((state & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) == 0 && l->r->page_bytes != PAGE_BYTES)
+		return show(l, offset, len);
 	if ((state & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) == 0)
 		return hole_walk_range(l->r->fd, offset, len, show, l);
 	return (state & PAGEMAP_WRITTEN) != 0 ? show(l, offset, len) : 0;

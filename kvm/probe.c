@@ -26,10 +26,15 @@ static int capability(int kvm, unsigned long which)
 int probe_kvm(struct probe_kvm *p)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	int ring;
+	int version, ring;
 
 	if (kvm < 0)
 		return -errno;
+	version = ioctl_val(kvm, KVM_GET_API_VERSION, 0);
+	if (version < 0) {
+		close(kvm);
+		return -ENOTTY;
+	}
 	ring = capability(kvm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
 	if (ring == 0)
 		ring = capability(kvm, KVM_CAP_DIRTY_LOG_RING);

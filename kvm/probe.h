@@ -13,7 +13,7 @@ struct probe_kvm {
 	int memslots;        /* KVM_CAP_NR_MEMSLOTS */
 };
 
-/* 0, or -errno: no /dev/kvm, no right to open it. */
+/* 0, or -errno: no /dev/kvm, no right to open it; ENOTTY: what is there is not KVM. */
 int probe_kvm(struct probe_kvm *p);
 
 /* userfaultfd in asynchronous write-protect mode: 0, or -errno as uffd_open() says. */

@@ -47,19 +47,53 @@ int uffd_begin(int uffd)
 	return ioctl_ptr(uffd, UFFDIO_API, &api);
 }
 
-int uffd_open(void)
+static int open_for(uint64_t features)
 {
+	struct uffdio_api api = {.api = UFFD_API, .features = features};
 	int fd = make_uffd();
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	rc = uffd_begin(fd);
+	rc = ioctl_ptr(fd, UFFDIO_API, &api);
 	if (rc < 0) {
 		close(fd);
 		return rc;
 	}
 	return fd;
+}
+
+int uffd_open(void)
+{
+	return open_for(FEATURES);
+}
+
+int uffd_open_lookup(void)
+{
+	return open_for(UFFD_FEATURE_MINOR_HUGETLBFS);
+}
+
+int uffd_lookup(int uffd, uint64_t addr, uint64_t bytes)
+{
+	struct uffdio_register reg = {.range = {addr, bytes}, .mode = UFFDIO_REGISTER_MODE_MINOR};
+
+	return ioctl_ptr(uffd, UFFDIO_REGISTER, &reg);
+}
+
+int64_t uffd_lookup_run(int uffd, uint64_t addr, uint64_t bytes)
+{
+	struct uffdio_continue c;
+	int rc;
+
+	/* EAGAIN and nothing mapped: the address space is just being changed. */
+	do {
+		c = (struct uffdio_continue){
+			.range = {addr, bytes}, .mode = UFFDIO_CONTINUE_MODE_DONTWAKE};
+		rc = ioctl_ptr(uffd, UFFDIO_CONTINUE, &c);
+	} while (rc == -EAGAIN && c.mapped <= 0);
+	if (rc == 0 || rc == -EAGAIN)
+		return c.mapped;
+	return rc == -EFAULT ? 0 : rc;
 }
 
 int uffd_track(int uffd, uint64_t addr, uint64_t bytes)

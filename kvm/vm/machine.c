@@ -23,6 +23,8 @@ static int need(const struct vm *vm, int cap, const char *what, struct err *e)
 
 static int open_kvm(struct vm *vm, struct err *e)
 {
+	int version;
+
 	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->kvm_fd < 0) {
 		int errnum = errno;
@@ -32,8 +34,16 @@ static int open_kvm(struct vm *vm, struct err *e)
 			"software guest with --soft");
 		return -ENODEV;
 	}
-	if (ioctl_val(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return err_set(e, ENODEV, "/dev/kvm speaks another version; use --soft");
+	version = ioctl_val(vm->kvm_fd, KVM_GET_API_VERSION, 0);
+	if (version < 0)
+		return err_set(e, ENODEV,
+			"/dev/kvm is not KVM (another file lies over it, as containers do to "
+			"withhold it); make the real one visible, or run a software guest with "
+			"--soft");
+	if (version != KVM_API_VERSION)
+		return err_set(e, ENODEV,
+			"/dev/kvm speaks version %d of its interface, not %d; use --soft", version,
+			KVM_API_VERSION);
 	if (need(vm, KVM_CAP_USER_MEMORY, "user memory", e) < 0 ||
 		need(vm, KVM_CAP_IMMEDIATE_EXIT, "immediate exit", e) < 0 ||
 		need(vm, KVM_CAP_XSAVE, "XSAVE", e) < 0 ||

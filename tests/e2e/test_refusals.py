@@ -169,6 +169,22 @@ def test_huge_guest_without_huge_pages(stage):
     assert done.returncode != 0 and "huge" in said and "nr_hugepages" in said
 
 
+def test_kvm_that_is_masked(stage):
+    """Containers withhold /dev/kvm by laying another file over it."""
+    if not pathlib.Path("/dev/kvm").exists():
+        pytest.skip("there is no /dev/kvm to mask")
+    masked = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+              'mount --bind /dev/null /dev/kvm || exit 77; exec "$@"', "sh"]
+    if subprocess.run([*masked, "true"], capture_output=True, timeout=60).returncode != 0:
+        pytest.skip("no mount namespace can be made here")
+    done = subprocess.run([*masked, godwit.GODWIT_VM, "--kvm", "--memory", "16M", "--run-for",
+                           "100"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "not KVM" in done.stderr and "--soft" in done.stderr
+    done = subprocess.run([*masked, godwit.GODWIT, "doctor"], capture_output=True, text=True,
+                          timeout=60)
+    assert "/dev/kvm is not KVM" in done.stdout
+
+
 def test_one_core_for_everything(stage):
     """Source, target and guests share one CPU: slow, and still right."""
     everywhere = os.sched_getaffinity(0)

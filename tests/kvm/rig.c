@@ -5,6 +5,7 @@
 #include "rig.h"
 
 #include "guest32.h"
+#include "huge.h"
 #include "ioctl.h"
 #include "source_fake.h"
 #include "source_set.h"
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -26,7 +26,6 @@
 #define PAGES_0 1061u
 #define PAGES_1 300u
 #define HUGE    (2u << 20)
-#define NR_HUGE "/proc/sys/vm/nr_hugepages"
 
 const struct rig_kind rig_kinds[] = {
 	{"fake", &source_fake, 4096, false},
@@ -55,32 +54,6 @@ static const struct {
 	{0, {0x30000000, 300 * PAGE_BYTES, 333 * PAGE_BYTES, 3, 0}},
 	{1, {0x40000000, 0, PAGES_1 *PAGE_BYTES, 4, 0}},
 };
-
-/* In one read: the kernel gives the whole number at offset 0, and nothing beyond. */
-static long huge_count(int fd)
-{
-	char text[32] = "";
-
-	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
-}
-
-/* Reserves n huge pages more, or gives back as many (n < 0). How many it was. Others do the same at
- * the same time: the lock keeps them apart. */
-static long huge_add(long n)
-{
-	int fd = open(NR_HUGE, O_RDWR | O_CLOEXEC);
-	long before, got = 0;
-
-	if (fd < 0)
-		return 0;
-	if (flock(fd, LOCK_EX) == 0) {
-		before = huge_count(fd);
-		if (dprintf(fd, "%ld", before + n > 0 ? before + n : 0) > 0)
-			got = huge_count(fd) - before;
-	}
-	close(fd);
-	return got;
-}
 
 /* On a tmpfs that nobody else sees, whose pages are huge where they can be. */
 static int open_thp(void)

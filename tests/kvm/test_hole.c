@@ -11,20 +11,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bits.h"
 #include "clock.h"
 #include "hole.h"
+#include "huge.h"
 #include "map.h"
 #include "seed.h"
 #include "source.h"
 
-#define PAGES 4096u
+#define PAGES      4096u
+#define HUGE_PAGES 12u
 
 struct file {
 	int fd;
@@ -165,11 +169,101 @@ static void idle_terabyte(void **state)
 	file_close(&f);
 }
 
+static uint64_t held_pages(const struct file *f)
+{
+	struct stat st;
+
+	assert_return_code(fstat(f->fd, &st), errno);
+	return (uint64_t)st.st_blocks * 512 / HUGE_BYTES;
+}
+
+/* What both ways tell is what `plain` says, and asking allocates nothing. */
+static void huge_agrees(const struct file *f, const void *reader, const uint64_t *plain)
+{
+	uint64_t words[HUGE_PAGES * 512 / 64], held = held_pages(f);
+
+	memset(words, 0, sizeof(words));
+	assert_int_equal(hole_populated(f->fd, f->bytes, words), 0);
+	assert_memory_equal(words, plain, sizeof(words));
+	memset(words, 0, sizeof(words));
+	assert_int_equal(hole_populated_mapped(f->fd, f->bytes, reader, words), 0);
+	assert_memory_equal(words, plain, sizeof(words));
+	assert_int_equal(held_pages(f), held);
+}
+
+static int count_bytes(void *arg, uint64_t offset, uint64_t len)
+{
+	(void)offset;
+	*(uint64_t *)arg += len;
+	return 0;
+}
+
+/* Writes, punches and reads at random: 0, some and all of the pages are there. */
+static void huge_steps(struct file *f, const uint8_t *reader)
+{
+	uint64_t plain[HUGE_PAGES * 512 / 64] = {0}, bytes = 0;
+	struct seed rng = {13};
+
+	huge_agrees(f, reader, plain);
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t page = i < HUGE_PAGES ? i : seed_below(&rng, HUGE_PAGES);
+
+		if (i < HUGE_PAGES || seed_below(&rng, 2) == 0) {
+			f->base[page * HUGE_BYTES + seed_below(&rng, HUGE_BYTES)] = 1;
+			bits_set_range(plain, page * 512, 512);
+		} else {
+			punch(f, page * 512, 512);
+			bits_clear_range(plain, page * 512, 512);
+		}
+		/* The reader has mapped what it was told of, as a pass does; or only some. */
+		for (page = 0; seed_below(&rng, 3) != 0 && page < HUGE_PAGES; page++)
+			if (bits_test(plain, page * 512))
+				assert_true(reader[page * HUGE_BYTES] <= 1);
+		huge_agrees(f, reader, plain);
+	}
+	/* A part of the file that begins and ends within huge pages. */
+	punch(f, 0, HUGE_PAGES * 512);
+	f->base[2 * HUGE_BYTES] = 1;
+	assert_int_equal(hole_walk_range(f->fd, 2 * HUGE_BYTES + PAGE_BYTES, 3 * PAGE_BYTES,
+				 count_bytes, &bytes),
+		0);
+	assert_int_equal(bytes, 3 * PAGE_BYTES);
+	assert_int_equal(hole_walk_range(f->fd, 3 * HUGE_BYTES - PAGE_BYTES, 3 * PAGE_BYTES,
+				 count_bytes, &bytes),
+		0);
+	assert_int_equal(bytes, 4 * PAGE_BYTES);
+}
+
+static void huge_pages(void **state)
+{
+	struct file f = {.bytes = HUGE_PAGES * HUGE_BYTES};
+	long had = huge_add(HUGE_PAGES);
+	void *reader;
+
+	(void)state;
+	f.fd = memfd_create("ram", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	if (had < (long)HUGE_PAGES || f.fd < 0 || ftruncate(f.fd, (off_t)f.bytes) != 0) {
+		huge_add(-had);
+		close_fd(&f.fd);
+		print_message("%ld of %u huge pages of 2 MiB could be reserved\n", had, HUGE_PAGES);
+		skip();
+	}
+	f.base = mmap(NULL, f.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);
+	reader = mmap(NULL, f.bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, f.fd, 0);
+	assert_ptr_not_equal(f.base, MAP_FAILED);
+	assert_ptr_not_equal(reader, MAP_FAILED);
+	huge_steps(&f, reader);
+	munmap(reader, f.bytes);
+	file_close(&f);
+	huge_add(-had);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_agree),
 		cmocka_unit_test(walk_stops),
+		cmocka_unit_test(huge_pages),
 		cmocka_unit_test(idle_terabyte),
 	};
 
