@@ -9,8 +9,10 @@
 #include "rel_recv.h"
 #include "rel_send.h"
 
-#define NIC_INBOX  256u /* packets that came and were not yet read; a power of two */
-#define NIC_OUTBOX PORT_BURST
+#define NIC_INBOX 256u /* packets that came and were not yet read; a power of two */
+/* Packets made before the device gets them: few, so that the target works while the source makes
+ * the next ones, whatever the window. */
+#define NIC_OUTBOX 8u
 #define NIC_AHEAD                                                                                  \
 	2u /* frames taken before their parts may leave: what was scanned is still warm            \
 	    */
