@@ -6,9 +6,9 @@
 // attached as they lie in guest memory. What is sent again is copied in both cases, so that a guest
 // that keeps writing can't spoil its tag twice.
 //
-// Invariants: the protocol is asked for a datagram only when there is a place for it in `out` and
-// buffers for it, because what it says counts as sent. A page that is attached is counted in
-// pages.refcnt until the device has let go of it.
+// Invariants: the protocol is asked for a datagram only when there is a place for it in `out`,
+// because what it says counts as sent. A page that is attached is counted in pages.refcnt until the
+// device has let go of it.
 
 #include "link_nic_impl.h"
 
@@ -106,19 +106,16 @@ static struct rte_mbuf *plain(struct link_nic *n, struct rel_out *o)
 	return m;
 }
 
-// Headers, and the pages of the part behind them. NULL: no buffers; *fits false: it has to be
-// plain.
-static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o, bool *fits)
+// Headers, and the pages of the part behind them. NULL: it has too many pieces, or the device holds
+// all buffers for them.
+static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o)
 {
 	struct rte_mbuf *m, *ext[PORT_SEGS], **link;
 	struct iovec seg[PORT_SEGS];
 	unsigned nseg = part_segments(&n->payload[o->seq & (n->rel->cfg.frames - 1)], o->offset,
 		o->bytes, seg, n->port->segs_most);
 
-	*fits = nseg > 0;
-	if (nseg == 0)
-		return NULL;
-	if (rte_pktmbuf_alloc_bulk(n->q->ext_pool, ext, nseg) != 0)
+	if (nseg == 0 || rte_pktmbuf_alloc_bulk(n->q->ext_pool, ext, nseg) != 0)
 		return NULL;
 	m = rte_pktmbuf_alloc(n->q->hdr_pool);
 	if (m == NULL) {
@@ -145,24 +142,14 @@ static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o, bool *fi
 	return m;
 }
 
-static bool has_buffers(const struct link_nic *n)
-{
-	const struct port_queue *q = n->q;
-
-	return rte_mempool_avail_count(q->full_pool) > 0 &&
-	       (!n->zero_copy || (rte_mempool_avail_count(q->hdr_pool) > 0 &&
-					 rte_mempool_avail_count(q->ext_pool) > PORT_SEGS));
-}
-
 static void put(struct link_nic *n, struct rel_out *o)
 {
 	uint32_t bytes = (uint32_t)o->hdr_bytes + o->bytes + o->pad_bytes;
 	struct rte_mbuf *m = NULL;
-	bool fits = false;
 
 	if (n->zero_copy && o->bytes > 0 && !o->copy)
-		m = attached(n, o, &fits);
-	if (!fits)
+		m = attached(n, o);
+	if (m == NULL)
 		m = plain(n, o);
 	// Without a buffer it is as good as lost, and will be sent again.
 	if (m == NULL)
@@ -198,7 +185,7 @@ unsigned link_nic_say(struct link_nic *n, uint64_t now_ns)
 	struct rel_out o;
 	unsigned said = 0;
 
-	while (link_nic_flush(n) && has_buffers(n)) {
+	while (link_nic_flush(n)) {
 		while (n->out_n < NIC_OUTBOX && next_packet(n, now_ns, &o)) {
 			put(n, &o);
 			said++;
