@@ -154,12 +154,16 @@ static void report_stages(struct nic *t, unsigned round, uint64_t before[2][STAT
 
 	if (!json)
 		printf("                   cycles a page:");
-	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++)
-		printf(json ? "{\"stage\": \"nic/cycles/%s\", \"round\": %u, \"cycles_a_page\": "
-			      "%.1f}\n"
-			    : " %s%.0u %.1f;",
-			stages[i].name, json ? round : 0,
-			a_page(t, stages[i].side, stages[i].id, before[stages[i].side]));
+	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
+		double cycles = a_page(t, stages[i].side, stages[i].id, before[stages[i].side]);
+
+		if (json)
+			printf("{\"stage\": \"nic/cycles/%s\", \"round\": %u, "
+			       "\"cycles_a_page\": %.1f}\n",
+				stages[i].name, round, cycles);
+		else
+			printf(" %s %.1f;", stages[i].name, cycles);
+	}
 	if (!json)
 		printf("\n");
 }
@@ -204,7 +208,7 @@ static void run_race(struct nic *t, const struct race *race, unsigned round, boo
 		fprintf(stderr, "godwit-bench: %s: memory differs\n", race->name);
 		t->failed = EBADMSG;
 	}
-	if (t->failed != 0)
+	if (t->failed != 0 || round == 0)
 		return;
 	report(t, race->name, round, json);
 	if (!race->bare && race->lose == 0)
