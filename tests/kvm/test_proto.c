@@ -37,7 +37,7 @@ static void round_trip(void **state)
 	len = agent_encode(&m, buf);
 	assert_int_equal(len, AGENT_MSG_BYTES);
 	/* Little-endian, as the header says. */
-	assert_memory_equal(buf, "GWA1\x01\x00\x06\x80\x04\x03\x02\x01\xf0\xff\xff\xff", 16);
+	assert_memory_equal(buf, "GWA1\x02\x00\x06\x80\x04\x03\x02\x01\xf0\xff\xff\xff", 16);
 	assert_int_equal(agent_decode(&back, buf, len, &e), 0);
 	assert_int_equal(back.type, m.type);
 	assert_int_equal(back.seq, m.seq);
