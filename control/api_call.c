@@ -90,6 +90,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	set_limits(&m.limits, o);
 	m.verify = option_number(o, "verify") ? VERIFY_MEMORY : VERIFY_SUMS;
 	m.skip_balloon = option_number(o, "skip-balloon") == 0;
+	m.seal = option_number(o, "seal");
 	m.dry_run = option_number(o, "dry-run");
 	m.hold = option_number(o, "hold");
 	rc = session_migrate(c->config->host, &m, &s, e);
@@ -110,6 +111,7 @@ static int on_receive(struct api_call *c, struct err *e)
 		read_where(&r.vmm, c->options, e) < 0)
 		return -EINVAL;
 	r.populate = option_number(c->options, "reserve");
+	r.seal = option_number(c->options, "seal");
 	rc = session_receive(c->config->host, &r, &s, e);
 	if (rc < 0)
 		return rc;

@@ -290,8 +290,8 @@ void dial_secure(struct dial *d, struct tls_host *tls, const char *peer)
 {
 	char host[ADDRESS_HOST], port[6];
 
-	if (peer == NULL && address_split(d->address, host, port, NULL) == 0)
+	if (peer[0] == '\0' && address_split(d->address, host, port, NULL) == 0)
 		peer = host;
-	snprintf(d->peer, sizeof(d->peer), "%s", peer != NULL ? peer : "");
+	snprintf(d->peer, sizeof(d->peer), "%s", peer);
 	d->secure = tls;
 }

@@ -46,6 +46,15 @@ int flows_nic_choose(struct session *s, struct err *e)
 
 	if (strcmp(s->opt.link, "tcp") == 0)
 		return 0;
+	if (s->seal != NULL && !automatic)
+		return err_set(e, ENOTSUP,
+			"the nic link does not seal yet: give --seal none on both hosts, or --link "
+			"tcp");
+	if (s->seal != NULL) {
+		strcpy(s->opt.link, "tcp");
+		watch_text(s, LOG_INFO, "link tcp, chosen by auto: the nic link does not seal yet");
+		return 0;
+	}
 	rc = offer_choose(&s->nic.offer, s->host->ports, json_object_get(s->peer, "ports"), e);
 	if (rc < 0 && !automatic)
 		return rc;

@@ -52,7 +52,7 @@ typedef void (*dial_fn)(void *arg, int fd, struct tls *tls, const struct err *wh
 struct dial *dial_new(struct event_base *base, const char *address, const struct preamble *p,
 	unsigned deadline_ms, dial_fn done, void *arg, struct err *e);
 /* Right after dial_new(), with a preamble of kind PREAMBLE_CONTROL_TLS: shakes hands before done is
- * called. peer: the name that the other side must bear, NULL: the host that is dialled. */
+ * called. peer: the name that the other side must bear, "": the host that is dialled. */
 void dial_secure(struct dial *d, struct tls_host *tls, const char *peer);
 /* Before done was called; done is not called then. NULL is allowed. */
 void dial_cancel(struct dial *d);

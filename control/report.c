@@ -74,6 +74,8 @@ static void print_what_on(FILE *out, const json_t *r)
 			fprintf(out, "link %s, ", report_text(r, "link"));
 		if (has(r, "codec")) /* only the source knows */
 			fprintf(out, "codec %s, ", report_text(r, "codec"));
+		if (has(r, "seal"))
+			fprintf(out, "seal %s, ", report_text(r, "seal"));
 		fprintf(out, "CPU ");
 		print_cores(out, json_object_get(r, "cores"));
 		fputc('\n', out);

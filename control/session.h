@@ -23,6 +23,9 @@
 #define SESSION_SILENCE_MS_LEAST 1000u
 #define SESSION_SILENCE_MS_MOST  3600000u
 
+/* How flows are sealed: as --seal says. auto: sealed where the hosts have keys. */
+enum seal_wish { SEAL_WISH_AUTO, SEAL_WISH_AES, SEAL_WISH_NONE };
+
 enum verify_mode { VERIFY_SUMS, VERIFY_MEMORY };
 
 /* What godwit migrate asks for. */
@@ -39,6 +42,7 @@ struct migrate_options {
 	uint64_t bytes_per_s;     /* of the whole session on the wire; 0: no limit */
 	struct converge_limits limits;
 	enum verify_mode verify;
+	enum seal_wish seal;
 	bool skip_balloon; /* leave pages in the balloon out */
 	bool dry_run;      /* stop after preflight */
 	bool hold;         /* stop before the switch-over, until switch-now */
@@ -51,6 +55,7 @@ struct receive_options {
 	/* Its nominal size is checked and booked at once, and populated before a page is copied.
 	 * Else what the source has populated is checked and booked when it comes. */
 	bool populate;
+	enum seal_wish seal;
 };
 
 struct ports;

@@ -19,6 +19,7 @@ int session_migrate(struct session_host *h, const struct migrate_options *o, str
 	if (s == NULL)
 		return -e->errnum;
 	s->opt = *o;
+	s->seal_wish = o->seal;
 	s->peer_timeout_ns = o->peer_timeout_ns;
 	s->nflows = 0;
 	s->next_pass = 0;

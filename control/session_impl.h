@@ -142,6 +142,8 @@ struct session {
 	struct session_nic nic;
 	uint8_t token[TOKEN_BYTES];
 	bool have_token;
+	enum seal_wish seal_wish;
+	const struct seal_ops *seal; /* NULL: flows are in plain text. Set by preflight */
 
 	struct journal *journal;
 	struct spool *spool;
@@ -301,6 +303,19 @@ void handover_taken(struct session *s, json_t *msg);
 void handover_silence(struct session *s, const struct err *why);
 /* Source, committing: it is certain that the target does not run the guest; it goes on here. */
 void handover_give_back(struct session *s, const struct err *why);
+
+/* session_seal.c */
+/* Sets s->seal by the wish and the connection. 0 or -errno with e set. */
+int session_seal_choose(struct session *s, struct err *e);
+/* "aes-256-gcm" or "none", as it goes to the other side. */
+const char *session_seal_name(const struct session *s);
+/* Target: chooses, and compares with what the source chose. */
+int session_seal_agree(struct session *s, const char *theirs, struct err *e);
+/* The secrets of one flow, from this side: out seals, in opens. Once for each flow. */
+int session_seal_secrets(struct session *s, unsigned flow, struct seal_secret *out,
+	struct seal_secret *in, struct err *e);
+/* Seals a tcp link where flows are sealed. */
+int session_seal_link(struct session *s, struct link *link, unsigned flow, int node, struct err *e);
 
 /* peer.c */
 extern const struct conn_ops peer_ops;

@@ -113,7 +113,7 @@ void source_connect(struct session *s)
 	if (s->dial == NULL)
 		session_fail(s, &e);
 	else if (tls != NULL)
-		dial_secure(s->dial, tls, s->opt.peer[0] != '\0' ? s->opt.peer : NULL);
+		dial_secure(s->dial, tls, s->opt.peer);
 }
 
 /* Bytes that are no holes; the regions are mapped later. */
@@ -156,14 +156,15 @@ void source_preflight(struct session *s)
 	struct err e;
 	json_t *ask;
 
-	if (count_populated(s, &e) < 0 || flows_nic_choose(s, &e) < 0) {
+	if (count_populated(s, &e) < 0 || session_seal_choose(s, &e) < 0 ||
+		flows_nic_choose(s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
-	ask = json_pack("{s:o, s:s, s:s, s:s, s:i, s:I}", "regions", describe_regions(&s->vmm->map),
-		"hypervisor", s->vmm->hello.hypervisor, "link", s->opt.link, "codec",
-		s->opt.codec->name, "flows", (int)s->opt.flows, "populated_bytes",
-		(json_int_t)s->fig.populated_bytes);
+	ask = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:I}", "regions",
+		describe_regions(&s->vmm->map), "hypervisor", s->vmm->hello.hypervisor, "link",
+		s->opt.link, "seal", session_seal_name(s), "codec", s->opt.codec->name, "flows",
+		(int)s->opt.flows, "populated_bytes", (json_int_t)s->fig.populated_bytes);
 	if (s->vmm->about != NULL)
 		json_object_set(ask, "machine", s->vmm->about);
 	flows_nic_describe(s, ask);

@@ -84,6 +84,7 @@ int session_receive(struct session_host *h, const struct receive_options *o, str
 	s->vmm->gone = on_gone;
 	s->vmm->gone_arg = s;
 	s->populate = o->populate;
+	s->seal_wish = o->seal;
 	*out = s;
 	return 0;
 }
@@ -102,12 +103,14 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 
 void target_preflight(struct session *s, json_t *msg)
 {
-	char codec[32], link[16];
+	char codec[32], link[16], seal[16];
 	uint64_t flows, populated;
 	struct err e;
 
 	if (!peer_get_text(msg, "codec", codec, sizeof(codec), &e) ||
 		!peer_get_text(msg, "link", link, sizeof(link), &e) ||
+		!peer_get_text(msg, "seal", seal, sizeof(seal), &e) ||
+		session_seal_agree(s, seal, &e) < 0 ||
 		!peer_get_u64(msg, "flows", SESSION_FLOWS, &flows, &e) ||
 		!peer_get_u64(msg, "populated_bytes", REGION_TOTAL_MAX, &populated, &e) ||
 		describe_compare_machine(json_object_get(msg, "machine"), s->vmm->about, &e) < 0 ||
@@ -132,6 +135,10 @@ void target_preflight(struct session *s, json_t *msg)
 			return;
 		}
 		s->reserved_bytes = populated;
+	}
+	if (strcmp(link, "nic") == 0 && s->seal != NULL) {
+		session_failf(s, ENOTSUP, "the nic link does not seal yet");
+		return;
 	}
 	strcpy(s->opt.link, link);
 	if (strcmp(link, "nic") == 0 && flows_nic_accept(s, msg, &e) < 0) {
@@ -197,6 +204,11 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	}
 	lcore = lcore_pick(affinity_node(&s->vmm->map, i, s->nflows));
 	rc = link_tcp_open(&link, fd, false, (int)lcore_node(lcore), &e);
+	if (rc == 0) {
+		rc = session_seal_link(s, link, i, (int)lcore_node(lcore), &e);
+		if (rc < 0)
+			link->ops->close(link);
+	}
 	if (rc == 0)
 		rc = flow_recv_new(&s->flow[i], &s->recv, link, lcore, (int)lcore_node(lcore), &e);
 	if (rc == 0) {

@@ -124,6 +124,15 @@ static void add_nic(json_t *r, const struct session_nic *nic)
 			num(l->timeouts)));
 }
 
+/* What protects the pages on their way, by whose code; null before preflight. */
+static json_t *seal(const struct session *s)
+{
+	if (s->nflows == 0)
+		return json_null();
+	return s->seal != NULL ? json_sprintf("%s by %s", s->seal->name, s->seal->by)
+			       : json_string("none");
+}
+
 json_t *watch_report(struct session *s)
 {
 	const struct session_figures *f = &s->fig;
@@ -167,6 +176,7 @@ json_t *watch_report(struct session *s)
 			r, "codec", json_string(s->opt.codec != NULL ? s->opt.codec->name : ""));
 		json_object_set_new(r, "codec_level", json_integer(s->opt.codec_level));
 	}
+	json_object_set_new(r, "seal", seal(s));
 	json_object_set_new(r, "flows", json_integer(s->nflows));
 	json_object_set_new(r, "cores", cores(s));
 	json_object_set_new(r, "counters", counters);
