@@ -89,6 +89,8 @@ int flows_nic_accept(struct session *s, json_t *msg, struct err *e)
 	struct ports_one *one = NULL;
 	struct port_info info;
 
+	if (s->seal != NULL)
+		return err_set(e, ENOTSUP, "the nic link does not seal yet");
 	if (!peer_get_text(nic, "port", o->name, sizeof(o->name), e) ||
 		!peer_get_text(nic, "address", o->address, sizeof(o->address), e) ||
 		!peer_get_u64(nic, "version", UINT32_MAX, &version, e) ||

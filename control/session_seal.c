@@ -93,5 +93,7 @@ int session_seal_link(struct session *s, struct link *link, unsigned flow, int n
 		rc = link_tcp_seal(link, s->seal, &out, &in, node, e);
 	explicit_bzero(&out, sizeof(out));
 	explicit_bzero(&in, sizeof(in));
+	if (rc < 0)
+		link->ops->close(link);
 	return rc;
 }

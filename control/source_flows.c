@@ -45,10 +45,8 @@ static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
 	if (rc < 0)
 		return rc;
 	rc = session_seal_link(s, link, i, node, e);
-	if (rc < 0) {
-		link->ops->close(link);
+	if (rc < 0)
 		return rc;
-	}
 	rc = flow_send_new(&s->flow[i], &s->send, link, lcore, node, e);
 	if (rc < 0)
 		return rc;

@@ -136,10 +136,6 @@ void target_preflight(struct session *s, json_t *msg)
 		}
 		s->reserved_bytes = populated;
 	}
-	if (strcmp(link, "nic") == 0 && s->seal != NULL) {
-		session_failf(s, ENOTSUP, "the nic link does not seal yet");
-		return;
-	}
 	strcpy(s->opt.link, link);
 	if (strcmp(link, "nic") == 0 && flows_nic_accept(s, msg, &e) < 0) {
 		session_fail(s, &e);
@@ -204,11 +200,8 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	}
 	lcore = lcore_pick(affinity_node(&s->vmm->map, i, s->nflows));
 	rc = link_tcp_open(&link, fd, false, (int)lcore_node(lcore), &e);
-	if (rc == 0) {
+	if (rc == 0)
 		rc = session_seal_link(s, link, i, (int)lcore_node(lcore), &e);
-		if (rc < 0)
-			link->ops->close(link);
-	}
 	if (rc == 0)
 		rc = flow_recv_new(&s->flow[i], &s->recv, link, lcore, (int)lcore_node(lcore), &e);
 	if (rc == 0) {
