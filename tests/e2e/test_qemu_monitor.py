@@ -41,6 +41,11 @@ class Rig:
         self.count += 1
         return self.stage.migrate(self.source, self.target, here, there, f"guest{self.count}", *how)
 
+    def moved(self, there):
+        self.here.wait()
+        self.here = self.between.machine = there
+        self.there = None
+
     def stayed(self, before):
         wait_until("the guest runs on", lambda: self.here.state() == "running")
         wait_until("its QEMU is as it was", lambda: self.here.settings() == before)
@@ -72,10 +77,7 @@ def test_late(rig, command):
     rig.between.plan(command, "late")
     rig.migrate(rig.between, there).done()
     assert there.state() == "running"
-    rig.here.wait()
-    rig.here = there
-    rig.between.machine = there
-    rig.there = None
+    rig.moved(there)
 
 
 @pytest.mark.parametrize("command", TARGET)
@@ -114,6 +116,38 @@ def test_silence(rig, command):
     assert "not" in end["error"]
     rig.target.run("cancel", f"guest{rig.count}")
     rig.stayed(before)
+
+
+def test_late_write(rig):
+    """Law 9: what is written while the device state is saved reaches the target's memory before
+    its QEMU loads that state. Planted through QEMU's own page table, as a device model writes."""
+    here, there, at = rig.here, rig.waiting(), 17 << 20
+    said = here.monitor.run("human-monitor-command", command_line=f"gpa2hva {at:#x}")
+    address = int(said.split(" is ")[1], 16)
+    original, loading = rig.between._command, Between(there, rig.stage.folder / "loading.qmp")
+    rig.stage.wires.append(loading)
+    seen = []
+
+    def save(client, line):
+        if b'"migrate"' in line:
+            with open(f"/proc/{here.popen.pid}/mem", "r+b", buffering=0) as memory:
+                memory.seek(address)
+                memory.write(b"late write")
+        return original(client, line)
+
+    def load(client, line):
+        if b'"migrate-incoming"' in line:
+            with open(there.path, "rb") as memory:
+                memory.seek(at)
+                seen.append(memory.read(10))
+        return True
+    rig.between._command, loading._command = save, load
+    report = rig.migrate(rig.between, loading).done()
+    rig.between._command = original
+    assert seen == [b"late write"]
+    late = [p for p in report["passes_detail"] if p["kind"] == "late"]
+    assert late[0]["dirty_pages"] > 0
+    rig.moved(there)
 
 
 def test_somebody_else_resumes_the_guest(rig):
