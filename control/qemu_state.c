@@ -110,7 +110,7 @@ static int await_stream(int sock, short events, int give_up_fd, struct err *e)
 /* What has come into the memfd. 1: the end of it; 0: no more now. */
 static int drain(int sock, int fd, uint64_t *bytes, struct err *e)
 {
-	static __thread uint8_t buf[PIECE_BYTES];
+	uint8_t buf[PIECE_BYTES];
 
 	for (;;) {
 		ssize_t n = recv(sock, buf, sizeof(buf), 0);
@@ -204,7 +204,7 @@ int qemu_save(struct qemu *u, int give_up_fd, int *out, uint64_t *bytes, struct 
 /* The next pieces of the memfd, as many as the socket takes. */
 static int feed(int sock, int fd, uint64_t bytes, uint64_t *at, struct err *e)
 {
-	static __thread uint8_t buf[PIECE_BYTES];
+	uint8_t buf[PIECE_BYTES];
 
 	while (*at < bytes) {
 		size_t want = bytes - *at < sizeof(buf) ? (size_t)(bytes - *at) : sizeof(buf);
