@@ -11,6 +11,7 @@
 #include "copy.h"
 
 #include <errno.h>
+#include <rte_ethdev.h>
 #include <string.h>
 
 #define ASK_EVERY_NS (200 * NS_PER_MS)
@@ -233,11 +234,21 @@ static bool is_over(const struct link_nic *n, uint64_t now_ns)
 	return r->state == REL_CLOSED && r->bye_at_ns == REL_NEVER;
 }
 
+// The device has let go of all pages of the guest.
+static bool pages_are_back(struct link_nic *n)
+{
+	if (rte_mbuf_ext_refcnt_read(&n->pages) == 1 || n->bursting)
+		return true;
+	(void)rte_eth_tx_done_cleanup(n->q->id, n->q->index, 0);
+	return false;
+}
+
 static void empty(struct link_nic *n)
 {
 	for (; n->in_head != n->in_tail; n->in_head++)
 		rte_pktmbuf_free(n->in[n->in_head % NIC_INBOX].m);
-	for (; n->out_head < n->out_n; n->out_head++)
+	// What a burst that ended in SIGBUS had in hand may be given back already: it stays away.
+	for (; n->out_head < n->out_n && !n->bursting; n->out_head++)
 		rte_pktmbuf_free(n->out[n->out_head]);
 	n->out_head = n->out_n = 0;
 }
@@ -252,15 +263,15 @@ static bool nic_leave(struct link *l)
 		n->leave_until_ns = now + 2 * n->rel->cfg.bye_ns;
 		rel_leave(n->rel, 0, now);
 	}
-	if (n->bound)
+	if (n->bound && !n->bursting)
 		turn(n, now);
-	if (n->bound && !is_over(n, now))
+	if (n->bound && !n->bursting && !is_over(n, now))
 		return false;
 	if (n->bound)
 		port_bind(n->q, n->udp_port, NULL);
 	n->bound = false;
 	empty(n);
-	return true;
+	return pages_are_back(n);
 }
 
 // Source.

@@ -84,6 +84,7 @@ struct link_nic {
 	uint8_t *bounce;                  /* for a packet that came in pieces */
 	struct rte_mbuf *out[NIC_OUTBOX]; /* [out_head, out_n) wait for the device */
 	unsigned out_head, out_n;
+	bool bursting; /* the device has them in hand: after SIGBUS in there nobody knows which */
 
 	struct link_nic_faults faults;
 };

@@ -192,7 +192,7 @@ void link_nic_close(struct link *l)
 		port_bind(n->q, n->udp_port, NULL);
 	for (; n->in_head != n->in_tail; n->in_head++)
 		rte_pktmbuf_free(n->in[n->in_head % NIC_INBOX].m);
-	for (; n->out_head < n->out_n; n->out_head++)
+	for (; n->out_head < n->out_n && !n->bursting; n->out_head++)
 		rte_pktmbuf_free(n->out[n->out_head]);
 	neighbour_give(n->hop);
 	if (n->udp_port != 0)

@@ -166,8 +166,11 @@ static void put(struct link_nic *n, struct rel_out *o)
 
 bool link_nic_flush(struct link_nic *n)
 {
-	if (n->out_head < n->out_n)
+	if (n->out_head < n->out_n) {
+		n->bursting = true;
 		n->out_head += port_send(n->q, n->out + n->out_head, n->out_n - n->out_head);
+		n->bursting = false;
+	}
 	if (n->out_head < n->out_n)
 		return false;
 	n->out_head = n->out_n = 0;

@@ -34,18 +34,18 @@
 static const struct driver {
 	const char *name;
 	bool copies;           // has read a packet when it says that it took it
-	bool no_ext;           // pages that are attached to a packet arrive broken
+	const char *no_ext;    // why pages can't be attached to its packets
 	const char *frame_arg; // the option that bounds a frame, its default, what it holds besides
 	unsigned frame_default, frame_more;
 } drivers[] = {
-	{"net_memif", true, false, "bsize", 2048, 0},
-	{"net_af_packet", true, false, "framesz", 2048, 96},
-	{"net_vhost", true, false, NULL, 0, 0},
-	{"net_pcap", true, false, NULL, 0, 0},
-	{"net_ring", false, false, NULL, 0, 0},
-	{"net_virtio", false, true, NULL, 0, 0},
-	{"net_virtio_user", false, true, NULL, 0, 0},
-	{"net_af_xdp", false, true, NULL, 0, 0},
+	{"net_memif", true, NULL, "bsize", 2048, 0},
+	{"net_af_packet", true, NULL, "framesz", 2048, 96},
+	// Where the memory goes away under it (law 7), the lock stays taken.
+	{"net_vhost", true, "its driver reads packets under a lock", NULL, 0, 0},
+	{"net_pcap", true, NULL, NULL, 0, 0},
+	{"net_virtio", false, "its driver can't send memory of others", NULL, 0, 0},
+	{"net_virtio_user", false, "its driver can't send memory of others", NULL, 0, 0},
+	{"net_af_xdp", false, "its driver spoils packets of several pieces", NULL, 0, 0},
 };
 
 static const struct driver *driver_of(const char *name)
@@ -180,8 +180,8 @@ static int choose_zero_copy(struct port *p, const struct port_config *c, struct 
 	p->copies = d != NULL && d->copies;
 	if (!p->info.multi_seg)
 		why = "its driver sends no packets of several pieces";
-	else if (d != NULL && d->no_ext)
-		why = "its driver can't send memory of others";
+	else if (d != NULL && d->no_ext != NULL)
+		why = d->no_ext;
 	else if (strstr(c->device, "zero-copy=yes") != NULL)
 		why = "its own zero-copy option excludes that";
 	else if (!p->copies)
