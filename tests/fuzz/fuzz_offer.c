@@ -45,7 +45,8 @@ static json_t *make(const uint8_t *data, size_t bytes)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-	static const char text[] = "[port a]\ndevice = x\nipv4 = 192.0.2.1/9\nipv6 = ::1/1\n";
+	static const char text[] = "[port a]\ndevice = x\nipv4 = 192.0.2.1/9\nipv4-gateway = "
+				   "192.0.2.2\nipv6 = ::1/1\n";
 	static struct port stub = {.info = {.mtu = 9000, .link_up = true, .steering = "rss"}};
 	static struct ports ports;
 	struct option_set options;
