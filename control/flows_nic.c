@@ -165,6 +165,8 @@ static int open_flow(
 		.mtu_most = s->nic.offer.mtu,
 		.map = s->source ? &s->vmm->map : NULL,
 		.dead_ns = s->peer_timeout_ns,
+		.resolve_ns =
+			s->peer_timeout_ns / 2, /* who can't be found is not said to be dead */
 	};
 	unsigned lcore = port_queue_lcore(s->nic.port, mine->queue);
 	int node = (int)lcore_node(lcore), rc;
