@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "api_socket.h"
 #include "conn.h"
 #include "log.h"
@@ -20,6 +21,7 @@ struct client {
 	struct api *api;
 	struct conn *conn;
 	struct session_watch *watch; /* what it streams, or NULL */
+	enum api_right right;
 };
 
 struct api {
@@ -82,6 +84,19 @@ static const char *errno_name(int errnum)
 	return name ? name : "EIO";
 }
 
+static int check_right(const struct client *c, const json_t *msg, struct err *e)
+{
+	const char *what = json_string_value(json_object_get(msg, "do"));
+
+	if (c->right == API_ALL || what == NULL || api_rights_reads(what))
+		return 0;
+	log_warn("api", "%s may not %.40s", conn_peer_name(c->conn), what);
+	return err_set(e, EACCES,
+		"you may ask how migrations stand, and no more: %.40s is for the group of "
+		"api-group",
+		what);
+}
+
 static void on_request(void *arg, json_t *msg)
 {
 	struct client *c = arg;
@@ -90,7 +105,9 @@ static void on_request(void *arg, json_t *msg)
 	struct err e = {0};
 	int rc;
 
-	rc = api_call(&c->api->config, msg, c->watch != NULL, reply, &stream, &e);
+	rc = check_right(c, msg, &e);
+	if (rc == 0)
+		rc = api_call(&c->api->config, msg, c->watch != NULL, reply, &stream, &e);
 	if (rc == 0 && stream != NULL)
 		json_object_set_new(reply, "name", json_string(session_name(stream)));
 	json_object_set_new(reply, "ok", json_boolean(rc == 0));
@@ -118,9 +135,18 @@ static const struct conn_ops client_ops = {.json = on_request, .closed = on_clos
 
 static void client_new(struct api *a, int fd)
 {
+	enum api_right right = api_rights_of(&a->socket.rules, fd);
 	struct client *c;
 	struct err e;
 
+	if (right == API_NONE) {
+		char who[ADDRESS_TEXT];
+
+		address_of_peer(fd, who);
+		log_warn("api", "%s has no right to ask anything", who);
+		close(fd);
+		return;
+	}
 	if (a->nclients >= API_CLIENTS) {
 		log_warn("api",
 			"%u programs are connected, which is the most; one more was refused",
@@ -134,6 +160,7 @@ static void client_new(struct api *a, int fd)
 		return;
 	}
 	c->api = a;
+	c->right = right;
 	c->conn = conn_new(a->config.base, fd, NULL, &e);
 	if (c->conn == NULL) {
 		log_error("api", "%s", e.text);
@@ -180,7 +207,7 @@ int api_new(struct api **out, const struct api_config *c, struct err *e)
 		return err_set(e, ENOMEM, "api: no memory");
 	a->config = *c;
 	LIST_INIT(&a->clients);
-	rc = api_socket_open(&a->socket, c->path, c->mode, c->group, e);
+	rc = api_socket_open(&a->socket, c->path, c->mode, c->group, c->readers, e);
 	if (rc < 0) {
 		free(a);
 		return rc;

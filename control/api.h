@@ -26,6 +26,8 @@ struct api_config {
 	const char *path; /* of the socket */
 	mode_t mode;
 	const char *group; /* name or number; NULL or "": that of the process */
+	/* Group that may only ask what tells, or "everybody"; NULL or "": nobody more. */
+	const char *readers;
 	/* Adds what status without a name tells of the daemon. */
 	void (*about)(void *arg, json_t *daemon);
 	void *arg;

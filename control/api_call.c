@@ -227,14 +227,17 @@ static int on_version(struct api_call *c, struct err *e)
 	return 0;
 }
 
+static int (*const handlers[COMMANDS])(struct api_call *c, struct err *e);
+
 static int on_help(struct api_call *c, struct err *e)
 {
 	json_t *commands = json_object();
 
 	(void)e;
 	for (unsigned i = 0; i < COMMANDS; i++)
-		json_object_set_new(
-			commands, command_table[i].name, json_string(command_table[i].help));
+		if (handlers[i] != NULL)
+			json_object_set_new(commands, command_table[i].name,
+				json_string(command_table[i].help));
 	json_object_set_new(c->reply, "commands", commands);
 	return 0;
 }
@@ -294,7 +297,7 @@ int api_call(const struct api_config *c, json_t *request, bool busy, json_t *rep
 	if (what == NULL)
 		return err_set(
 			e, EINVAL, "the field 'do' is missing; {\"do\": \"help\"} lists requests");
-	if (command == COMMANDS)
+	if (command == COMMANDS || handlers[command] == NULL)
 		return err_set(e, EINVAL,
 			"unknown request '%.40s'; {\"do\": \"help\"} lists requests", what);
 	rc = read_name(command, request, &call.name, e);

@@ -14,7 +14,7 @@
 
 #define BACKLOG 16
 
-static int group_id(const char *name, gid_t *gid, struct err *e)
+static int group_id(const char *option, const char *name, gid_t *gid, struct err *e)
 {
 	const struct group *g = getgrnam(name);
 
@@ -24,8 +24,8 @@ static int group_id(const char *name, gid_t *gid, struct err *e)
 		*gid = (gid_t)strtoul(name, NULL, 10);
 	else
 		return err_set(e, ENOENT,
-			"api-group: there is no group '%.60s'; make it (groupadd), or name another",
-			name);
+			"%s: there is no group '%.60s'; make it (groupadd), or name another",
+			option, name);
 	return 0;
 }
 
@@ -88,10 +88,15 @@ static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group
 		return err_sys(e, errnum, "cannot make the API socket %s", s->at.sun_path);
 	}
 	if (group != NULL && group[0] != '\0') {
-		rc = group_id(group, &gid, e);
+		rc = group_id("api-group", group, &gid, e);
 		if (rc < 0)
 			return rc;
 	}
+	s->rules.owner = geteuid();
+	s->rules.group = gid != (gid_t)-1 ? gid : getegid();
+	s->rules.mode = mode;
+	if (s->rules.everybody || s->rules.readers != (gid_t)-1)
+		mode |= 0666;
 	if (chown(s->at.sun_path, (uid_t)-1, gid) != 0 || chmod(s->at.sun_path, mode) != 0)
 		return err_sys(
 			e, errno, "cannot set the rights of the API socket %s", s->at.sun_path);
@@ -100,8 +105,17 @@ static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group
 	return 0;
 }
 
-int api_socket_open(
-	struct api_socket *s, const char *path, mode_t mode, const char *group, struct err *e)
+static int read_readers(struct api_rules *r, const char *readers, struct err *e)
+{
+	r->readers = (gid_t)-1;
+	if (readers == NULL || readers[0] == '\0')
+		return 0;
+	r->everybody = strcmp(readers, "everybody") == 0;
+	return r->everybody ? 0 : group_id("api-readers", readers, &r->readers, e);
+}
+
+int api_socket_open(struct api_socket *s, const char *path, mode_t mode, const char *group,
+	const char *readers, struct err *e)
 {
 	int rc;
 
@@ -113,7 +127,9 @@ int api_socket_open(
 			"the API socket's path is longer than %zu: %.60s...",
 			sizeof(s->at.sun_path) - 1, path);
 	snprintf(s->at.sun_path, sizeof(s->at.sun_path), "%s", path);
-	rc = make_folder(path, e);
+	rc = read_readers(&s->rules, readers, e);
+	if (rc == 0)
+		rc = make_folder(path, e);
 	if (rc == 0)
 		rc = remove_stale(&s->at, e);
 	if (rc < 0)

@@ -6,16 +6,19 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
+#include "api_rights.h"
 #include "err.h"
 
 struct api_socket {
 	int fd;
+	struct api_rules rules;
 	struct sockaddr_un at;
 };
 
-/* See api_new(). group NULL or "": left as it is. */
-int api_socket_open(
-	struct api_socket *s, const char *path, mode_t mode, const char *group, struct err *e);
+/* See api_new(). group NULL or "": left as it is. Where there are readers, everybody can connect,
+ * and rules say who may do what. */
+int api_socket_open(struct api_socket *s, const char *path, mode_t mode, const char *group,
+	const char *readers, struct err *e);
 /* Closes it and removes the file. */
 void api_socket_close(struct api_socket *s);
 

@@ -191,6 +191,7 @@ static int start_api(struct daemon *d, struct err *e)
 		.path = option_text(&d->options, "api"),
 		.mode = (mode_t)strtoul(mode, NULL, 8),
 		.group = option_text(&d->options, "api-group"),
+		.readers = option_text(&d->options, "api-readers"),
 		.about = about,
 		.arg = d,
 	};

@@ -30,6 +30,12 @@ const struct option_row option_godwitd[] = {
 		.kind = OPTION_TEXT,
 		.where = BOTH,
 		.help = "its group, by name or number [that of the daemon]"},
+	{.name = "api-readers",
+		.arg = "GROUP",
+		.kind = OPTION_TEXT,
+		.where = BOTH,
+		.help = "group that may ask how migrations stand and no more, or everybody "
+			"[nobody]"},
 	{.name = "keys",
 		.arg = "DIR",
 		.kind = OPTION_TEXT,

@@ -132,6 +132,7 @@ static void test_refusals(void **state)
 		{"{}", "'do' is missing", "EINVAL"},
 		{"{\"do\": 1}", "'do' is missing", "EINVAL"},
 		{"{\"do\": \"fly\"}", "unknown request 'fly'", "EINVAL"},
+		{"{\"do\": \"keys\"}", "unknown request 'keys'", "EINVAL"}, // godwit's alone
 		{"{\"do\": \"list\", \"name\": \"a\"}", "unknown field 'name'", "EINVAL"},
 		{"{\"do\": \"list\", \"all\": true}", "unknown field 'all'", "EINVAL"},
 		{"{\"do\": \"cancel\"}", "'name' is missing", "EINVAL"},
@@ -241,7 +242,8 @@ static void test_others(void **state)
 	assert_non_null(json_object_get(reply, "tell"));
 	assert_string_equal(stub_keep, "target");
 	reply = ask(&c, "{\"do\": \"help\"}");
-	assert_int_equal(json_object_size(json_object_get(reply, "commands")), COMMANDS);
+	assert_int_equal(
+		json_object_size(json_object_get(reply, "commands")), COMMANDS - 1); // but keys
 	leave(&c);
 }
 
@@ -319,18 +321,18 @@ static void test_socket_file(void **state)
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	close(fd);
-	assert_int_equal(api_socket_open(&s, path, 0640, "0", &e), 0);
+	assert_int_equal(api_socket_open(&s, path, 0640, "0", NULL, &e), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0640);
 	api_socket_close(&s);
 	/* What is no socket is not. */
 	fclose(fopen(path, "w"));
-	assert_int_equal(api_socket_open(&s, path, 0600, NULL, &e), -EEXIST);
+	assert_int_equal(api_socket_open(&s, path, 0600, NULL, NULL, &e), -EEXIST);
 	assert_int_equal(stat(path, &st), 0);
 	unlink(path);
-	assert_int_equal(api_socket_open(&s, path, 0600, "no-such-group", &e), -ENOENT);
+	assert_int_equal(api_socket_open(&s, path, 0600, "no-such-group", NULL, &e), -ENOENT);
 	assert_int_equal(stat(path, &st), -1);
-	assert_int_equal(api_socket_open(&s, "/proc/no/x", 0600, NULL, &e), -ENOENT);
+	assert_int_equal(api_socket_open(&s, "/proc/no/x", 0600, NULL, NULL, &e), -ENOENT);
 }
 
 static void test_long_path(void **state)
@@ -343,7 +345,34 @@ static void test_long_path(void **state)
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[0] = '/';
 	longest[sizeof(longest) - 1] = '\0';
-	assert_int_equal(api_socket_open(&s, longest, 0600, NULL, &e), -ENAMETOOLONG);
+	assert_int_equal(api_socket_open(&s, longest, 0600, NULL, NULL, &e), -ENAMETOOLONG);
+}
+
+// Who may do what: owner, group and others by the mode's bits, as a file has them; then readers.
+static void test_rights(void **state)
+{
+	const struct api_rules rules = {.owner = 100, .group = 200, .mode = 0660, .readers = 300};
+	struct api_rules open = rules, closed = rules;
+
+	(void)state;
+	open.everybody = true;
+	closed.mode = 0600;
+	closed.readers = (gid_t)-1;
+	assert_int_equal(api_rights(&rules, 0, (gid_t[]){0}, 1), API_ALL);
+	assert_int_equal(api_rights(&rules, 100, (gid_t[]){7}, 1), API_ALL);
+	assert_int_equal(api_rights(&rules, 5, (gid_t[]){7, 200}, 2), API_ALL);
+	assert_int_equal(api_rights(&rules, 5, (gid_t[]){7, 300}, 2), API_READ);
+	assert_int_equal(api_rights(&rules, 5, (gid_t[]){7}, 1), API_NONE);
+	assert_int_equal(api_rights(&rules, 5, NULL, 0), API_NONE);
+	assert_int_equal(api_rights(&open, 5, (gid_t[]){7}, 1), API_READ);
+	assert_int_equal(api_rights(&closed, 5, (gid_t[]){200}, 1), API_NONE);
+	assert_int_equal(api_rights(&closed, 5, (gid_t[]){(gid_t)-1}, 1), API_NONE);
+	assert_true(api_rights_reads("status"));
+	assert_true(api_rights_reads("watch"));
+	assert_false(api_rights_reads("migrate"));
+	assert_false(api_rights_reads("resolve"));
+	assert_false(api_rights_reads("set"));
+	assert_false(api_rights_reads("no such thing"));
 }
 
 int main(void)
@@ -356,6 +385,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long_report, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),
+		cmocka_unit_test(test_rights),
 		cmocka_unit_test(test_long_path),
 		cmocka_unit_test_setup_teardown(test_socket_file, setup, teardown),
 	};

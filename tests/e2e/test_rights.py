@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Who may ask what of a daemon on its host."""
+
+import os
+import subprocess
+
+import pytest
+
+import godwit
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def as_user(stage):
+    """godwit as another user, with a group."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can ask as somebody else")
+    os.chmod(stage.folder, 0o755)
+
+    def run(daemon, group, *words):
+        def become():
+            os.setgroups([group])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        # What nobody may read may not be the folder of the build.
+        with open(godwit.GODWIT, "rb") as program:
+            return subprocess.run([f"/proc/self/fd/{program.fileno()}", *words, "--api", daemon.api],
+                                  pass_fds=[program.fileno()], preexec_fn=become, timeout=60,
+                                  capture_output=True, text=True)
+    return run
+
+
+def test_readers_read_and_no_more(stage, as_user):
+    daemon = stage.source(args=["--api-readers", "4242", "--api-group", "4343"])
+    assert as_user(daemon, 4242, "status").returncode == 0
+    assert as_user(daemon, 4242, "list").returncode == 0
+    done = as_user(daemon, 4242, "migrate", "x", "--agent", "/a", "--to", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "you may ask how migrations stand, and no more" in done.stderr
+    assert "no more" in as_user(daemon, 4242, "cancel", "x").stderr
+    daemon.wait_line(r"uid 65534 pid \d+ may not migrate")
+    # The group of the socket may ask all; others nothing.
+    assert "there is no migration" in as_user(daemon, 4343, "cancel", "x").stderr
+    assert as_user(daemon, 4444, "status").returncode != 0
+    daemon.wait_line(r"uid 65534 pid \d+ has no right to ask anything")
+
+
+def test_everybody_may_read(stage, as_user):
+    daemon = stage.source(args=["--api-readers", "everybody"])
+    assert as_user(daemon, 4444, "status").returncode == 0
+    assert as_user(daemon, 4444, "cancel", "x").returncode == 1
+
+
+def test_nobody_else_by_default(stage, as_user):
+    daemon = stage.source()
+    assert as_user(daemon, 4444, "status").returncode != 0
