@@ -25,9 +25,10 @@ def as_user(stage):
             os.setuid(NOBODY)
         # What nobody may read may not be the folder of the build.
         with open(godwit.GODWIT, "rb") as program:
-            return subprocess.run([f"/proc/self/fd/{program.fileno()}", *words, "--api", daemon.api],
-                                  pass_fds=[program.fileno()], preexec_fn=become, timeout=60,
-                                  capture_output=True, text=True)
+            return subprocess.run(
+                [f"/proc/self/fd/{program.fileno()}", *words, "--api", daemon.api],
+                pass_fds=[program.fileno()], preexec_fn=become, timeout=60, capture_output=True,
+                text=True)
     return run
 
 
