@@ -185,18 +185,22 @@ def by_godwit(source, target, daemons, *how):
                              capture_output=True, text=True)
     if receive.returncode:
         raise Failed(receive.stderr.strip())
-    ends = []
+    migrate = []
 
     def move():
-        done = subprocess.run(here.command(
+        migrate.append(subprocess.Popen(here.command(
             "migrate", name, "--qmp", source.qmp, "--to", f"127.0.0.1:{there.port}", "--json",
-            *how), capture_output=True, text=True, timeout=WAIT_S)
-        if done.returncode:
-            raise Failed(done.stderr.strip() or done.stdout.strip())
-        ends.append(json.loads(done.stdout.strip().splitlines()[-1]))
+            *how), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True))
+        # Until then as with QEMU's own; what follows is the end of the source's QEMU.
+        wait_for("Godwit's migration", lambda: migrate[0].poll() is not None or
+                 target.monitor.run("query-status")["status"] != "inmigrate")
 
     took = timed(move, source, target, [[source, here], [target, there]])
-    report = ends[0]["report"]
+    said, _ = migrate[0].communicate(timeout=WAIT_S)
+    if migrate[0].returncode:
+        raise Failed(said.strip().splitlines()[-1])
+    report = json.loads(said.strip().splitlines()[-1])["report"]
     return took | {"pause_ms": report.get("pause_ms", 0), "copy_s": report["copy_ms"] / 1000}
 
 
@@ -204,9 +208,9 @@ def timed(move, source, target, sides):
     """Seconds, CPU seconds of both sides, bytes on the wire."""
     def used():
         return [sum(cpu_s(program.pid) for program in side) for side in sides]
-    before, wire = used(), wire_bytes(source.pid)
+    before, wire = used(), wire_bytes(target.pid)
     began = time.monotonic()
     move()
     took = time.monotonic() - began
     return {"s": took, "cpu_s": [b - a for a, b in zip(before, used())],
-            "wire": wire_bytes(source.pid) - wire}
+            "wire": wire_bytes(target.pid) - wire}
