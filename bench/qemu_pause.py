@@ -45,6 +45,7 @@ class Hops:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gwpause"))
         self.children = []
         self.count = 0
+        self.unread = 0
         self.wrecks = 0  # guests that QEMU did not move whole
 
     def keep(self, child):
@@ -81,7 +82,10 @@ class Hops:
             try:
                 target.wait_beats(20)
                 target.check()
-                return 1000 * (target.lines.beats()[0] - source.lines.beats()[-1])
+                silence = target.lines.beats()[0] - source.lines.beats()[-1]
+                if silence > 0:
+                    return 1000 * silence
+                self.unread += 1  # this program was late to read: the machine is too busy
             except AssertionError:
                 if name != "qemu":
                     raise
@@ -89,7 +93,7 @@ class Hops:
             finally:
                 source.close()
                 target.close()
-        raise Failed("QEMU wrecked ten guests in a row")
+        raise Failed(f"ten guests in a row gave no figure, {self.wrecks} of them wrecked by QEMU")
 
     def by_qemu(self, source, target):
         uri = f"unix:{self.folder / target.name}.stream"
@@ -124,4 +128,5 @@ def measure(build, rounds):
     return [r["qemu"] / r["godwit"] for r in found], {
         f"{way}_silence_ms": round(statistics.median(r[way] for r in found), 1)
         for way in ("qemu", "godwit")} | {"beat_ms": BEAT_MS,
-                                                    "guests_wrecked_by_qemu": hops.wrecks}
+                                                    "guests_wrecked_by_qemu": hops.wrecks,
+                                                    "read_too_late": hops.unread}
