@@ -119,6 +119,11 @@ class Cable(Network):
     def daemon(self, side):
         return dict(super().daemon(side), netns=self.spaces[side], host=f"192.0.2.{side + 1}")
 
+    def shrink(self, mtu):
+        """What passes is less than what the ports were told."""
+        for space in self.spaces:
+            self.ip("-n", space, "link", "set", "data", "mtu", mtu)
+
     def cut(self):
         self.ip("-n", self.spaces[1], "link", "set", "data", "down")
 

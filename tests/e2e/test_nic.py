@@ -113,6 +113,50 @@ def test_vlan(stage):
     assert ours and all(frame[12:16] == bytes.fromhex("8100004d") for frame in ours)
 
 
+def moved_whole(stage, source, target, *args):
+    vm, waiting = stage.vm(memory="32M"), stage.waiting(memory="32M")
+    vm.wait_ticks()
+    report = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--verify",
+                           "memory", *args).done()
+    waiting.wait_ticks()
+    waiting.whole()
+    return report
+
+
+def test_the_smaller_mtu_counts(stage):
+    net = stage.fabric(Cable, mtu=9000)
+    there = net.daemon(1)
+    there["ports"] = there["ports"].replace("mtu = 9000", "mtu = 1400")
+    target, source = stage.target(**there), stage.source(**net.daemon(0))
+    assert moved_whole(stage, source, target)["port"]["path_mtu"] == 1400
+
+
+def test_a_path_smaller_than_its_ports(stage):
+    """The cable takes less than both ports were told: probes find what passes."""
+    source, target, net = stage.joined(Cable, mtu=9000)
+    net.shrink(2000)
+    assert 1280 <= moved_whole(stage, source, target)["port"]["path_mtu"] <= 2000
+
+
+@pytest.mark.long
+def test_nothing_leaks(stage):
+    """More sessions than an lcore has places: each gives back what it held."""
+    source, target, _ = stage.joined(Cable)
+    vm, waiting = stage.vm(memory="32M"), stage.waiting(memory="32M")
+    vm.wait_ticks()
+    for _ in range(70):
+        stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--dry-run").end()
+        target.run("cancel", "guest")
+        target.wait_state("guest", "ended")
+    for _ in range(10):
+        under_way = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--hold")
+        source.wait_state("guest", "holding")
+        source.ok("cancel", "guest")
+        under_way.failed()
+        target.wait_state("guest", "ended")
+    stage.moved(source, target, vm, memory="32M")
+
+
 def test_there_and_back(stage):
     """Ports serve one session after the other, in both roles."""
     source, target, _ = stage.joined(Cable, queues=2)
