@@ -4,12 +4,13 @@
 //
 //   nic_move --device memif|vhost|packet [--queues N] [--flows N] [--mtu N] [--vlan N] [--mib N]
 //            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seed N]
-//            [--cut MS] [--dead MS] [--end cut|kill-source|kill-target]
+//            [--cut MS] [--dead MS] [--end cut|kill-source|kill-target|shrink]
 
 #include "nic_world.h"
 
 #include "clock.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,12 +62,17 @@ static int run_source(struct world *w)
 		world_wire(w, false);
 	if (w->o.end != END_WELL) {
 		world_scribble(&s, &seed, true);
+		if (w->o.end == END_SHRINK && ftruncate(w->from.r[0].fd, 1 << 20) != 0)
+			world_fail("the source's memory can't be shrunk");
 		world_publish(&s, passes);
 		if (w->o.end == END_KILL_SOURCE)
 			raise(SIGKILL);
-		world_wait_dead(&s);
+		if (w->o.end == END_SHRINK)
+			world_wait_dead(&s, EFAULT, "region ram0 can't be read");
+		else
+			world_wait_dead(&s, ETIMEDOUT, "nothing was heard of");
 	}
-	world_side_close(&s, w->o.end != END_WELL);
+	world_side_close(&s, w->o.end != END_WELL && w->o.end != END_SHRINK);
 	return 0;
 }
 
@@ -78,9 +84,11 @@ static int run_target(struct world *w)
 	world_wait_pass(&s, w->o.end == END_WELL ? w->o.passes - 1 : 0);
 	if (w->o.end == END_KILL_TARGET)
 		raise(SIGKILL);
-	if (w->o.end != END_WELL)
-		world_wait_dead(&s);
-	world_side_close(&s, w->o.end != END_WELL);
+	if (w->o.end == END_SHRINK) // the source says goodbye
+		world_wait_dead(&s, ESHUTDOWN, "the peer has ended this flow");
+	else if (w->o.end != END_WELL)
+		world_wait_dead(&s, ETIMEDOUT, "nothing was heard of");
+	world_side_close(&s, w->o.end != END_WELL && w->o.end != END_SHRINK);
 	return 0;
 }
 
@@ -190,6 +198,7 @@ int main(int argc, char **argv)
 			break;
 		case 'E':
 			o.end = strcmp(optarg, "cut") == 0           ? END_CUT
+				: strcmp(optarg, "shrink") == 0      ? END_SHRINK
 				: strcmp(optarg, "kill-source") == 0 ? END_KILL_SOURCE
 								     : END_KILL_TARGET;
 			break;

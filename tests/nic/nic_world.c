@@ -383,18 +383,18 @@ void world_wait_pass(struct world_side *s, uint32_t pass)
 		}
 }
 
-void world_wait_dead(struct world_side *s)
+void world_wait_dead(struct world_side *s, int errnum, const char *words)
 {
 	uint64_t end = clock_ns() + WAIT_S * NS_PER_S;
 
 	for (unsigned i = 0; i < s->w->o.flows; i++) {
 		while (atomic_load(&s->flow[i]->error) == 0) {
 			if (clock_ns() > end)
-				world_fail("flow %u does not notice that its peer is dead", i);
+				world_fail("flow %u does not fail", i);
 			nap();
 		}
-		if (atomic_load(&s->flow[i]->error) != ETIMEDOUT ||
-			strstr(s->flow[i]->why.text, "nothing was heard of") == NULL)
+		if (atomic_load(&s->flow[i]->error) != errnum ||
+			strstr(s->flow[i]->why.text, words) == NULL)
 			world_fail("flow %u fails, but with: %s", i, s->flow[i]->why.text);
 	}
 }

@@ -12,7 +12,7 @@
 #define WORLD_FLOWS 8u
 
 /* How it ends; after pass 0, but for a cut that heals, which is in each pass. */
-enum world_end { END_WELL, END_CUT, END_KILL_SOURCE, END_KILL_TARGET };
+enum world_end { END_WELL, END_CUT, END_KILL_SOURCE, END_KILL_TARGET, END_SHRINK };
 
 struct world_options {
 	const char *device; /* "memif", "vhost", "packet" */
@@ -58,8 +58,8 @@ void world_publish(struct world_side *s, uint32_t pass);
 /* Until all flows have done the pass. */
 void world_wait_pass(struct world_side *s, uint32_t pass);
 
-/* Until all flows have failed, with a sentence that names the peer's silence. */
-void world_wait_dead(struct world_side *s);
+/* Until all flows have failed, with this number and a sentence that holds these words. */
+void world_wait_dead(struct world_side *s, int errnum, const char *words);
 /* Takes the wire away, or gives it back; packet only. */
 void world_wire(struct world *w, bool up);
 
