@@ -4,7 +4,7 @@
 //
 //   nic_move --device memif|vhost|packet [--queues N] [--flows N] [--mtu N] [--vlan N] [--mib N]
 //            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seed N]
-//            [--cut MS] [--dead MS] [--end cut|kill-source|kill-target|shrink]
+//            [--cut MS] [--dead MS] [--capture] [--end cut|kill-source|kill-target|shrink]
 
 #include "nic_world.h"
 
@@ -136,8 +136,9 @@ int main(int argc, char **argv)
 		{"queues", 1, NULL, 'q'}, {"flows", 1, NULL, 'f'}, {"mtu", 1, NULL, 'm'},
 		{"vlan", 1, NULL, 'v'}, {"mib", 1, NULL, 's'}, {"passes", 1, NULL, 'p'},
 		{"lose", 1, NULL, 'l'}, {"seed", 1, NULL, 'r'}, {"ip6", 0, NULL, '6'},
-		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"cut", 1, NULL, 'u'},
-		{"dead", 1, NULL, 'e'}, {"end", 1, NULL, 'E'}, {NULL, 0, NULL, 0}};
+		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"capture", 0, NULL, 'C'},
+		{"cut", 1, NULL, 'u'}, {"dead", 1, NULL, 'e'}, {"end", 1, NULL, 'E'},
+		{NULL, 0, NULL, 0}};
 	struct world_options o = {.device = "memif",
 		.queues = 1,
 		.flows = 1,
@@ -148,7 +149,8 @@ int main(int argc, char **argv)
 	const char *differs;
 	struct world w;
 	pid_t source, target;
-	int opt, bad;
+	int opt, bad, capture = -1;
+	bool capturing = false;
 
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		unsigned n = optarg != NULL ? (unsigned)strtoul(optarg, NULL, 0) : 0;
@@ -193,6 +195,9 @@ int main(int argc, char **argv)
 		case 'u':
 			o.cut_ms = n;
 			break;
+		case 'C':
+			capturing = true;
+			break;
 		case 'e':
 			o.dead_ms = n;
 			break;
@@ -209,6 +214,8 @@ int main(int argc, char **argv)
 	if (o.flows == 0 || o.flows > WORLD_FLOWS)
 		return 2;
 	world_open(&w, &o);
+	if (capturing)
+		capture = world_capture(&w);
 	fflush(stdout);
 	target = start(&w, false);
 	source = start(&w, true);
@@ -219,5 +226,7 @@ int main(int argc, char **argv)
 	if (differs != NULL)
 		printf("%s\n", differs);
 	world_close(&w);
+	if (capturing && !bad)
+		world_read_capture(capture);
 	return bad || differs != NULL;
 }

@@ -224,7 +224,8 @@ static const char *device_of(const struct world_side *s, char *text, size_t byte
 		snprintf(text, bytes, "net_vhost0,iface=%s/vhost,queues=%u", w->dir, w->o.queues);
 	else
 		snprintf(text, bytes,
-			"net_af_packet0,iface=%s,qpairs=%u,framesz=%u,blocksz=65536,framecnt="
+			"net_af_packet0,iface=%s,qdisc_bypass=0,qpairs=%u,framesz=%u,blocksz=65536,"
+			"framecnt="
 			"512",
 			w->veth[!s->source], w->o.queues, w->o.mtu > 1800 ? 16384 : 2048);
 	return text;
@@ -269,8 +270,8 @@ static void open_flow(struct world_side *s, unsigned n)
 		.queue = queue,
 		.source = s->source,
 		.udp_port = port_udp_take(s->port, queue),
-		.token_in = 1000 + 2 * n + s->source,
-		.token_out = 1000 + 2 * n + !s->source,
+		.token_in = WORLD_TOKEN + 2 * n + s->source,
+		.token_out = WORLD_TOKEN + 2 * n + !s->source,
 		.mtu_most = o->mtu,
 		.map = s->source ? &s->w->from : NULL,
 		.dead_ns = o->dead_ms * NS_PER_MS,

@@ -10,6 +10,7 @@
 #include "seed.h"
 
 #define WORLD_FLOWS 8u
+#define WORLD_TOKEN 1000u /* the first of all flows' */
 
 /* How it ends; after pass 0, but for a cut that heals, which is in each pass. */
 enum world_end { END_WELL, END_CUT, END_KILL_SOURCE, END_KILL_TARGET, END_SHRINK };
@@ -62,6 +63,10 @@ void world_wait_pass(struct world_side *s, uint32_t pass);
 void world_wait_dead(struct world_side *s, int errnum, const char *words);
 /* Takes the wire away, or gives it back; packet only. */
 void world_wire(struct world *w, bool up);
+
+/* Listens to the wire from now on; checks what went over it, and closes. packet only. */
+int world_capture(const struct world *w);
+void world_read_capture(int fd);
 
 /* Messages: a word to the other side, and from it. */
 void world_say(struct world_side *s, uint64_t word);
