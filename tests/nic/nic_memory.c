@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the source of a nic test holds and sends, pass by pass.
+// What the source of a nic test holds and sends, pass by pass; and how its flows end.
 
 #include "nic_world.h"
 
 #include "bits.h"
 #include "clock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <time.h>
@@ -86,4 +87,20 @@ void world_publish(struct world_side *s, uint32_t pass)
 	claim_close_pass(&s->claim, pass);
 	for (unsigned f = 0; f < s->w->o.flows; f++)
 		atomic_store(&s->flow[f]->run_pass, pass);
+}
+
+void world_wait_dead(struct world_side *s, int errnum, const char *words)
+{
+	uint64_t end = clock_ns() + WORLD_WAIT_S * NS_PER_S;
+
+	for (unsigned i = 0; i < s->w->o.flows; i++) {
+		while (atomic_load(&s->flow[i]->error) == 0) {
+			if (clock_ns() > end)
+				world_fail("flow %u does not fail", i);
+			nap();
+		}
+		if (atomic_load(&s->flow[i]->error) != errnum ||
+			strstr(s->flow[i]->why.text, words) == NULL)
+			world_fail("flow %u fails, but with: %s", i, s->flow[i]->why.text);
+	}
 }

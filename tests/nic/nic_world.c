@@ -20,8 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_S 120
-
 static bool verbose;
 
 void world_fail(const char *fmt, ...)
@@ -175,7 +173,8 @@ uint64_t world_hear(struct world_side *s)
 	struct pollfd p = {.fd = s->w->wire[!s->source], .events = POLLIN};
 	uint64_t word;
 
-	if (poll(&p, 1, WAIT_S * 1000) != 1 || recv(p.fd, &word, sizeof(word), 0) != sizeof(word))
+	if (poll(&p, 1, WORLD_WAIT_S * 1000) != 1 ||
+		recv(p.fd, &word, sizeof(word), 0) != sizeof(word))
 		world_fail(
 			"the %s hears nothing of the other side", s->source ? "source" : "target");
 	return word;
@@ -334,7 +333,7 @@ void world_side_open(struct world_side *s, struct world *w, bool source)
 
 void world_side_close(struct world_side *s, bool alone)
 {
-	uint64_t end = clock_ns() + WAIT_S * NS_PER_S;
+	uint64_t end = clock_ns() + WORLD_WAIT_S * NS_PER_S;
 
 	for (unsigned i = 0; i < s->w->o.flows; i++)
 		flow_detach(s->flow[i]);
@@ -366,7 +365,7 @@ void world_side_close(struct world_side *s, bool alone)
 
 void world_wait_pass(struct world_side *s, uint32_t pass)
 {
-	uint64_t end = clock_ns() + WAIT_S * NS_PER_S;
+	uint64_t end = clock_ns() + WORLD_WAIT_S * NS_PER_S;
 
 	for (unsigned i = 0; i < s->w->o.flows; i++)
 		while (atomic_load(&s->flow[i]->done_pass) != pass) {
@@ -382,20 +381,4 @@ void world_wait_pass(struct world_side *s, uint32_t pass)
 			}
 			nap();
 		}
-}
-
-void world_wait_dead(struct world_side *s, int errnum, const char *words)
-{
-	uint64_t end = clock_ns() + WAIT_S * NS_PER_S;
-
-	for (unsigned i = 0; i < s->w->o.flows; i++) {
-		while (atomic_load(&s->flow[i]->error) == 0) {
-			if (clock_ns() > end)
-				world_fail("flow %u does not fail", i);
-			nap();
-		}
-		if (atomic_load(&s->flow[i]->error) != errnum ||
-			strstr(s->flow[i]->why.text, words) == NULL)
-			world_fail("flow %u fails, but with: %s", i, s->flow[i]->why.text);
-	}
 }

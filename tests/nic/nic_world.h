@@ -9,8 +9,9 @@
 #include "port.h"
 #include "seed.h"
 
-#define WORLD_FLOWS 8u
-#define WORLD_TOKEN 1000u /* the first of all flows' */
+#define WORLD_WAIT_S 120
+#define WORLD_FLOWS  8u
+#define WORLD_TOKEN  1000u /* the first of all flows' */
 
 /* How it ends; after pass 0, but for a cut that heals, which is in each pass. */
 enum world_end { END_WELL, END_CUT, END_KILL_SOURCE, END_KILL_TARGET, END_SHRINK };
