@@ -40,6 +40,7 @@ struct nic {
 	struct claim claim;
 	struct flow *flow[2];
 	uint32_t pass;
+	char dir[32]; // of memif's socket, which the driver removes
 };
 
 struct race {
@@ -254,17 +255,18 @@ static int open_flow(struct nic *t, unsigned side, uint16_t udp[2], struct err *
 static int nic_open(struct nic *t, const struct codec_ops *codec, int level, struct err *e)
 {
 	const struct eal_config eal = {.cores = "0,1", .mem_mb = 192};
-	char dir[] = "/tmp/godwit-bench-XXXXXX", socket[64];
+	char socket[64];
 	struct eal_info info;
 	uint16_t udp[2];
 	int rc = eal_start(&eal, &info, e);
 
 	if (rc < 0)
 		return rc;
-	if (mkdtemp(dir) == NULL || dirty_init(&t->dirty, t->b->map.nchunks) < 0 ||
+	strcpy(t->dir, "/tmp/godwit-bench-XXXXXX");
+	if (mkdtemp(t->dir) == NULL || dirty_init(&t->dirty, t->b->map.nchunks) < 0 ||
 		claim_init(&t->claim, 1) < 0)
 		return err_set(e, ENOMEM, "no memory, or no folder for a socket");
-	snprintf(socket, sizeof(socket), "%s/memif", dir);
+	snprintf(socket, sizeof(socket), "%s/memif", t->dir);
 	zero_init();
 	guard_install();
 	t->send_job = (struct send_job){.map = &t->b->map,
@@ -281,8 +283,6 @@ static int nic_open(struct nic *t, const struct codec_ops *codec, int level, str
 	for (unsigned i = 0; rc == 0 && i < 2; i++)
 		rc = open_flow(t, i, udp, e);
 	sleep(1); // memif's two sides find each other
-	unlink(socket);
-	rmdir(dir);
 	return rc;
 }
 
@@ -292,6 +292,7 @@ static void nic_close(struct nic *t)
 		flow_free(t->flow[i]);
 	for (unsigned i = 0; i < 2; i++)
 		port_close(t->port[i]);
+	rmdir(t->dir);
 	recv_job_fini(&t->recv_job);
 	claim_fini(&t->claim);
 	dirty_fini(&t->dirty);
