@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Holes of huge pages: they are neither read nor sent, so neither side gets memory for them."""
+
+import pathlib
+
+HUGE = 2 << 20
+
+
+def huge_pages_held(vm):
+    """Those of the guest's RAM file, and how many it has room for."""
+    for fd in pathlib.Path(f"/proc/{vm.popen.pid}/fd").iterdir():
+        if "memfd:godwit-ram" in str(fd.readlink()):
+            found = fd.stat()
+            return found.st_blocks * 512 // HUGE, found.st_size // HUGE
+    raise AssertionError(f"{vm.name} has no RAM file")
+
+
+def test_holes_of_huge_pages_stay(stage, hugepages):
+    source, target = stage.source(), stage.target()
+    args = ["--hugepages", "--populate", "0"]
+    vm = stage.vm(args=[*args, "--pattern", "hot", "--rate", "200", "--share", "1"])
+    waiting = stage.waiting(args=args)
+    vm.wait_ticks()
+    held, room = huge_pages_held(vm)
+    assert 0 < held < room / 2, "the guest has no holes to look at"
+    moving = stage.migrate(source, target, vm, waiting, "guest", "--hold", "--verify", "memory")
+    source.wait_state("guest", "holding")
+    held, room = huge_pages_held(vm)
+    assert held < room / 2, "reading a hole has filled it"
+    source.ok("switch-now", "guest")
+    assert moving.done()["verified_pages"] > 0
+    assert vm.wait() == 0
+    held, room = huge_pages_held(waiting)
+    assert 0 < held < room / 2
+    assert waiting.check() > 0
+    vm.whole()
+    waiting.whole()
