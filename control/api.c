@@ -22,6 +22,12 @@ struct client {
 	struct conn *conn;
 	struct session_watch *watch; /* what it streams, or NULL */
 	enum api_right right;
+	struct later *later; /* an answer that is still to come, or NULL */
+};
+
+/* Outlives a client that leaves before its answer. */
+struct later {
+	struct client *client; /* NULL: it has left */
 };
 
 struct api {
@@ -37,6 +43,8 @@ static void client_free(struct client *c)
 	LIST_REMOVE(c, next);
 	c->api->nclients--;
 	session_unwatch(c->watch);
+	if (c->later != NULL)
+		c->later->client = NULL;
 	conn_free(c->conn);
 	free(c);
 }
@@ -97,29 +105,69 @@ static int check_right(const struct client *c, const json_t *msg, struct err *e)
 		what);
 }
 
-static void on_request(void *arg, json_t *msg)
-{
-	struct client *c = arg;
-	json_t *reply = json_object();
-	struct session *stream = NULL;
-	struct err e = {0};
-	int rc;
+static const struct conn_ops client_ops;
 
-	rc = check_right(c, msg, &e);
-	if (rc == 0)
-		rc = api_call(&c->api->config, msg, c->watch != NULL, reply, &stream, &e);
-	if (rc == 0 && stream != NULL)
-		json_object_set_new(reply, "name", json_string(session_name(stream)));
+/* reply's reference is taken. */
+static void answer(struct client *c, json_t *reply, int rc, const struct err *e)
+{
 	json_object_set_new(reply, "ok", json_boolean(rc == 0));
 	if (rc < 0) {
-		json_object_set_new(reply, "error", json_string(e.text));
+		json_object_set_new(reply, "error", json_string(e->text));
 		json_object_set_new(reply, "errno", json_string(errno_name(-rc)));
-		log_debug("api", "%s: %s", conn_peer_name(c->conn), e.text);
+		log_debug("api", "%s: %s", conn_peer_name(c->conn), e->text);
 	}
 	conn_send(c->conn, cut_to_fit(reply));
 	json_decref(reply);
-	if (rc == 0 && stream != NULL)
-		c->watch = session_watch(stream, on_event, c);
+}
+
+static void on_later(void *arg, int rc, json_t *tell, const struct err *why)
+{
+	struct later *l = arg;
+	struct client *c = l->client;
+	json_t *reply;
+
+	free(l);
+	if (c == NULL)
+		return;
+	c->later = NULL;
+	reply = json_object();
+	if (tell != NULL)
+		json_object_set(reply, "tell", tell);
+	answer(c, reply, rc, why);
+	conn_own(c->conn, &client_ops, c);
+}
+
+static void on_request(void *arg, json_t *msg)
+{
+	struct client *c = arg;
+	struct later *l = calloc(1, sizeof(*l));
+	struct api_call call = {.config = &c->api->config,
+		.reply = json_object(),
+		.later = on_later,
+		.later_arg = l};
+	struct err e = {0};
+	int rc;
+
+	if (l != NULL)
+		l->client = c;
+	c->later = l;
+	rc = l == NULL ? err_set(&e, ENOMEM, "no memory for a request") : check_right(c, msg, &e);
+	if (rc == 0)
+		rc = api_call(&call, msg, c->watch != NULL, &e);
+	if (rc == API_LATER) {
+		json_decref(call.reply);
+		/* What it asks next waits, so that its answers come in order. */
+		if (c->later != NULL)
+			conn_own(c->conn, NULL, NULL);
+		return;
+	}
+	c->later = NULL;
+	free(l);
+	if (rc == 0 && call.stream != NULL)
+		json_object_set_new(call.reply, "name", json_string(session_name(call.stream)));
+	answer(c, call.reply, rc, &e);
+	if (rc == 0 && call.stream != NULL)
+		c->watch = session_watch(call.stream, on_event, c);
 }
 
 static void on_closed(void *arg, const struct err *why)

@@ -2,7 +2,8 @@
 /* The local API: a unix socket with the messages of conn.h. A request is a JSON object whose "do"
  * names a row of command.h; its answer is {"ok": true, ...}, or {"ok": false, "error": sentence,
  * "errno": "EBUSY"}. migrate and receive (but with "detach"), and watch, then stream the session's
- * events, of which "end" is the last. A client that leaves ends nothing: the session goes on. */
+ * events, of which "end" is the last. Answers come in the order of the requests. A client that
+ * leaves ends nothing: the session goes on. */
 #ifndef GODWIT_CONTROL_API_H
 #define GODWIT_CONTROL_API_H
 
@@ -44,13 +45,16 @@ struct api_call {
 	const struct api_config *config;
 	const char *name; /* of the session, checked; NULL where the request has none */
 	const struct option_set *options;
-	json_t *reply;          /* fields to add to the answer */
-	struct session *stream; /* its events follow the answer, if the request streams */
+	json_t *reply;            /* fields to add to the answer */
+	struct session *stream;   /* its events follow the answer, if the request streams */
+	session_resolve_fn later; /* for a handler that answers later */
+	void *later_arg;
 };
 
-/* Carries out a request. busy: this client follows a session already, so a request that streams is
- * refused. 0, or -errno with e set. */
-int api_call(const struct api_config *c, json_t *request, bool busy, json_t *reply,
-	struct session **stream, struct err *e);
+/* Carries out a request, whose other fields are set. busy: this client follows a session already,
+ * so a request that streams is refused. 0; API_LATER: call->later gets the answer, or has got it;
+ * or -errno with e set. */
+#define API_LATER 1
+int api_call(struct api_call *call, json_t *request, bool busy, struct err *e);
 
 #endif

@@ -207,12 +207,9 @@ static int on_resolve(struct api_call *c, struct err *e)
 {
 	const char *keep =
 		option_given(c->options, "keep") ? option_text(c->options, "keep") : NULL;
-	json_t *tell = NULL;
-	int rc = session_resolve(c->config->host, c->name, keep, &tell, e);
+	int rc = session_resolve(c->name, keep, c->later, c->later_arg, e);
 
-	if (tell != NULL)
-		json_object_set_new(c->reply, "tell", tell);
-	return rc;
+	return rc == 0 ? API_LATER : rc;
 }
 
 static int on_watch(struct api_call *c, struct err *e)
@@ -284,23 +281,22 @@ static bool streams(enum command what, const struct option_set *o)
 	return what == COMMAND_WATCH;
 }
 
-int api_call(const struct api_config *c, json_t *request, bool busy, json_t *reply,
-	struct session **stream, struct err *e)
+int api_call(struct api_call *call, json_t *request, bool busy, struct err *e)
 {
 	const char *what = json_string_value(json_object_get(request, "do"));
 	enum command command = what ? command_find(what) : COMMANDS;
 	struct option_set options;
-	struct api_call call = {.config = c, .options = &options, .reply = reply};
 	int rc;
 
-	*stream = NULL;
+	call->stream = NULL;
+	call->options = &options;
 	if (what == NULL)
 		return err_set(
 			e, EINVAL, "the field 'do' is missing; {\"do\": \"help\"} lists requests");
 	if (command == COMMANDS || handlers[command] == NULL)
 		return err_set(e, EINVAL,
 			"unknown request '%.40s'; {\"do\": \"help\"} lists requests", what);
-	rc = read_name(command, request, &call.name, e);
+	rc = read_name(command, request, &call->name, e);
 	if (rc < 0)
 		return rc;
 	option_init(&options, option_godwit, 1u << command);
@@ -311,8 +307,8 @@ int api_call(const struct api_config *c, json_t *request, bool busy, json_t *rep
 		rc = err_set(e, EBUSY,
 			"one connection follows one migration: open another one, or detach");
 	if (rc == 0)
-		rc = handlers[command](&call, e);
-	if (rc == 0 && streams(command, &options))
-		*stream = call.stream;
+		rc = handlers[command](call, e);
+	if (rc != 0 || !streams(command, &options))
+		call->stream = NULL;
 	return rc;
 }

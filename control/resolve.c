@@ -16,8 +16,6 @@
 
 #include "address.h"
 
-#define STACK_BYTES (256u << 10)
-
 struct work {
 	atomic_uint refs;
 	int done_fd; /* eventfd: written by the thread once list and status are final */
@@ -55,6 +53,8 @@ static void *look_up(void *arg)
 	return NULL;
 }
 
+/* The stack has the default size: what libraries keep for each thread counts towards it, and DPDK's
+ * is hundreds of KiB. */
 static int start_thread(struct work *w)
 {
 	pthread_attr_t attr;
@@ -63,7 +63,6 @@ static int start_thread(struct work *w)
 
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	rc = pthread_create(&thread, &attr, look_up, w);
 	pthread_attr_destroy(&attr);
 	return rc;

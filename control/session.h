@@ -89,9 +89,11 @@ int session_set_bandwidth(struct session *s, uint64_t bytes_per_s, struct err *e
 int session_set_downtime(struct session *s, uint64_t ns, struct err *e);
 /* An undecided session, or a journal of a former daemon. keep: "source" (the guest goes on here;
  * the operator made sure that the target does not run it) or "target". NULL: only tell what to
- * check (in tell: an object for the operator, new reference). */
+ * check. 0: fn is called, once, from the loop or before this returns; or -errno with e set.
+ * tell: an object for the operator, borrowed; NULL where there is nothing to tell any more. */
+typedef void (*session_resolve_fn)(void *arg, int status, json_t *tell, const struct err *why);
 int session_resolve(
-	struct session_host *h, const char *name, const char *keep, json_t **tell, struct err *e);
+	const char *name, const char *keep, session_resolve_fn fn, void *arg, struct err *e);
 
 /* One object: name, side, state, stage, pass, counters, report. New reference. */
 json_t *session_status(const struct session *s);

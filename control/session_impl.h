@@ -103,6 +103,7 @@ struct session {
 	bool source;
 	bool begun;     /* source: the first stage was entered */
 	bool recovered; /* from a journal: has no VMM connection, only resolve touches it */
+	bool settling;  /* the operator's decision is being carried out, beside the loop */
 
 	enum session_state state;
 	unsigned stage; /* index into stage_table */

@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What is left when a commit was not answered, or a daemon died after it: the journals of a former
-// daemon, and the operator's decision. Nothing is decided here that is not certain.
+// daemon, and the operator's decision. Nothing is decided here that is not certain. Run by the
+// control loop; VMMs are spoken to by threads beside it, which know no session.
 
 #include "session_impl.h"
 
+#include "aside.h"
 #include "godwit.h"
+#include "settle.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
-
-#define ONCE_MS 1000 /* for the VMM to answer; it was idle, so it answers at once or not at all */
-
-static const char *agent_state_name(unsigned state)
-{
-	static const char *const names[] = {
-		"running", "paused", "fenced", "incoming", "loaded", "ended"};
-
-	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
-}
 
 /* A session of a former daemon that only the operator can end. */
 static void remember(struct session_host *h, const char *name, json_t *begin,
@@ -55,21 +49,83 @@ static void forget(struct session_host *h, const char *name)
 		journal_end(j);
 }
 
+/* What the journals of a former daemon are read for. */
+struct recovery {
+	struct session_host *h;
+	struct event_base *base; /* where the VMMs' answers are waited for */
+};
+
+/* A committed session whose VMM is being asked. */
+struct recovering {
+	struct session_host *h;
+	json_t *begin; /* the journal's first record */
+	struct settle word;
+	char name[SESSION_NAME];
+};
+
+static void recovering_free(struct recovering *r)
+{
+	json_decref(r->begin);
+	free(r);
+}
+
+static void on_recovered(void *arg)
+{
+	struct recovering *r = arg;
+	const struct settle *w = &r->word;
+
+	if (w->found == 0 && w->state == GODWIT_RUNNING) {
+		/* Source: never fenced, so the commit did not go out. Target: it was taken over. */
+		log_info(r->name, "the guest runs here; nothing is left to do");
+		forget(r->h, r->name);
+	} else if (w->what == SETTLE_GONE) {
+		log_info(r->name, "the guest runs at the target; nothing is left to do");
+		forget(r->h, r->name);
+	} else {
+		remember(r->h, r->name, r->begin, &w->where, w->source ? "source" : "target",
+			w->stays_paused);
+	}
+	recovering_free(r);
+}
+
+static void recover_work(void *arg)
+{
+	settle_run(&((struct recovering *)arg)->word);
+}
+
+static void recover_committed(struct recovery *rec, const char *name, json_t *begin,
+	const struct settle *word, bool running)
+{
+	struct recovering *r = calloc(1, sizeof(*r));
+	struct err e;
+
+	if (r == NULL)
+		abort(); /* at the start, with next to nothing allocated */
+	r->h = rec->h;
+	r->begin = json_incref(begin);
+	r->word = *word;
+	r->word.what = running ? SETTLE_GONE : SETTLE_LOOK;
+	snprintf(r->name, sizeof(r->name), "%s", name);
+	if (aside_run(rec->base, recover_work, on_recovered, r, &e) < 0) {
+		log_error(name, "%s: its VMM can't be asked", e.text);
+		r->word.what = SETTLE_NOTHING;
+		r->word.found = e.errnum > 0 ? -e.errnum : -EAGAIN;
+		on_recovered(r);
+	}
+}
+
 /* A journal of a former daemon. */
 static void recover_one(void *arg, const char *name, json_t *records)
 {
-	struct session_host *h = arg;
+	struct recovery *rec = arg;
 	json_t *first = json_array_get(records, 0);
 	const char *side = json_string_value(json_object_get(first, "side"));
-	struct vmm_where where;
-	bool known = vmm_where_from_json(&where, first) && side != NULL;
+	struct settle word = {.source = side == NULL || strcmp(side, "source") == 0};
+	bool known = vmm_where_from_json(&word.where, first) && side != NULL;
 	bool damaged = json_array_size(records) > 0 && !known;
-	bool committed = false, running = false, paused = false;
-	unsigned state;
+	bool committed = false, running = false;
 	json_t *record;
-	struct err e;
 	size_t i;
-	int rc;
 
 	json_array_foreach(records, i, record)
 	{
@@ -78,60 +134,43 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		damaged |= json_object_get(record, "damaged") != NULL;
 		committed |= is != NULL && strcmp(is, "commit") == 0;
 		running |= is != NULL && strcmp(is, "running") == 0;
-		paused |= json_is_true(json_object_get(record, "paused"));
+		word.stays_paused |= json_is_true(json_object_get(record, "paused"));
 	}
-	if (!known) {
-		side = "source";
-		memset(&where, 0, sizeof(where));
-	}
+	if (!known)
+		memset(&word.where, 0, sizeof(word.where));
 	if (damaged) {
 		/* What can't be read may have been a promise. */
-		remember(h, name, first, &where, side, paused);
-		return;
-	}
-	if (!committed) {
+		remember(rec->h, name, first, &word.where, known ? side : "source",
+			word.stays_paused);
+	} else if (!committed) {
 		/* The commit was not even written: the lease gave the guest back. */
 		log_info(name,
 			"a session of a former daemon had not committed; nothing is left to do");
-		forget(h, name);
-		return;
-	}
-	rc = vmm_once(&where, AGENT_HELLO, 0, ONCE_MS, &state, &e);
-	if (rc == 0 && state == GODWIT_RUNNING) {
-		/* Source: never fenced, so the commit did not go out. Target: it was taken over. */
-		log_info(name, "the guest runs here; nothing is left to do");
-		forget(h, name);
-	} else if (running) {
-		if (strcmp(side, "source") == 0 && rc == 0)
-			vmm_once(&where, AGENT_END, 0, ONCE_MS, NULL, &e);
-		log_info(name, "the guest runs at the target; nothing is left to do");
-		forget(h, name);
+		forget(rec->h, name);
 	} else {
-		remember(h, name, first, &where, side, paused);
+		recover_committed(rec, name, first, &word, running);
 	}
 }
 
+/* Nobody is served before all is known; the VMMs are asked all at once. */
 int session_recover(struct session_host *h, struct err *e)
 {
-	return journal_scan(h->state_dir, recover_one, h, e);
+	struct recovery rec = {h, event_base_new()};
+	int rc;
+
+	if (rec.base == NULL)
+		return err_set(e, ENOMEM, "no memory or descriptors to read the journals");
+	rc = journal_scan(h->state_dir, recover_one, &rec, e);
+	event_base_dispatch(rec.base);
+	event_base_free(rec.base);
+	return rc;
 }
 
-static json_t *tell_about(struct session *s)
+static json_t *tell_about(const struct session *s, const char *here)
 {
-	unsigned state = 0;
-	struct err e;
-	const char *here;
-	json_t *t;
+	json_t *t = json_pack("{s:s, s:s, s:s}", "name", s->name, "side",
+		s->source ? "source" : "target", "vmm_here", here);
 
-	/* A live session holds the VMM's one connection, and knows. */
-	if (s->vmm != NULL)
-		here = s->fenced ? "fenced" : "in this session's hands";
-	else if (vmm_once(&s->where, AGENT_HELLO, 0, ONCE_MS, &state, &e) == 0)
-		here = agent_state_name(state);
-	else
-		here = "gone, or not answering";
-	t = json_pack("{s:s, s:s, s:s}", "name", s->name, "side", s->source ? "source" : "target",
-		"vmm_here", here);
 	vmm_where_to_json(&s->where, t);
 	if (s->source) {
 		json_object_set_new(t, "to", json_string(s->opt.to));
@@ -182,70 +221,123 @@ static void on_resolved(void *arg, struct vmm_answer *a)
 		session_end(s, RESULT_FAILED, &s->why);
 }
 
-static int resolve_recovered(
-	struct session_host *h, struct session *s, bool keep_here, struct err *e)
-{
-	unsigned state;
-	int rc = vmm_once(&s->where, AGENT_HELLO, 0, ONCE_MS, &state, e);
+/* An operator's question, or decision, under way. */
+struct resolving {
+	char name[SESSION_NAME];
+	struct settle word;
+	session_resolve_fn fn;
+	void *arg;
+};
 
-	if (keep_here) {
-		if (rc < 0)
-			return rc;
-		if (state != GODWIT_RUNNING && !s->stays_paused) {
-			if (!s->source)
-				return err_set(e, EINVAL,
-					"the VMM here is %s and has no guest to keep",
-					agent_state_name(state));
-			rc = vmm_once(&s->where, AGENT_RESUME, 1, ONCE_MS, NULL, e);
-			if (rc < 0)
-				return rc;
-		}
-	} else if (rc < 0 && rc != -ENOENT && rc != -ECONNREFUSED && rc != -EPIPE) {
-		/* No answer is not gone: it may run the guest. */
-		return rc;
-	} else if (rc == 0 && state == GODWIT_RUNNING) {
-		return err_set(e, EBUSY,
-			"the VMM here runs the guest; end it yourself if that is what you want");
-	} else if (rc == 0 && state != GODWIT_ENDED) {
-		rc = vmm_once(&s->where, AGENT_END, 0, ONCE_MS, NULL, e);
-		if (rc < 0)
-			return rc;
-	}
-	forget(h, s->name);
+static void resolve_recovered(struct session *s, const struct settle *w)
+{
+	bool keep_here = w->what == SETTLE_KEEP;
+
+	forget(s->host, s->name);
 	s->state = SESSION_ENDED;
 	s->result = keep_here != s->source ? RESULT_DONE : RESULT_FAILED;
 	log_info(s->name, "resolved by the operator: the %s keeps the guest",
 		keep_here == s->source ? "source" : "target");
 	watch_end(s);
 	watch_drop_all(s);
-	return 0;
+}
+
+static void on_settled(void *arg)
+{
+	struct resolving *r = arg;
+	const struct settle *w = &r->word;
+	bool decided = w->what == SETTLE_KEEP || w->what == SETTLE_END;
+	struct session *s = session_find(r->name);
+	struct err e = w->why;
+	json_t *tell = NULL;
+	int rc = w->status;
+
+	if (s == NULL || s->state != SESSION_UNDECIDED) {
+		rc = err_set(&e, ENOENT, "session %s was resolved meanwhile", r->name);
+	} else {
+		tell = tell_about(s, settle_here(w));
+		if (decided)
+			s->settling = false;
+		if (decided && rc == 0)
+			resolve_recovered(s, w);
+	}
+	r->fn(r->arg, rc, tell, &e);
+	json_decref(tell);
+	free(r);
+}
+
+static void settle_work(void *arg)
+{
+	settle_run(&((struct resolving *)arg)->word);
+}
+
+/* Of a session that has no VMM connection. */
+static int ask_aside(
+	struct session *s, enum settle_what what, session_resolve_fn fn, void *arg, struct err *e)
+{
+	struct resolving *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (r == NULL)
+		return err_set(e, ENOMEM, "resolve: no memory");
+	snprintf(r->name, sizeof(r->name), "%s", s->name);
+	r->word = (struct settle){.where = s->where,
+		.what = what,
+		.source = s->source,
+		.stays_paused = s->stays_paused};
+	r->fn = fn;
+	r->arg = arg;
+	rc = aside_run(s->host->base, settle_work, on_settled, r, e);
+	if (rc < 0)
+		free(r);
+	else if (what != SETTLE_LOOK)
+		s->settling = true;
+	return rc;
+}
+
+/* A live session holds the VMM's one connection, and knows. */
+static void resolve_live(struct session *s, const char *keep, session_resolve_fn fn, void *arg)
+{
+	json_t *tell = tell_about(s, s->fenced ? "fenced" : "in this session's hands");
+	struct err none = {0};
+
+	if (keep != NULL) {
+		s->keep_target = strcmp(keep, "target") == 0;
+		s->giving_back = true; /* what the target says from here on is too late */
+		session_set_state(s, SESSION_COMMITTING);
+		err_set(&s->why, ECONNABORTED,
+			"the operator decided: the guest goes on at the source");
+		vmm_ask(s->vmm, s->keep_target ? AGENT_END : AGENT_RESUME, s->keep_target ? 0 : 1,
+			0, -1, on_resolved, s);
+	}
+	fn(arg, 0, tell, &none);
+	json_decref(tell);
 }
 
 int session_resolve(
-	struct session_host *h, const char *name, const char *keep, json_t **tell, struct err *e)
+	const char *name, const char *keep, session_resolve_fn fn, void *arg, struct err *e)
 {
 	struct session *s = session_find(name);
-	bool keep_target;
+	bool keep_source = keep != NULL && strcmp(keep, "source") == 0;
 
 	if (s == NULL || s->state != SESSION_UNDECIDED)
 		return err_set(e, ENOENT,
 			"no session of the name %s is undecided here; nothing to "
 			"resolve",
 			name);
-	if (tell != NULL)
-		*tell = tell_about(s);
-	if (keep == NULL)
-		return 0;
-	keep_target = strcmp(keep, "target") == 0;
-	if (!keep_target && strcmp(keep, "source") != 0)
+	if (keep != NULL && !keep_source && strcmp(keep, "target") != 0)
 		return err_set(e, EINVAL, "--keep takes source or target, not %s", keep);
-	if (s->recovered)
-		return resolve_recovered(h, s, keep_target != s->source, e);
-	s->keep_target = keep_target;
-	s->giving_back = true; /* what the target says from here on is too late */
-	session_set_state(s, SESSION_COMMITTING);
-	err_set(&s->why, ECONNABORTED, "the operator decided: the guest goes on at the source");
-	vmm_ask(s->vmm, keep_target ? AGENT_END : AGENT_RESUME, keep_target ? 0 : 1, 0, -1,
-		on_resolved, s);
-	return 0;
+	if (keep != NULL && s->settling)
+		return err_set(e, EBUSY,
+			"session %s is being resolved: its VMM was asked and has not answered",
+			name);
+	if (!s->recovered && s->vmm != NULL) {
+		resolve_live(s, keep, fn, arg);
+		return 0;
+	}
+	return ask_aside(s,
+		keep == NULL               ? SETTLE_LOOK
+		: keep_source == s->source ? SETTLE_KEEP
+					   : SETTLE_END,
+		fn, arg, e);
 }

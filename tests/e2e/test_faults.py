@@ -158,6 +158,10 @@ def test_source_daemon_dies_after_commit(stage, keep):
     source = stage.source(port=fault.source.port)
     fault.source = source
     assert source.status("guest")["state"] == "undecided"
+    fault.vm.freeze()
+    assert "not answering" in source.ok("resolve", "guest")
+    source.fails("resolve", "guest", "--keep", keep)
+    fault.vm.thaw()
     assert "keep" in source.ok("resolve", "guest")
     assert len(fault.vm.ticks()) == ticks, "a fenced guest ran before anybody decided"
     source.ok("resolve", "guest", "--keep", keep)

@@ -81,6 +81,15 @@ def test_limits_change_while_it_runs(stage, pair):
 
 
 @pytest.mark.smoke
+def test_target_by_name(stage, pair):
+    """A thread looks it up: in a daemon, whose libraries need large stacks."""
+    source, target = pair
+    memory = {"memory": "32M"}
+    end = stage.migrate(source, target, stage.vm(**memory), stage.waiting(**memory), "guest",
+                        "--dry-run", to=f"localhost:{target.port}").end()
+    assert end["result"] == "dry-run", end["error"]
+
+
 def test_dry_run_touches_nothing(stage, pair):
     source, target = pair
     vm, waiting = stage.vm(), stage.waiting()

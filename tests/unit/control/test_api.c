@@ -56,6 +56,7 @@ static int setup(void **state)
 	struct err e;
 
 	(void)state;
+	stub_base = base;
 	return api_new(&api, &c, &e);
 }
 
@@ -247,6 +248,34 @@ static void test_others(void **state)
 	leave(&c);
 }
 
+/* resolve answers later: what the client asks meanwhile waits, others do not; and it may leave. */
+static void test_answers_later(void **state)
+{
+	const char *slow = "{\"do\": \"resolve\", \"name\": \"silent\"}";
+	struct client c, other;
+	unsigned before = stub_resolved;
+
+	(void)state;
+	enter(&c);
+	enter(&other);
+	assert_int_equal(conn_send(c.conn, json_loads(slow, 0, NULL)), 0);
+	assert_int_equal(conn_send(c.conn, json_loads("{\"do\": \"version\"}", 0, NULL)), 0);
+	assert_true(is_ok(ask(&other, "{\"do\": \"version\"}")));
+	assert_int_equal(json_array_size(c.got), 0);
+	for (int i = 0; i < 1000 && json_array_size(c.got) < 2; i++)
+		harness_turn(base, 5);
+	assert_non_null(json_object_get(json_array_get(c.got, 0), "tell"));
+	assert_non_null(json_object_get(json_array_get(c.got, 1), "version"));
+	assert_int_equal(conn_send(c.conn, json_loads(slow, 0, NULL)), 0);
+	harness_turn(base, 5);
+	leave(&c);
+	for (int i = 0; i < 1000 && stub_resolved < before + 2; i++)
+		harness_turn(base, 5);
+	assert_int_equal(stub_resolved, before + 2);
+	assert_true(is_ok(ask(&other, "{\"do\": \"version\"}")));
+	leave(&other);
+}
+
 /* A report of a migration with very many passes does not fit one message: the passes are left out.
  */
 static void test_long_report(void **state)
@@ -355,6 +384,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_migrate_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leaving_ends_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answers_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_report, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),
