@@ -223,7 +223,7 @@ static void on_resolve_time(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	stub_resolved++;
+	stub_resolved += strcmp(r->name, "silent") == 0;
 	r->fn(r->arg, 0, tell, &none);
 	json_decref(tell);
 	free(r);

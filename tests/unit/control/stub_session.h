@@ -12,7 +12,7 @@ extern struct migrate_options stub_migrate;
 extern struct receive_options stub_receive;
 extern uint64_t stub_bandwidth, stub_downtime;
 extern char stub_keep[16];
-extern unsigned stub_resolved;       /* answers given by session_resolve() */
+extern unsigned stub_resolved;       /* answers that session_resolve() gave late */
 extern struct event_base *stub_base; /* for answers that come later */
 
 /* Forgets all sessions. */

@@ -252,27 +252,20 @@ static void test_others(void **state)
 static void test_answers_later(void **state)
 {
 	const char *slow = "{\"do\": \"resolve\", \"name\": \"silent\"}";
+	const char *quick = "{\"do\": \"version\"}";
 	struct client c, other;
-	unsigned before = stub_resolved;
 
 	(void)state;
 	enter(&c);
 	enter(&other);
-	assert_int_equal(conn_send(c.conn, json_loads(slow, 0, NULL)), 0);
-	assert_int_equal(conn_send(c.conn, json_loads("{\"do\": \"version\"}", 0, NULL)), 0);
-	assert_true(is_ok(ask(&other, "{\"do\": \"version\"}")));
+	conn_send(c.conn, json_loads(slow, 0, NULL));
+	assert_true(is_ok(ask(&other, quick)));
 	assert_int_equal(json_array_size(c.got), 0);
-	for (int i = 0; i < 1000 && json_array_size(c.got) < 2; i++)
-		harness_turn(base, 5);
-	assert_non_null(json_object_get(json_array_get(c.got, 0), "tell"));
-	assert_non_null(json_object_get(json_array_get(c.got, 1), "version"));
-	assert_int_equal(conn_send(c.conn, json_loads(slow, 0, NULL)), 0);
-	harness_turn(base, 5);
+	assert_non_null(json_object_get(ask(&c, quick), "tell"));
+	assert_non_null(json_object_get(ask(&c, slow), "version"));
 	leave(&c);
-	for (int i = 0; i < 1000 && stub_resolved < before + 2; i++)
+	while (stub_resolved < 2)
 		harness_turn(base, 5);
-	assert_int_equal(stub_resolved, before + 2);
-	assert_true(is_ok(ask(&other, "{\"do\": \"version\"}")));
 	leave(&other);
 }
 
