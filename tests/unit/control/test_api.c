@@ -262,7 +262,10 @@ static void test_answers_later(void **state)
 	assert_true(is_ok(ask(&other, quick)));
 	assert_int_equal(json_array_size(c.got), 0);
 	assert_non_null(json_object_get(ask(&c, quick), "tell"));
-	assert_non_null(json_object_get(ask(&c, slow), "version"));
+	while (json_array_size(c.got) < 2)
+		harness_turn(base, 5);
+	conn_send(c.conn, json_loads(slow, 0, NULL));
+	harness_turn(base, 5);
 	leave(&c);
 	while (stub_resolved < 2)
 		harness_turn(base, 5);
