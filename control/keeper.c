@@ -43,6 +43,13 @@ static int find_program(char path[PATH_MAX + 32], struct err *e)
 	return 0;
 }
 
+int keeper_check(struct err *e)
+{
+	char path[PATH_MAX + 32];
+
+	return find_program(path, e);
+}
+
 static int spawn(struct keeper *k, int sock, int qmp_fd, struct err *e)
 {
 	char path[PATH_MAX + 32], *argv[] = {path, NULL}, *env[] = {NULL};

@@ -14,6 +14,8 @@
 
 struct keeper;
 
+/* Can it be started? For those who want to know before they begin. */
+int keeper_check(struct err *e);
 /* Starts it, with an empty list. qmp_fd is duplicated. 0 or -errno with e set. */
 int keeper_new(struct keeper **k, int qmp_fd, struct err *e);
 /* Replaces its list: an array of {"execute": ..., "arguments": ...}, carried out in order, each

@@ -151,12 +151,19 @@ static bool is_direct(const json_t *node)
 	return json_is_true(json_object_get(json_object_get(node, "cache"), "direct"));
 }
 
+/* All nodes, in one level: since 5.0 that has to be asked for. */
+static int ask_nodes(struct qemu *u, json_t **nodes, struct err *e)
+{
+	json_t *flat = qmp_version(u->qmp) >= 50000 ? json_pack("{s:b}", "flat", 1) : NULL;
+
+	return qmp_call(u->qmp, "query-named-block-nodes", flat, nodes, e);
+}
+
 int qemu_check_disks(struct qemu *u, bool cure, struct findings *f, struct err *e)
 {
 	json_t *nodes = NULL, *node;
 	size_t i;
-	int rc = qmp_call(
-		u->qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), &nodes, e);
+	int rc = ask_nodes(u, &nodes, e);
 
 	json_array_foreach(nodes, i, node)
 	{
@@ -185,8 +192,7 @@ int qemu_direct_nodes(struct qemu *u, json_t **names, struct err *e)
 {
 	json_t *nodes = NULL, *node;
 	size_t i;
-	int rc = qmp_call(
-		u->qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), &nodes, e);
+	int rc = ask_nodes(u, &nodes, e);
 
 	*names = json_array();
 	json_array_foreach(nodes, i, node)

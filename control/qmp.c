@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define GREETING_MS 10000u
+
 struct qmp {
 	int fd;
 	int cancel_fd;
@@ -356,7 +358,11 @@ int qmp_open(struct qmp **out, const char *path, unsigned timeout_ms, int cancel
 	q->adopted = false;
 	q->id = 0;
 	q->cancel_fd = cancel_fd;
+	/* A monitor that another one holds stays silent: no need to wait for that as for an answer.
+	 */
+	q->timeout_ms = timeout_ms < GREETING_MS ? timeout_ms : GREETING_MS;
 	rc = read_greeting(q, e);
+	q->timeout_ms = timeout_ms;
 	if (rc == 0)
 		rc = qmp_call(q, "qmp_capabilities", NULL, NULL, e);
 	if (rc < 0) {

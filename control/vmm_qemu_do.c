@@ -133,6 +133,8 @@ static int do_hello(struct vmm_qemu *q, struct err *e)
 		rc = qemu_check(u, &q->where, f, e);
 	if (rc == 0)
 		rc = refuse(q, f, e);
+	if (rc == 0 && q->state == GODWIT_RUNNING)
+		rc = keeper_check(e);
 	if (rc == 0)
 		rc = qemu_describe(u, &q->vmm.about, e);
 	if (rc == 0)

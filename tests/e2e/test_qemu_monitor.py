@@ -2,7 +2,9 @@
 """A QEMU whose monitor refuses, talks nonsense, is late or silent, at each command: a clear error,
 the guest runs on, and QEMU is as it was."""
 
+import glob
 import os
+import signal
 import socket
 
 import pytest
@@ -164,6 +166,23 @@ def test_somebody_else_resumes_the_guest(rig):
     end = rig.migrate(rig.between, there).failed()
     rig.between._command = original
     assert "somebody resumed the guest" in end["error"]
+    rig.target.run("cancel", f"guest{rig.count}")
+    rig.stayed(before)
+
+
+def test_keeper_dies(rig):
+    """Without it the guest is not paused: nobody would give it back if the daemon died too."""
+    before = rig.here.settings()
+    migration = rig.migrate(rig.here, rig.waiting(), "--hold")
+    rig.source.wait_state(f"guest{rig.count}", "holding")
+    children = f"/proc/{rig.source.popen.pid}/task/*/children"
+    pids = [int(pid) for path in glob.glob(children) for pid in open(path).read().split()]
+    assert len(pids) == 1
+    os.kill(pids[0], signal.SIGTERM)  # as a service manager does: it stays
+    os.kill(pids[0], 0)
+    os.kill(pids[0], signal.SIGKILL)
+    rig.source.ok("switch-now", f"guest{rig.count}")
+    assert "godwit-keeper" in migration.failed()["error"]
     rig.target.run("cancel", f"guest{rig.count}")
     rig.stayed(before)
 
