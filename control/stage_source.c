@@ -261,8 +261,13 @@ static void on_paused(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
+	uint64_t now = clock_ns();
+
 	if (failed(s, a))
 		return;
+	/* The VMM says for how long it has stood still; it may have prepared for that before. */
+	if (a->b < now - s->fig.pause_began_ns)
+		s->fig.pause_began_ns = now - a->b;
 	s->stays_paused = a->a == 1;
 	stage_done(s);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The inside of the driver for an unmodified QEMU: vmm_qemu.c (the thread and its queues),
- * vmm_qemu_do.c (what each request does), vmm_qemu_track.c (the dirty source). One thread for each
- * QEMU does all that waits; the loop only hands requests over and answers back. */
+ * vmm_qemu_do.c (what each request does), vmm_qemu_hello.c (the first of them), vmm_qemu_track.c
+ * (the dirty source). One thread for each QEMU does all that waits; the loop only hands requests
+ * over and answers back. */
 #ifndef GODWIT_CONTROL_VMM_QEMU_H
 #define GODWIT_CONTROL_VMM_QEMU_H
 
@@ -71,6 +72,10 @@ int vmm_qemu_secure(struct vmm_qemu *q, struct err *e);
 void vmm_qemu_leave(struct vmm_qemu *q);
 /* An event of QEMU's. */
 void vmm_qemu_event(void *arg, const char *event, const json_t *data);
+
+/* vmm_qemu_hello.c: HELLO; and before the pause once more what stands against moving the guest. */
+int vmm_qemu_hello(struct vmm_qemu *q, struct err *e);
+int vmm_qemu_check_again(struct vmm_qemu *q, struct err *e);
 
 /* vmm_qemu_track.c */
 int vmm_qemu_track(struct vmm_qemu *q, struct vmm_answer *answer, struct err *e);

@@ -154,17 +154,14 @@ class Qemu(Child):
         wait_until("the guest has the DIMM",
                    lambda: self.memory_mib() >= before + ram.mib * 9 // 10)
 
+    def state(self):
+        return self.monitor.run("query-status")["status"]
+
     def runs(self):
         """Whether its vCPUs do; one that has ended, or ends, runs no more."""
         try:
-            return self.alive() and self.monitor.run("query-status")["running"]
-        except OSError:
-            return False
-
-    def runs(self):
-        try:
             return self.alive() and self.state() == "running"
-        except OSError:  # it ends: first its monitor, then itself
+        except OSError:
             return False
 
     # The guest.

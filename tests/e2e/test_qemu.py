@@ -5,7 +5,7 @@ import pytest
 
 import qemu
 
-pytestmark = pytest.mark.usefixtures("pagemap_scan")
+pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("pagemap_scan")]
 
 
 def test_guest_moves(stage, pair):

@@ -119,6 +119,17 @@ def test_cancel(rig, at):
     rig.again()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["copying", "last", "load"])
+def test_source_daemon_is_told_to_end(rig, at):
+    """As a service manager does it, in the pause too."""
+    rig.begin(at)
+    rig.source.close()
+    rig.wire.cut()
+    rig.stayed()
+    rig.again()
+
+
 def test_commit_lost_then_source_keeps(rig):
     rig.begin("commit")
     rig.wire.cut()

@@ -157,6 +157,20 @@ def test_disk_cache_writeback(shared, daemons):
     there.close()
 
 
+def test_disk_that_comes_meanwhile(shared, daemons):
+    """Looked at again before the guest is paused: it runs on."""
+    here, there = Machine(shared), Machine(shared, incoming=True)
+    held = shared.migrate(*daemons, here, there, "late", "--hold")
+    daemons[0].wait_state("late", "holding")
+    here.monitor.run("blockdev-add", driver="file", node_name="f0", cache={"direct": True},
+                     filename=str(image(shared, "late.img")))
+    daemons[0].ok("switch-now", "late")
+    assert "bypasses the page cache" in held.failed()["error"]
+    assert here.state() == "running"
+    here.close()
+    there.close()
+
+
 def test_daemon_dies_with_cached_disks(shared, daemons):
     """The keeper puts the disk back too."""
     disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive",
