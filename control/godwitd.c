@@ -16,6 +16,7 @@
 #include "api.h"
 #include "clock.h"
 #include "config.h"
+#include "confine.h"
 #include "lcore.h"
 #include "listen.h"
 #include "log.h"
@@ -260,7 +261,11 @@ static int start(struct daemon *d, struct err *e)
 	if (rc == 0)
 		rc = start_api(d, e);
 	if (rc == 0)
+		rc = confine_capabilities(e);
+	if (rc == 0)
 		rc = start_workers(d, e);
+	if (rc == 0)
+		rc = confine_calls(e);
 	if (rc == 0)
 		rc = session_recover(&d->host, e);
 	return rc;

@@ -2,6 +2,7 @@
 """Who may ask what of a daemon on its host."""
 
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -56,3 +57,15 @@ def test_everybody_may_read(stage, as_user):
 def test_nobody_else_by_default(stage, as_user):
     daemon = stage.source()
     assert as_user(daemon, 4444, "status").returncode != 0
+
+
+def test_the_daemon_has_given_up_what_it_can(stage):
+    """In each of its threads: nothing can be gained, calls are filtered, capabilities are few."""
+    daemon = stage.source()
+    tasks = list(pathlib.Path(f"/proc/{daemon.popen.pid}/task").iterdir())
+    assert len(tasks) > 1
+    for task in tasks:
+        status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+                      if ":\t" in line)
+        assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+        assert int(status["CapEff"], 16) & (1 << 7 | 1 << 16 | 1 << 25 | 1 << 27) == 0

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the daemon gives up once it has started, so that whoever takes it over gets less. */
+#ifndef GODWIT_CONTROL_CONFINE_H
+#define GODWIT_CONTROL_CONFINE_H
+
+#include "err.h"
+
+/* Capabilities: of the calling thread and those that it makes later, so before cores are started.
+ * Keeps what confine.c lists; nothing can be had back. 0 or -errno with e set. */
+int confine_capabilities(struct err *e);
+/* System calls that a daemon at work never makes fail with EPERM from now on, for all threads and
+ * for what they run; and no program that is run gains rights. After ports and cores are up. */
+int confine_calls(struct err *e);
+
+#endif
