@@ -65,7 +65,7 @@ def test_two_nodes_above_4_gib_and_a_dimm(start, hosts, machine):
 @pytest.mark.parametrize("machine", ["q35", "pc"])
 def test_one_file_above_4_gib(start, hosts, machine):
     guest = start(qemu.Shape(ram=(qemu.Ram(4608),), machine=machine))
-    grown(guest, 1024)
+    grown(guest, 128)  # Linux takes what is above the hole first
     hops(guest, hosts)
 
 
