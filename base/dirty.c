@@ -85,8 +85,9 @@ uint64_t dirty_count_range(const struct dirty *d, uint64_t first, uint64_t n)
 {
 	uint64_t end = first + n, pages = 0;
 
-	for (uint64_t c = dirty_touched(d, first, end); c < end; c = dirty_touched(d, c + 1, end))
-		pages += bits_count(d->set[c]);
+	for (uint64_t c = dirty_touched(d, first, end); c < end; c = dirty_after(d, c, end))
+		if (d->set[c] != 0)
+			pages += bits_count(d->set[c]);
 	return pages;
 }
 
@@ -99,7 +100,7 @@ uint64_t dirty_next(const struct dirty *d, uint64_t from, uint64_t end)
 {
 	from = dirty_touched(d, from, end);
 	while (from < end && (d->set[from] | d->hole[from]) == 0)
-		from = dirty_touched(d, from + 1, end);
+		from = dirty_after(d, from, end);
 	return from;
 }
 
@@ -118,7 +119,7 @@ uint64_t dirty_put_back(struct dirty *d, uint64_t first, uint64_t n)
 {
 	uint64_t end = first + n, pages = 0;
 
-	for (uint64_t c = dirty_touched(d, first, end); c < end; c = dirty_touched(d, c + 1, end)) {
+	for (uint64_t c = dirty_touched(d, first, end); c < end; c = dirty_after(d, c, end)) {
 		if (d->taken[c] != 0) {
 			if (!plant(PLANT_LAW1_FORGET_TAKEN))
 				d->set[c] |= d->taken[c];

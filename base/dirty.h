@@ -43,6 +43,13 @@ void dirty_touch(struct dirty *d, uint64_t first, uint64_t n);
 /* First chunk >= from and < end in a touched group; end if there is none. */
 uint64_t dirty_touched(const struct dirty *d, uint64_t from, uint64_t end);
 
+/* The next such chunk after c, which is one: a few cycles but at a group's end. */
+static inline uint64_t dirty_after(const struct dirty *d, uint64_t c, uint64_t end)
+{
+	c++;
+	return c % DIRTY_GROUP != 0 && c < end ? c : dirty_touched(d, c, end);
+}
+
 /* set |= words, for chunks [first, first + n). Touches only words that change. */
 void dirty_or(struct dirty *d, uint64_t first, const uint64_t *words, uint64_t n);
 

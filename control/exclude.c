@@ -153,7 +153,7 @@ void exclude_send(struct exclude *x, uint64_t chunk, uint64_t bits)
 const uint64_t *exclude_all(struct exclude *x, const struct dirty *d)
 {
 	for (uint64_t c = dirty_touched(d, 0, d->nchunks); c < d->nchunks;
-		c = dirty_touched(d, c + 1, d->nchunks)) {
+		c = dirty_after(d, c, d->nchunks)) {
 		uint64_t in = exclude_balloon(x, region_of_chunk(x->map, c), c);
 
 		if (in != 0)

@@ -120,12 +120,12 @@ static uint64_t follow_holes(struct pass *p)
 	uint64_t there = 0;
 
 	for (uint64_t c = dirty_touched(d, 0, d->nchunks); c < d->nchunks;
-		c = dirty_touched(d, c + 1, d->nchunks)) {
-		uint64_t pop = p->populated[c], gone, holes;
+		c = dirty_after(d, c, d->nchunks)) {
+		uint64_t pop = p->populated[c], gone, holes, in;
 
+		if ((pop | d->set[c] | d->held[c] | d->hole[c]) == 0)
+			continue; /* most, where dirty pages are far between */
 		if (p->x != NULL) {
-			uint64_t in;
-
 			if (r == NULL || c - r->first_chunk >= r->nchunks)
 				r = region_of_chunk(p->map, c);
 			in = pop & exclude_balloon(p->x, r, c);
