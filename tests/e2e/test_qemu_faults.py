@@ -49,6 +49,8 @@ class Rig:
             how += ("--bandwidth", "1M")
         else:
             how += ("--hold",)
+        # However slow the host is: what is under test is not whether it converges.
+        how += ("--downtime", "60s")
         self.migration = self.stage.migrate(self.source, self.target, self.guest.at, self.there,
                                             self.name, *how, to=self.wire.address)
         if op in REQUESTS or op == "commit":
