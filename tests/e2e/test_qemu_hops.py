@@ -21,7 +21,8 @@ def hosts(shared):
     return shared.source(), shared.target()
 
 
-@pytest.mark.parametrize("hops", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("hops", [pytest.param(3, marks=pytest.mark.smoke),
+                                  pytest.param(20, marks=pytest.mark.long)])
 def test_hops(guest, hosts, hops):
     here, there = hosts
     for _ in range(hops):
