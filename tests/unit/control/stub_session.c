@@ -234,15 +234,16 @@ int session_resolve(
 	const char *name, const char *keep, session_resolve_fn fn, void *arg, struct err *e)
 {
 	const struct timeval later = {.tv_usec = 50000};
+	bool silent = strcmp(name, "silent") == 0;
 	struct stub_resolve *r;
 
-	if (strcmp(name, "undecided") != 0 && strcmp(name, "silent") != 0)
+	if (strcmp(name, "undecided") != 0 && !silent)
 		return err_set(e, ENOENT, "nothing is undecided about '%s'", name);
 	snprintf(stub_keep, sizeof(stub_keep), "%s", keep ? keep : "");
 	r = calloc(1, sizeof(*r));
 	*r = (struct stub_resolve){.fn = fn, .arg = arg};
-	snprintf(r->name, sizeof(r->name), "%s", name);
-	if (strcmp(name, "silent") == 0)
+	strcpy(r->name, silent ? "silent" : "undecided");
+	if (silent)
 		event_base_once(stub_base, -1, EV_TIMEOUT, on_resolve_time, r, &later);
 	else
 		on_resolve_time(-1, 0, r);
