@@ -123,6 +123,7 @@ def moved_whole(stage, source, target, *args):
     return report
 
 
+@pytest.mark.long
 def test_the_smaller_mtu_counts(stage):
     net = stage.fabric(Cable, mtu=9000)
     there = net.daemon(1)
@@ -157,6 +158,7 @@ def test_nothing_leaks(stage):
     stage.moved(source, target, vm, memory="32M")
 
 
+@pytest.mark.long
 def test_there_and_back(stage):
     """Ports serve one session after the other, in both roles."""
     source, target, _ = stage.joined(Cable, queues=2)
@@ -168,6 +170,7 @@ def test_there_and_back(stage):
         assert here.status(f"hop{hop}")["report"]["link"] == "nic"
 
 
+@pytest.mark.long
 def test_several_at_once(stage):
     source, target, _ = stage.joined(Cable, queues=2)
     vms = [stage.vm(memory="32M", args=["--pattern", "hot"]) for _ in range(3)]
@@ -240,8 +243,9 @@ def test_nobody_answers(stage):
     stage.moved(source, target, vm, memory="32M")
 
 
-@pytest.mark.parametrize("victim", ["source", "target"])
-@pytest.mark.parametrize("kind", [Vhost, Cable])
+@pytest.mark.parametrize("kind,victim", [
+    pytest.param(Vhost, "source", marks=pytest.mark.long), (Vhost, "target"), (Cable, "source"),
+    (Cable, "target")])
 def test_daemon_dies(stage, kind, victim):
     slow = Slow(stage, "--peer-timeout", "4s", kind=kind)
     (slow.source if victim == "source" else slow.target).kill()
