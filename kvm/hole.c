@@ -65,7 +65,8 @@ int hole_populated(int fd, uint64_t bytes, uint64_t *words)
 
 struct present {
 	int fd;
-	uint64_t at; /* all before is done */
+	uint64_t at;         /* all before is done */
+	uint64_t data, hole; /* an extent of the file that is known: its end is dear to find */
 	hole_fn fn;
 	void *arg;
 };
@@ -76,6 +77,39 @@ static int tell_present(struct present *p, uint64_t end)
 	return end > p->at ? p->fn(p->arg, p->at, end - p->at) : 0;
 }
 
+/* As hole_walk_range(), for ranges that come in order: an extent is asked for once, as the kernel
+ * looks at each of its pages, however many ranges lie in it. */
+static int walk_absent(struct present *p, uint64_t offset, uint64_t end)
+{
+	int rc = 0;
+
+	while (rc == 0 && offset < end) {
+		uint64_t to;
+
+		if (offset >= p->hole) {
+			off_t data = lseek(p->fd, (off_t)offset, SEEK_DATA), hole;
+
+			if (data < 0)
+				return errno == ENXIO ? 0 : -errno;
+			hole = lseek(p->fd, data, SEEK_HOLE);
+			if (hole < 0 && errno != ENXIO)
+				return -errno;
+			p->data = (uint64_t)data & ~(PAGE_BYTES - 1);
+			p->hole = hole < 0 ? p->data + PAGE_BYTES
+					   : ((uint64_t)hole + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+		}
+		if (offset < p->data)
+			offset = p->data;
+		to = p->hole < end ? p->hole : end;
+		if (offset < to)
+			rc = p->fn(p->arg, offset, to - offset);
+		offset = to;
+		if (p->data >= end)
+			break;
+	}
+	return rc;
+}
+
 static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 {
 	struct present *p = arg;
@@ -83,7 +117,7 @@ static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 
 	(void)state;
 	p->at = offset + len;
-	return rc != 0 ? rc : hole_walk_range(p->fd, offset, len, p->fn, p->arg);
+	return rc != 0 ? rc : walk_absent(p, offset, offset + len);
 }
 
 int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void *arg)
@@ -91,7 +125,7 @@ int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void 
 	/* Asking for what is not there is quicker: the kernel says nothing about the rest. */
 	const struct pagemap_query absent = {
 		.inverted = PAGEMAP_PRESENT, .all = PAGEMAP_PRESENT, .report = PAGEMAP_SWAPPED};
-	struct present p = {fd, 0, fn, arg};
+	struct present p = {.fd = fd, .fn = fn, .arg = arg};
 	_cleanup_(close_fd) int pm = -1;
 	int rc;
 
