@@ -80,8 +80,9 @@ def test_dimm_is_used(start, hosts):
 
 @pytest.fixture(scope="module")
 def hugetlbfs(shared):
-    """A mount of 2 MiB pages, enough of them for two guests of 256 MiB."""
-    wanted = 2 * 128 + 16
+    """A mount of 2 MiB pages, enough of them for three guests of 256 MiB (one that has left may not
+    be gone yet) and what daemons take."""
+    wanted = 3 * 128 + 64
     try:
         got = add_hugepages(wanted)
     except OSError as e:
