@@ -182,6 +182,8 @@ class Daemon(Child):
             *program(GODWITD, plant), "--config", self.config, "--listen", f"{host}:{self.port}",
             "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
             "--log-level", "debug",
+            # Huge pages are for the test that reserved them; others run beside it.
+            *([] if "--huge" in args else ["--huge", "no"]),
             *(["--insecure"] if keys is None else ["--keys", keys, "--allow", allow]), *args])
         if ready:
             wait_until(f"{name} serves its API", self.serves)

@@ -72,6 +72,8 @@ static int run_source(struct world *w)
 		else
 			world_wait_dead(&s, ETIMEDOUT, "nothing was heard of");
 	}
+	if (w->o.end == END_WELL)
+		world_say(&s, 0); // it knows of the last barrier
 	world_side_close(&s, w->o.end != END_WELL && w->o.end != END_SHRINK);
 	return 0;
 }
@@ -88,6 +90,9 @@ static int run_target(struct world *w)
 		world_wait_dead(&s, ESHUTDOWN, "the peer has ended this flow");
 	else if (w->o.end != END_WELL)
 		world_wait_dead(&s, ETIMEDOUT, "nothing was heard of");
+	else // its answer to the last barrier may be lost: it goes when the source has it, as
+	     // sessions do
+		world_hear(&s);
 	world_side_close(&s, w->o.end != END_WELL && w->o.end != END_SHRINK);
 	return 0;
 }
