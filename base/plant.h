@@ -12,7 +12,6 @@ enum plant {
 	PLANT_LAW1_FORGET_TAKEN,    /* pages that were not acknowledged are not put back */
 	PLANT_LAW1_CLEAR_ALL_ONES,  /* arm clears bits that the bitmap in hand does not hold */
 	PLANT_LAW2_FORGET_VMM,      /* what the VMM itself wrote is not counted */
-	PLANT_LAW3_NO_SECOND_ARM,   /* a free page is left out whatever was written since */
 	PLANT_LAW5_PLACE_STALE,     /* frames of a closed pass are placed */
 	PLANT_LAW5_PLACE_TWICE,     /* a frame that was placed is placed again */
 	PLANT_LAW6_NO_FENCE,        /* the commit goes out while the lease still holds */

@@ -11,7 +11,6 @@
 
 #include "bits.h"
 #include "clock.h"
-#include "plant.h"
 
 #define FREE_REST_NS NS_PER_MS /* between questions for what the guest reported */
 
@@ -46,8 +45,6 @@ static void leave_free(void *arg, uint64_t chunk, uint64_t bits)
 	struct pass *p = arg;
 	uint64_t out = p->dirty->set[chunk] & bits & ~p->dirty->held[chunk];
 
-	if (plant(PLANT_LAW3_NO_SECOND_ARM))
-		p->out[chunk] = 0;
 	out &= ~p->out[chunk];
 	p->dirty->set[chunk] &= ~out;
 	exclude_leave(p->x, chunk, out);
@@ -68,7 +65,7 @@ void pass_free_looked(struct pass *p, int status, uint64_t pages, bool ended, co
 	if (pages == 0)
 		return;
 	/* Windows that were asked for are being armed: they go as they are. */
-	exclude_take_free(p->x, plant(PLANT_LAW3_NO_SECOND_ARM) ? 0 : p->cursor, leave_free, p);
+	exclude_take_free(p->x, p->cursor, leave_free, p);
 	pass_take_out(p);
 }
 
