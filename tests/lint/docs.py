@@ -13,7 +13,9 @@ import sys
 import tree
 
 DOCS = [name for name in tree.files(".md") if "/" not in name] + tree.files(".scd")
-MAPPED = ("base", "kvm", "kvm/vm", "dataplane", "control")
+HOUSE = ("base", "kvm", "dataplane", "control")
+MAPPED = sorted({os.path.dirname(name) for name in tree.files(".c", ".h")
+                 if name.split("/")[0] in HOUSE} - {"kvm/vm/test"})
 NAMED = re.compile(r"`((?:base|kvm|dataplane|control|bench|tests|\.ci)/[\w./-]*|[A-Z]+\.md|"
                    r"(?:packages|meson_options)\.txt|\./(?:demo|check))`")
 COMMAND = re.compile(r"^(?:[$#] |\s*)?(?:sudo )?(?:\./build/\S*/)?"

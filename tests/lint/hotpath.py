@@ -42,6 +42,11 @@ def read_list():
     return rules
 
 
+# meson names the object of scan/zero.c scan_zero.c.o
+SOURCES = {name.split("/", 1)[1].replace("/", "_"): os.path.basename(name)
+           for name in tree.files(".c") if name.count("/") > 1}
+
+
 def read_objects(archives):
     """file -> function -> symbols that it refers to."""
     refers = collections.defaultdict(lambda: collections.defaultdict(set))
@@ -51,6 +56,7 @@ def read_objects(archives):
     for line in out.splitlines():
         if m := OBJECT.match(line):
             file = os.path.basename(m[1]).removesuffix(".o")
+            file = SOURCES.get(file, file)
         elif m := FUNCTION.match(line):
             function = plain(m[1])
             refers[file][function].update()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A stand-in for control/session.c: see stub_session.h. Run by the control loop of a test.
+// A stand-in for control/session/session.c: see stub_session.h. Run by the control loop of a test.
 
 #include "stub_session.h"
 
