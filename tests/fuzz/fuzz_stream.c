@@ -2,9 +2,10 @@
 // Fuzz target: a hostile source's whole stream, through the tcp link into a target's flow. Frames
 // after one another, cut anywhere, of passes and numbers that can't be.
 //
-// The input is the stream. Magic, version and checksums are put right in most headers, so that the
-// fuzzer gets past them; then each answer of the flow is allowed but a crash, a hang, or a page
-// written outside the guest.
+// The input is the stream; its last byte says whether the link is sealed. Magic, version and
+// checksums are put right in most headers, and most frames of a sealed link get the seal of a peer
+// that has the keys, so that the fuzzer gets past them; then each answer of the flow is allowed but
+// a crash, a hang, or a page written outside the guest.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include "guard.h"
 
 #define STREAM_MAX  (UINT64_C(64) << 10)
+#define WIRE_MAX    (2 * STREAM_MAX) // a tag for each header at most
 #define GUEST_PAGES (2 * CHUNK_PAGES + 3)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -29,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct region_map map;
 static int listener = -1;
 static struct sockaddr_in where;
-static uint8_t stream[STREAM_MAX];
+static uint8_t stream[STREAM_MAX], wire[WIRE_MAX];
+static const struct seal_secret secret = {.key = "the key that both ends have", .iv = "iv"};
 
 static void setup(void)
 {
@@ -123,15 +126,59 @@ static void mend(uint8_t *at, size_t left)
 	}
 }
 
-static void feed(struct flow *f, int source, size_t size)
+// A frame as a peer with the keys sends it. Where the checksum's place asks for it the tag is
+// wrong: nothing of the frame may be placed then, and nothing after it. Returns its bytes on the
+// wire.
+static size_t seal_frame(
+	struct seal *s, uint64_t number, const uint8_t *at, size_t payload, uint8_t *out)
+{
+	struct iovec in = {(void *)(uintptr_t)(at + FRAME_HDR_BYTES), payload};
+	struct seal_text text = {.number = number,
+		.aad = out,
+		.aad_bytes = FRAME_HDR_BYTES,
+		.nseg = payload > 0 ? 1 : 0,
+		.seg = &in,
+		.out = out + FRAME_HDR_BYTES,
+		.tag = out + FRAME_HDR_BYTES + payload};
+
+	memcpy(out, at, FRAME_HDR_BYTES);
+	if (seal_seal(s, &text, 1) != 1)
+		abort();
+	text.tag[0] ^= at[56] == 0xff;
+	return FRAME_HDR_BYTES + payload + SEAL_TAG_BYTES;
+}
+
+// The stream, sealed frame by frame; what is no whole frame goes as it is.
+static size_t seal_stream(size_t size)
+{
+	const struct seal_ops *ops = seal_best("aes-256-gcm");
+	size_t at = 0, out = 0;
+	struct seal *s;
+
+	if (ops == NULL || seal_new(&s, ops, &secret, -1, NULL) != 0)
+		abort();
+	for (uint64_t number = 0; size - at >= FRAME_HDR_BYTES; number++) {
+		size_t payload = get_u32(stream + at + 28);
+
+		if (payload > size - at - FRAME_HDR_BYTES)
+			break;
+		out += seal_frame(s, number, stream + at, payload, wire + out);
+		at += FRAME_HDR_BYTES + payload;
+	}
+	seal_free(s);
+	memcpy(wire + out, stream + at, size - at);
+	return out + size - at;
+}
+
+static void feed(struct flow *f, int source, const uint8_t *bytes, size_t size)
 {
 	uint8_t answers[4096];
 	size_t at = 0;
 
 	for (unsigned idle = 0; idle < 20 && atomic_load(&f->error) == 0;) {
-		ssize_t n = at < size ? send(source, stream + at, size - at,
-						MSG_DONTWAIT | MSG_NOSIGNAL)
-				      : 0;
+		ssize_t n =
+			at < size ? send(source, bytes + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL)
+				  : 0;
 
 		if (n > 0)
 			at += (size_t)n;
@@ -150,11 +197,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct link *link;
 	struct flow *flow;
 	int source, target;
+	bool sealed;
 
 	if (listener < 0)
 		setup();
-	if (size > STREAM_MAX)
+	if (size == 0 || size > STREAM_MAX)
 		return 0;
+	sealed = data[--size] & 1;
 	memcpy(stream, data, size);
 	mend(stream, size);
 	source = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -165,9 +214,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	target = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (target < 0 || recv_job_init(&job, &map, NULL) != 0 ||
 		link_tcp_open(&link, target, false, -1, NULL) != 0 ||
+		(sealed && link_tcp_seal(link, seal_best("aes-256-gcm"), &secret, &secret, -1,
+				   NULL) != 0) ||
 		flow_recv_new(&flow, &job, link, 0, -1, NULL) != 0)
 		abort();
-	feed(flow, source, size);
+	if (sealed)
+		feed(flow, source, wire, seal_stream(size));
+	else
+		feed(flow, source, stream, size);
 	close(source);
 	flow_free(flow);
 	recv_job_fini(&job);
