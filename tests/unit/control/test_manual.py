@@ -78,7 +78,7 @@ class Manual(unittest.TestCase):
         self.compare(wanted, entries(page("godwit.conf.5").split("# PORTS")[1], ""))
 
     def test_exit_codes(self):
-        header = (CONTROL / "godwit_follow.h").read_text(encoding="utf-8")
+        header = (CONTROL / "cli/godwit_follow.h").read_text(encoding="utf-8")
         codes = re.findall(r"EXIT_\w+ = (\d+)", header)
         part = page("godwit.1").split("# EXIT STATUS")[1].split("# EVENTS")[0]
         self.assertEqual(re.findall(r"^\*(\d+)\*$", part, re.M), [*codes, "130"])
