@@ -33,6 +33,9 @@ struct tracee {
  * on as if nothing had been; vCPUs last. Their number (TRACEE_THREADS at most) or -errno. */
 int tracee_candidates(pid_t pid, pid_t tids[TRACEE_THREADS]);
 
+/* A name that VMMs give to vCPUs' threads. */
+bool tracee_named_vcpu(const char *comm);
+
 /* Seizes and interrupts; returns stopped, with the thread's registers in s->regs. 0 or -errno:
  * EPERM, ESRCH, ETIMEDOUT (asleep in the kernel where nothing wakes it). */
 int tracee_seize(struct tracee *t, pid_t tid, struct sigframe_thread *s);

@@ -58,7 +58,7 @@ static bool restarts(unsigned long nr)
 }
 
 /* QEMU, Cloud Hypervisor, crosvm and Firecracker name their vCPUs' threads. */
-static bool named_vcpu(const char *comm)
+bool tracee_named_vcpu(const char *comm)
 {
 	return strncmp(comm, "CPU ", 4) == 0 || strstr(comm, "vcpu") != NULL;
 }
@@ -75,7 +75,7 @@ static unsigned rank(pid_t pid, pid_t tid)
 	state = strrchr(stat, ')');
 	if (state == NULL || strlen(state) < 3 || strchr("ZXDt", state[2]) != NULL)
 		return RANK_NEVER;
-	if (named_vcpu(comm))
+	if (tracee_named_vcpu(comm))
 		return RANK_VCPU;
 	if (!read_text(pid, tid, "syscall", text, sizeof(text)) ||
 		sscanf(text, "%lu %lx %lx", &nr, &fd, &request) < 3)

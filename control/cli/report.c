@@ -61,6 +61,17 @@ static void print_port(FILE *out, const json_t *p)
 	fputc('\n', out);
 }
 
+static void print_stall(FILE *out, const json_t *s)
+{
+	line(out, "stall");
+	fprintf(out,
+		"%.1f ms of %.0f vCPUs in %.1f s before the pause: kernel %.1f, waiting for a CPU "
+		"%.1f\n",
+		report_number(s, "kernel_ms") + report_number(s, "wait_ms"),
+		report_number(s, "vcpus"), report_number(s, "over_ms") / 1e3,
+		report_number(s, "kernel_ms"), report_number(s, "wait_ms"));
+}
+
 static void print_what_on(FILE *out, const json_t *r)
 {
 	if (has(r, "hypervisor")) {
@@ -97,6 +108,8 @@ void report_print(FILE *out, const json_t *r)
 		line(out, "pause");
 		fprintf(out, "%.1f ms\n", report_number(r, "pause_ms"));
 	}
+	if (has(r, "stall"))
+		print_stall(out, json_object_get(r, "stall"));
 	line(out, "pages");
 	fprintf(out, "%.0f sent, %.0f zero, %.0f holes, %.0f skipped",
 		report_number(r, "pages_data"), report_number(r, "pages_zero"),

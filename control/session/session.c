@@ -156,6 +156,7 @@ static void session_free(struct session *s)
 	if (s->deadline != NULL)
 		event_free(s->deadline);
 	json_decref(s->fig.passes);
+	stall_fini(&s->stall);
 	json_decref(s->peer);
 	free(s);
 }

@@ -21,6 +21,7 @@
 #include "punch.h"
 #include "session.h"
 #include "spool.h"
+#include "stall.h"
 #include "verify.h"
 #include "vmm.h"
 
@@ -163,6 +164,7 @@ struct session {
 	struct carry carry;
 	struct pass pass;
 	bool have_pass;
+	struct stall stall;
 	uint64_t arm_range[PASS_WINDOWS + 1][2]; /* armings under way, in order */
 	unsigned arm_head, arm_tail;
 	uint32_t next_pass; /* number of the next pass */

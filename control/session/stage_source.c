@@ -45,6 +45,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 	if (failed(s, a))
 		return;
 	watch_know_vmm(s);
+	stall_begin(&s->stall, s->vmm->pid, s->vmm->vcpus, s->vmm->nvcpus);
 	if (s->vmm->state != GODWIT_RUNNING) {
 		session_failf(s, EBUSY,
 			"the VMM at %s does not run a guest (it is %s); give the socket of the VMM "
@@ -230,6 +231,7 @@ static void on_tracking(void *arg, struct vmm_answer *a)
 void source_track(struct session *s)
 {
 	s->tracking = true;
+	stall_arm(&s->stall);
 	vmm_ask(s->vmm, AGENT_TRACK_START, 0, 0, -1, on_tracking, s);
 }
 
@@ -274,6 +276,7 @@ static void on_paused(void *arg, struct vmm_answer *a)
 
 void source_pause(struct session *s)
 {
+	stall_look(&s->stall);
 	s->fig.pause_began_ns = clock_ns();
 	s->paused = true;
 	vmm_ask(s->vmm, AGENT_PAUSE, 0, 0, -1, on_paused, s);

@@ -133,6 +133,19 @@ static json_t *seal(const struct session *s)
 			       : json_string("none");
 }
 
+static void add_stall(json_t *r, const struct stall *s)
+{
+	struct stall_figures f;
+
+	if (!stall_figure(s, &f))
+		return;
+	json_object_set_new(r, "stall_ms", json_real(ms(f.kernel_ns + f.wait_ns)));
+	json_object_set_new(r, "stall",
+		json_pack("{s:i, s:f, s:f, s:f, s:s}", "vcpus", (int)f.vcpus, "kernel_ms",
+			ms(f.kernel_ns), "wait_ms", ms(f.wait_ns), "over_ms", ms(f.over_ns),
+			"baseline", f.whole_life ? "life" : "window"));
+}
+
 json_t *watch_report(struct session *s)
 {
 	const struct session_figures *f = &s->fig;
@@ -155,6 +168,7 @@ json_t *watch_report(struct session *s)
 		"gib_per_s", gib_per_s(st[STAT_bytes_pages], copy_ns), "copy_ms", ms(copy_ns));
 	if (f->pause_ns != 0)
 		json_object_set_new(r, "pause_ms", json_real(ms(f->pause_ns)));
+	add_stall(r, &s->stall);
 	json_object_set_new(r, "pages_balloon", num(f->balloon_pages));
 	json_object_set_new(r, "pages_free", num(f->free_pages));
 	json_object_set_new(r, "bytes_balloon", num(f->balloon_bytes));

@@ -3,12 +3,15 @@
 
 #include "vmm.h"
 
+#include "vcpus.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -44,6 +47,17 @@ void vmm_close(struct vmm *v)
 {
 	if (v != NULL)
 		v->ops->close(v);
+}
+
+void vmm_find_vcpus(struct vmm *v)
+{
+	pid_t tids[VCPUS_MOST];
+	unsigned n = v->pid > 0 ? vcpus_named(v->pid, tids, VCPUS_MOST) : 0;
+
+	v->vcpus = n > 0 ? calloc(n, sizeof(*v->vcpus)) : NULL;
+	if (v->vcpus != NULL)
+		memcpy(v->vcpus, tids, n * sizeof(*v->vcpus));
+	v->nvcpus = v->vcpus != NULL ? n : 0;
 }
 
 bool vmm_ended(const struct vmm *v)

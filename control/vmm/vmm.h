@@ -45,6 +45,9 @@ struct vmm {
 	uint64_t *hints;     /* planes BALLOON and FREE, see agent_proto.h; NULL: none */
 	int hints_fd;        /* of them */
 	unsigned hint_flags; /* enum agent_hint */
+	pid_t *vcpus;        /* ids of its vCPUs' threads, after open; NULL: not known */
+	unsigned nvcpus;
+	pid_t pid; /* of the VMM's process; 0: not known */
 	int pidfd; /* of the VMM's process, for ending it when it does not answer; or -1 */
 	/* The VMM is gone: end of file on its socket. Called once, outside of other calls; requests
 	 * under way were answered with -EPIPE before. May be NULL. */
@@ -85,6 +88,9 @@ void vmm_death_cancel(struct vmm_death *d);
  * enum godwit_state before the request. 0 or -errno with e set. */
 int vmm_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
 	unsigned *state, struct err *e);
+
+/* Fills vcpus by the names of the VMM's threads. */
+void vmm_find_vcpus(struct vmm *v);
 
 /* The rows' own, see vmm.c. */
 int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,

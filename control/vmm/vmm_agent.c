@@ -62,6 +62,7 @@ static void agent_free(struct vmm_agent *va)
 	close_fd(&v->hints_fd);
 	close_fd(&v->pidfd);
 	region_map_close(&v->map);
+	free(v->vcpus);
 	close_fd(&va->sock);
 	free(va);
 }
@@ -301,6 +302,8 @@ static void on_hints(void *arg, struct vmm_answer *a)
 		if (v->hints == NULL)
 			a->status = -a->why.errnum;
 	}
+	if (a->status >= 0)
+		vmm_find_vcpus(v);
 	open_end(va, a);
 }
 
@@ -375,6 +378,7 @@ int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_whe
 	}
 	if (getsockopt(va->sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
 		va->vmm.pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	va->vmm.pid = cred.pid;
 	va->readable = event_new(base, va->sock, EV_READ | EV_PERSIST, on_readable, va);
 	va->deadline = event_new(base, -1, 0, on_deadline, va);
 	if (va->readable == NULL || va->deadline == NULL) {

@@ -2,6 +2,7 @@
 // Meeting a QEMU as its driver: who it is, what stands against it, its RAM, the planes. Run by the
 // driver's thread; but for a word to a QEMU that waits for a guest it changes nothing.
 
+#include "vcpus.h"
 #include "vmm_qemu.h"
 
 #include <errno.h>
@@ -55,6 +56,26 @@ static void introduce(struct vmm_qemu *q)
 	q->vmm.state = q->state;
 }
 
+/* QEMU names its threads only where it was told to (-name debug-threads=on), but tells their ids.
+ */
+static int find_vcpus(struct vmm_qemu *q, struct err *e)
+{
+	struct vmm *v = &q->vmm;
+	json_t *cpus = NULL, *cpu;
+	size_t i, n;
+	int rc = qmp_call(q->qemu.qmp, "query-cpus-fast", NULL, &cpus, e);
+
+	if (rc < 0)
+		return rc;
+	n = json_array_size(cpus) < VCPUS_MOST ? json_array_size(cpus) : VCPUS_MOST;
+	v->vcpus = calloc(n + 1, sizeof(*v->vcpus));
+	json_array_foreach(cpus, i, cpu) if (v->vcpus != NULL && i < n) v->vcpus[v->nvcpus++] =
+		(pid_t)json_integer_value(json_object_get(cpu, "thread-id"));
+	json_decref(cpus);
+	v->pid = q->qemu.pid;
+	return 0;
+}
+
 int vmm_qemu_hello(struct vmm_qemu *q, struct err *e)
 {
 	struct qemu *u = &q->qemu;
@@ -81,6 +102,8 @@ int vmm_qemu_hello(struct vmm_qemu *q, struct err *e)
 		rc = qemu_describe(u, &q->vmm.about, e);
 	if (rc == 0)
 		rc = qemu_map_ram(u, &q->vmm.map, e);
+	if (rc == 0)
+		rc = find_vcpus(q, e);
 	if (rc == 0)
 		rc = make_planes(&q->vmm, e);
 	if (rc == 0)

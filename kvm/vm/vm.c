@@ -22,9 +22,12 @@
 static int start_vcpu(struct vcpu *v, struct err *e)
 {
 	int rc = pthread_create(&v->thread, NULL, v->vm->engine->thread, v);
+	char name[16];
 
 	if (rc != 0)
 		return err_sys(e, rc, "cannot start the thread of vCPU %u", v->id);
+	snprintf(name, sizeof(name), "CPU %u/%s", v->id, v->vm->opt.soft ? "soft" : "KVM");
+	pthread_setname_np(v->thread, name);
 	v->started = true;
 	return 0;
 }

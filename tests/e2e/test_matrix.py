@@ -32,6 +32,7 @@ def move(stage, kind, pattern, flows, codec, backing, vcpus=2, memory="64M", rat
     assert report["flows"] == flows
     assert report["hypervisor"] and report["tracker"]
     assert len(report["cores"]) == flows
+    assert report["stall"]["vcpus"] == vcpus
     assert report["memory"] == ("4 KiB pages" if backing == "4K" else "2 MiB huge pages")
     assert codec.startswith(report["codec"])
     assert report["pages_torn"] == 0 or codec == "raw"

@@ -12,8 +12,11 @@ def test_guest_moves(stage, pair):
     shape = qemu.Shape()
     here, there = stage.qemu(shape), stage.qemu(shape, incoming=True)
     last = here.wait_beats()
+    vcpus = len(here.monitor.run("query-cpus-fast"))
     report = stage.migrate(*pair, here, there, "guest", "--verify", "memory").done()
     assert report["verified_pages"] > 0
+    assert report["stall"]["vcpus"] == vcpus
+    assert report["stall"]["over_ms"] > 0
     assert there.wait_beats() > last
     assert there.check() > 0
     assert here.wait() == 0
