@@ -42,25 +42,26 @@ struct options {
 	int level;
 };
 
-static const char usage[] = "usage: godwit-bench [OPTION...] [STAGE...]\n"
-			    "       godwit-bench tcp|nic [OPTION...]\n"
-			    "       godwit-bench image FILE [OPTION...]\n"
-			    "       godwit-bench track PID FILE [OPTION...]\n"
-			    "Times stages of the data path on one core; STAGE is a name of --list, "
-			    "or ends in /* for all\n"
-			    "of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
-			    "plain send/recv loop.\n"
-			    "image: fills FILE, as large as it is, with the image.\n"
-			    "track: attaches to process PID and tracks FILE, its RAM.\n"
-			    "  --size MIB       image (4096)\n"
-			    "  --content CLASS  mix, zero, text, binary, random (mix)\n"
-			    "  --seed N         of the image (1)\n"
-			    "  --rounds N       1 to 101 (5)\n"
-			    "  --cpu N          to run on (0)\n"
-			    "  --huge           image on 2 MiB pages\n"
-			    "  --codec CODEC    of tcp and nic: raw, deflate:0 to deflate:3 (raw)\n"
-			    "  --json           one line a stage and round\n"
-			    "  --list           names of the stages\n";
+static const char usage[] =
+	"usage: godwit-bench [OPTION...] [STAGE...]\n"
+	"       godwit-bench tcp|nic [OPTION...]\n"
+	"       godwit-bench image FILE [OPTION...]\n"
+	"       godwit-bench track PID FILE [OPTION...]\n"
+	"Times stages of the data path on one core; STAGE is a name of --list, "
+	"or ends in /* for all\n"
+	"of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
+	"plain send/recv loop.\n"
+	"image: fills FILE, as large as it is, with the image.\n"
+	"track: attaches to process PID and tracks FILE, its RAM.\n"
+	"  --size MIB       image (4096)\n"
+	"  --content CLASS  mix, zero, text, binary, random (mix)\n"
+	"  --seed N         of the image (1)\n"
+	"  --rounds N       1 to 101 (5)\n"
+	"  --cpu N          to run on (0)\n"
+	"  --huge           image on 2 MiB pages\n"
+	"  --codec CODEC    of tcp and nic: raw, lz4, deflate:0, zstd:1 ... (raw)\n"
+	"  --json           one line a stage and round\n"
+	"  --list           names of the stages\n";
 
 static bool wanted(const char *name, char **picks, int npicks)
 {

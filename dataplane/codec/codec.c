@@ -11,6 +11,8 @@
 const struct codec_ops *const codec_table[] = {
 	&codec_raw,
 	&codec_isal,
+	&codec_lz4,
+	&codec_zstd,
 	NULL,
 };
 
@@ -43,7 +45,9 @@ int codec_parse(const char *text, const struct codec_ops **ops, int *level, stru
 			found = *c;
 	if (found == NULL)
 		return err_set(e, EINVAL,
-			"unknown compression \"%s\": use raw, deflate or deflate:LEVEL", text);
+			"unknown compression \"%s\": use raw, lz4, deflate:LEVEL (0 to 3) or "
+			"zstd:LEVEL (1 to 9)",
+			text);
 	*ops = found;
 	*level = found->level_default;
 	if (colon == NULL)

@@ -9,7 +9,7 @@
 
 #include "err.h"
 
-enum codec_id { CODEC_RAW = 0, CODEC_DEFLATE = 1, CODEC_IDS };
+enum codec_id { CODEC_RAW = 0, CODEC_DEFLATE = 1, CODEC_LZ4 = 2, CODEC_ZSTD = 3, CODEC_IDS };
 
 struct codec;
 
@@ -41,10 +41,12 @@ extern const struct codec_ops *const codec_table[];
 const struct codec_ops *codec_by_name(const char *name);
 const struct codec_ops *codec_by_id(uint8_t id);
 
-/* Reads "raw", "deflate", "deflate:1". 0, or -EINVAL with e set and the choices named. */
+/* Reads "raw", "lz4", "zstd", "zstd:1". 0, or -EINVAL with e set and the choices named. */
 int codec_parse(const char *text, const struct codec_ops **ops, int *level, struct err *e);
 
 extern const struct codec_ops codec_raw;
 extern const struct codec_ops codec_isal;
+extern const struct codec_ops codec_lz4;
+extern const struct codec_ops codec_zstd;
 
 #endif
