@@ -12,6 +12,8 @@ enum plant {
 	PLANT_LAW1_FORGET_TAKEN,    /* pages that were not acknowledged are not put back */
 	PLANT_LAW1_CLEAR_ALL_ONES,  /* arm clears bits that the bitmap in hand does not hold */
 	PLANT_LAW2_FORGET_VMM,      /* what the VMM itself wrote is not counted */
+	PLANT_LAW3_ARMED_TOO,       /* pages of windows that are being armed are left out as free */
+	PLANT_LAW4_NEED_NOT_TELL,   /* a balloon counts whose guest need not tell */
 	PLANT_LAW5_PLACE_STALE,     /* frames of a closed pass are placed */
 	PLANT_LAW5_PLACE_TWICE,     /* a frame that was placed is placed again */
 	PLANT_LAW6_NO_FENCE,        /* the commit goes out while the lease still holds */

@@ -9,6 +9,7 @@
 #include "bits.h"
 #include "dirty.h"
 #include "map.h"
+#include "plant.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -97,7 +98,9 @@ static bool whole_page(struct exclude *x, const struct region *r, uint64_t chunk
 
 uint64_t exclude_balloon(struct exclude *x, const struct region *r, uint64_t chunk)
 {
-	if (!x->use_balloon || !x->any_balloon || x->balloon[chunk] == 0)
+	if (!x->use_balloon && !plant(PLANT_LAW4_NEED_NOT_TELL))
+		return 0;
+	if (!x->any_balloon || x->balloon[chunk] == 0)
 		return 0;
 	if (r->page_bytes > PAGE_BYTES && !whole_page(x, r, chunk))
 		return 0;

@@ -6,7 +6,6 @@
 #include "pass.h"
 
 #include "bits.h"
-#include "clock.h"
 #include "map.h"
 #include "plant.h"
 
@@ -29,6 +28,8 @@ int pass_init(struct pass *p, struct region_map *map, struct dirty *d, struct cl
 	p->out = out;
 	p->in = in;
 	p->planes_fd = planes_fd;
+	p->free_window_pages = PASS_FREE_PAGES;
+	p->free_rest_ns = PASS_FREE_REST_NS;
 	p->io = io;
 	p->io_arg = io_arg;
 	p->populated = map_lazy(map->nchunks * sizeof(uint64_t));
@@ -193,7 +194,6 @@ void pass_looked(struct pass *p, int status, const struct err *why)
 	map_drop(p->populated, p->map->nchunks * sizeof(uint64_t));
 	for (unsigned i = 0; i < p->map->n; i++) {
 		struct region *r = &p->map->r[i];
-
 		struct found f = {p, r};
 
 		if (p->io->populated(p->io_arg, r, on_populated, &f, &e) < 0) {
@@ -292,7 +292,7 @@ static void take_window(struct pass *p, uint64_t first, uint64_t n)
  * still tell what is free, little is taken at a time. */
 static uint64_t window_pages(const struct pass *p)
 {
-	return p->free_id != 0 && !p->free_ended ? PASS_FREE_PAGES : PASS_WINDOW_PAGES;
+	return p->free_id != 0 && !p->free_ended ? p->free_window_pages : PASS_WINDOW_PAGES;
 }
 
 /* Asks to arm the next window. False when nothing is left. A window stays in one region. */
@@ -374,7 +374,7 @@ void pass_poll(struct pass *p)
 	 * no more is armed than the flows will soon read. */
 	while (p->arming + (p->span_tail - p->span_head + WINDOW_SPANS - 1) / WINDOW_SPANS <
 			PASS_WINDOWS &&
-		claim_backlog(p->claim) <
+		claim_backlog(p->claim) <=
 			PASS_WINDOWS * window_pages(p) / (CHUNK_PAGES * SPAN_CHUNKS) &&
 		ask_window(p))
 		;

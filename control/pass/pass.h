@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "claim.h"
+#include "clock.h"
 #include "dirty.h"
 #include "err.h"
 #include "exclude.h"
@@ -25,7 +26,8 @@
 #define PASS_WINDOW_PAGES  16384u     /* pages armed together: 64 MiB */
 #define PASS_WINDOW_CHUNKS (1u << 16) /* widest window: 16 GiB of guest memory */
 #define PASS_FREE_PAGES    1024u      /* the same while reports of free pages may come */
-#define PASS_WINDOWS       4u         /* armed ahead of the flows, at most */
+#define PASS_FREE_REST_NS  NS_PER_MS
+#define PASS_WINDOWS       4u /* armed ahead of the flows, at most */
 
 enum pass_kind {
 	PASS_LIVE, /* the guest runs */
@@ -85,7 +87,9 @@ struct pass {
 	uint64_t *populated; /* pages that are no holes, one word a chunk; as of the last look */
 	struct exclude *x;   /* hints; NULL: none. Set after pass_init */
 	bool prearm;         /* pass 0: all is armed before the guest is asked for free pages */
-	uint32_t free_id;    /* of the request under way; 0: none */
+	uint64_t free_window_pages; /* armed together while reports may come: PASS_FREE_PAGES */
+	uint64_t free_rest_ns;      /* between questions for what the guest reported */
+	uint32_t free_id;           /* of the request under way; 0: none */
 	bool free_asking, free_ended;
 	uint64_t free_asked_ns;
 	bool first_done; /* pass 0 has put all that is populated into the set */

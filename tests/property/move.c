@@ -36,6 +36,9 @@ struct move {
 	struct recv_job recv_job;
 	struct flow *send[FLOWS], *recv[FLOWS];
 	struct pass pass;
+	struct exclude exclude;
+	bool free_looking, free_looked;
+	uint64_t free_pages;
 	uint64_t *out, *in;
 
 	uint32_t number;
@@ -47,6 +50,11 @@ struct move {
 	char *why;
 	size_t why_bytes;
 };
+
+static bool paused(const struct move *m)
+{
+	return m->number >= m->live;
+}
 
 static void io_look(void *arg, bool last)
 {
@@ -73,12 +81,25 @@ static int io_populated(void *arg, struct region *r,
 	return sim_populated(r, found, found_arg);
 }
 
-static const struct pass_io io = {.look = io_look, .arm = io_arm, .populated = io_populated};
-
-static bool paused(const struct move *m)
+static void io_free_request(void *arg, uint32_t id)
 {
-	return m->number >= m->live;
+	struct move *m = arg;
+
+	m->sim.free_id = id;
+	for (unsigned i = 0; id != 0 && !paused(m) && i < 8; i++)
+		sim_hint_guest(&m->sim);
 }
+
+static void io_free_look(void *arg, uint32_t id)
+{
+	struct move *m = arg;
+
+	(void)id;
+	m->free_looking = true;
+	m->free_looked = false;
+}
+
+static const struct pass_io io = {io_look, io_arm, io_populated, io_free_request, io_free_look};
 
 static bool wrong(struct move *m, const char *what)
 {
@@ -103,6 +124,8 @@ static void begin(struct move *m)
 
 static void close_pass(struct move *m, struct move_facts *facts)
 {
+	facts->free += m->pass.facts.free_pages;
+	facts->balloon += m->pass.facts.balloon_pages;
 	pass_close(&m->pass);
 	facts->passes++;
 	m->number++;
@@ -123,6 +146,17 @@ static void go(struct move *m)
 		atomic_store_explicit(&m->send[i]->run_pass, m->number, memory_order_release);
 }
 
+static void step_free_look(struct move *m)
+{
+	if (!m->free_looked) {
+		m->free_pages = sim_hint_look(&m->sim, m->out);
+		m->free_looked = true;
+		return;
+	}
+	m->free_looking = false;
+	pass_free_looked(&m->pass, 0, m->free_pages, seed_below(&m->seed, 16) == 0, NULL);
+}
+
 // One step of the control side, of those that can be taken now.
 static void step_control(struct move *m, struct move_facts *facts)
 {
@@ -135,6 +169,8 @@ static void step_control(struct move *m, struct move_facts *facts)
 		m->looking = false;
 		pass_looked(&m->pass, 0, NULL);
 		facts->holes += m->pass.facts.hole_pages;
+	} else if (m->free_looking && seed_below(&m->seed, 2)) {
+		step_free_look(m);
 	} else if (m->pass.state == PASS_LOOKED) {
 		go(m);
 	} else if (m->arm_head < m->arm_tail && !a->done) {
@@ -200,6 +236,19 @@ static bool open_flows(struct move *m)
 	return true;
 }
 
+static bool open_hints(struct move *m)
+{
+	sim_hint_open(&m->sim);
+	if (exclude_init(&m->exclude, &m->sim.from, m->sim.hints, -1) < 0)
+		return false;
+	m->exclude.use_balloon = m->sim.must_tell;
+	m->exclude.ask_free = seed_below(&m->seed, 4) != 0;
+	m->pass.x = &m->exclude;
+	m->pass.free_rest_ns = 0;
+	m->pass.free_window_pages = 1 + seed_below(&m->seed, 16);
+	return true;
+}
+
 static bool open_all(struct move *m)
 {
 	struct err e;
@@ -218,6 +267,8 @@ static bool open_all(struct move *m)
 	if (dirty_init(&m->dirty, m->sim.from.nchunks) < 0 || claim_init(&m->claim, 1) < 0 ||
 		pass_init(&m->pass, &m->sim.from, &m->dirty, &m->claim, m->out, m->in, -1, &io, m) <
 			0)
+		return wrong(m, "no memory");
+	if (seed_below(&m->seed, 2) && !open_hints(m))
 		return wrong(m, "no memory");
 	if (recv_job_init(&m->recv_job, &m->sim.to, &e) < 0)
 		return wrong(m, e.text);
@@ -247,6 +298,7 @@ static void close_all(struct move *m)
 	}
 	recv_job_fini(&m->recv_job);
 	pass_fini(&m->pass);
+	exclude_fini(&m->exclude);
 	claim_fini(&m->claim);
 	dirty_fini(&m->dirty);
 	sim_close(&m->sim);

@@ -10,6 +10,7 @@
 /* What happened over all seeds, so that the test can tell that it tested something. */
 struct move_facts {
 	uint64_t passes, frames, torn, lost, stale, twice, holes, writes, pages;
+	uint64_t free, balloon; /* pages left out */
 };
 
 /* True when the target ended up as the source; else why says what is wrong. The same seed does the

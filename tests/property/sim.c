@@ -99,7 +99,14 @@ void sim_close(struct sim *s)
 {
 	region_map_close(&s->from);
 	region_map_close(&s->to);
+	sim_hint_close(s);
 	free(s->log);
+}
+
+static void use(struct sim *s, const struct region *r, uint64_t page, uint64_t n)
+{
+	if (s->hints != NULL)
+		sim_hint_use(s, r->first_chunk * CHUNK_PAGES + page, n);
 }
 
 void sim_guest(struct sim *s)
@@ -109,10 +116,17 @@ void sim_guest(struct sim *s)
 	uint64_t page = seed_below(s->seed, pages);
 	uint64_t n = 1 + seed_below(s->seed, seed_below(s->seed, 8) == 0 ? 100 : 3);
 	uint64_t word = seed_next(s->seed);
-	uint8_t *at = r->base + (page << PAGE_SHIFT);
+	uint8_t *at;
 
+	if (s->hints != NULL)
+		page = sim_hint_page(s, r, page);
+	at = r->base + (page << PAGE_SHIFT);
 	n = n > pages - page ? pages - page : n;
 	s->writes++;
+	if (s->hints != NULL && seed_below(s->seed, 3) == 0) {
+		sim_hint_guest(s);
+		return;
+	}
 	switch (seed_below(s->seed, 8)) {
 	case 0: // what it gave back is not in the log
 		must(fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -120,14 +134,17 @@ void sim_guest(struct sim *s)
 			"punch");
 		return;
 	case 1:
+		use(s, r, page, n);
 		memset(at, 0, n << PAGE_SHIFT);
 		break;
 	case 2:
+		use(s, r, page, n);
 		for (uint64_t i = 0; i < n; i++)
 			fill_page(s, at + (i << PAGE_SHIFT));
 		break;
 	default:
 		n = 1;
+		use(s, r, page, n);
 		memcpy(at + seed_below(s->seed, PAGE_BYTES / 8) * 8, &word, 8);
 	}
 	bits_set_range(s->log, r->first_chunk * CHUNK_PAGES + page, n);
@@ -171,18 +188,22 @@ static int set_words(void *words, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
-static bool same_region(const struct region *a, const struct region *b, char *why, size_t bytes)
+static bool same_region(const struct region *a, const struct region *b, const uint64_t *unused,
+	char *why, size_t bytes)
 {
 	static const uint8_t zeros[PAGE_BYTES];
 	uint64_t *from = calloc(2 * a->nchunks, sizeof(*from)), *to = from + a->nchunks;
+	const uint8_t *x, *y;
 	bool same = true;
 
 	must(from != NULL, "words");
 	sim_populated(a, set_words, from);
 	sim_populated(b, set_words, to);
 	for (uint64_t n = 0; same && n < a->bytes >> PAGE_SHIFT; n++) {
-		const uint8_t *x = bits_test(from, n) ? a->base + (n << PAGE_SHIFT) : zeros;
-		const uint8_t *y = bits_test(to, n) ? b->base + (n << PAGE_SHIFT) : zeros;
+		if (unused != NULL && bits_test(unused, a->first_chunk * CHUNK_PAGES + n))
+			continue;
+		x = bits_test(from, n) ? a->base + (n << PAGE_SHIFT) : zeros;
+		y = bits_test(to, n) ? b->base + (n << PAGE_SHIFT) : zeros;
 
 		same = memcmp(x, y, PAGE_BYTES) == 0;
 		if (!same)
@@ -202,7 +223,7 @@ static bool same_region(const struct region *a, const struct region *b, char *wh
 bool sim_same(const struct sim *s, char *why, size_t bytes)
 {
 	for (unsigned i = 0; i < SIM_REGIONS; i++)
-		if (!same_region(&s->from.r[i], &s->to.r[i], why, bytes))
+		if (!same_region(&s->from.r[i], &s->to.r[i], s->unused, why, bytes))
 			return false;
 	return true;
 }

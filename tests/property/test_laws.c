@@ -37,10 +37,12 @@ static int run_seeds(unsigned seconds, unsigned most)
 		}
 	printf("%" PRIu64 " seeds: %" PRIu64 " passes, %" PRIu64 " guest writes, %" PRIu64
 	       " frames, %" PRIu64 " pages; frames torn %" PRIu64 ", stale %" PRIu64
-	       ", twice %" PRIu64 "; pages lost %" PRIu64 ", new holes %" PRIu64 "\n",
+	       ", twice %" PRIu64 "; pages lost %" PRIu64 ", new holes %" PRIu64
+	       "; left out: free %" PRIu64 ", balloon %" PRIu64 "\n",
 		seed, f.passes, f.writes, f.frames, f.pages, f.torn, f.stale, f.twice, f.lost,
-		f.holes);
-	if (f.torn == 0 || f.stale == 0 || f.twice == 0 || f.lost == 0 || f.holes == 0) {
+		f.holes, f.free, f.balloon);
+	if (f.torn == 0 || f.stale == 0 || f.twice == 0 || f.lost == 0 || f.holes == 0 ||
+		f.free == 0 || f.balloon == 0) {
 		printf("FAILED: one of these never happened, so nothing was tested\n");
 		return 1;
 	}
@@ -54,6 +56,8 @@ static const struct {
 } plants[] = {
 	{PLANT_LAW1_READ_BEFORE_ARM, "law 1: read before arm"},
 	{PLANT_LAW1_FORGET_TAKEN, "law 1: forget what was taken"},
+	{PLANT_LAW3_ARMED_TOO, "law 3: leave out what is being armed"},
+	{PLANT_LAW4_NEED_NOT_TELL, "law 4: a guest that need not tell"},
 	{PLANT_LAW5_PLACE_STALE, "law 5: place a stale frame"},
 	{PLANT_LAW5_PLACE_TWICE, "law 5: place a frame twice"},
 	{PLANT_LAW10_PLACE_TORN, "law 10: place a torn frame"},
