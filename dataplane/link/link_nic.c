@@ -187,23 +187,25 @@ static int64_t check_end(struct link_nic *n)
 // A turn of both directions. Returns what moved.
 static unsigned turn(struct link_nic *n, uint64_t now_ns)
 {
-	unsigned moved = read_inbox(n, now_ns);
+	unsigned moved;
 
 	if (!n->bound) {
 		port_bind(n->q, n->udp_port, n);
 		n->bound = true;
 		n->began_ns = now_ns;
-		n->rel->heard_ns = n->rel->said_ns = now_ns;
+		n->rel->heard_ns = n->rel->said_ns = n->rel->looked_ns = now_ns;
 		if (n->source)
 			n->send.pto_from_ns = now_ns;
 		n->resolve_until_ns = now_ns + n->resolve_ns;
 	}
+	rel_look(n->rel, now_ns);
+	moved = read_inbox(n, now_ns);
 	if (n->source)
 		rel_send_timer(&n->send, now_ns);
 	else
 		rel_recv_timer(&n->recv, now_ns);
 	if (resolved(n, now_ns))
-		moved += link_nic_say(n, now_ns);
+		moved += link_nic_say(n);
 	if (n->source)
 		n->link.sent = n->send.free;
 	return moved;

@@ -95,7 +95,7 @@ static inline struct link_nic *nic_of(struct link *l)
 }
 
 /* link_nic_tx.c: says what is to be said, as far as the device takes it. Returns packets. */
-unsigned link_nic_say(struct link_nic *n, uint64_t now_ns);
+unsigned link_nic_say(struct link_nic *n);
 /* Gives the device what waits for it. True when nothing waits any more. */
 bool link_nic_flush(struct link_nic *n);
 

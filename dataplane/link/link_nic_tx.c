@@ -183,12 +183,15 @@ static bool next_packet(struct link_nic *n, uint64_t now_ns, struct rel_out *o)
 			 : rel_recv_next_packet(&n->recv, now_ns, o);
 }
 
-unsigned link_nic_say(struct link_nic *n, uint64_t now_ns)
+// The clock is read for each burst: a core that others share may have been away since the last one.
+unsigned link_nic_say(struct link_nic *n)
 {
 	struct rel_out o;
 	unsigned said = 0;
 
 	while (link_nic_flush(n)) {
+		uint64_t now_ns = port_now_ns(n->port);
+
 		while (n->out_n < NIC_OUTBOX && next_packet(n, now_ns, &o)) {
 			put(n, &o);
 			said++;

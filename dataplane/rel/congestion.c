@@ -51,8 +51,7 @@ void congestion_init(struct congestion *c, uint64_t target_ns, uint64_t first_rt
 	c->mss_bytes = mss_bytes;
 	c->most_bytes = most_bytes;
 	c->slow_start = true;
-	c->srtt_ns = first_rtt_ns;
-	c->latest_ns = first_rtt_ns;
+	c->srtt_ns = c->whole_ns = c->latest_ns = first_rtt_ns;
 	c->var_ns = first_rtt_ns / 2;
 	c->base_ns = c->period_ns = UINT64_MAX;
 	c->least_ns = UINT64_MAX;
@@ -78,22 +77,38 @@ static void join(struct congestion *c, uint64_t rtt_ns)
 		drain(c, c->queue_ns);
 }
 
-void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns)
+// RFC 6298.
+static void time_whole(struct congestion *c, uint64_t rtt_ns)
 {
-	uint64_t off = rtt_ns > c->srtt_ns ? rtt_ns - c->srtt_ns : c->srtt_ns - rtt_ns;
+	uint64_t off = rtt_ns > c->whole_ns ? rtt_ns - c->whole_ns : c->whole_ns - rtt_ns;
 
 	c->latest_ns = rtt_ns;
-	if (!c->measured) { // RFC 6298
-		c->srtt_ns = rtt_ns;
+	if (!c->measured) {
+		c->whole_ns = rtt_ns;
 		c->var_ns = rtt_ns / 2;
+		return;
+	}
+	c->var_ns = (3 * c->var_ns + off) / 4;
+	c->whole_ns = (7 * c->whole_ns + rtt_ns) / 8;
+}
+
+void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns, uint64_t away_ns)
+{
+	time_whole(c, rtt_ns);
+	if (!c->measured) {
+		c->srtt_ns = rtt_ns;
 		c->measured = true;
 		c->period_began_ns = now_ns;
-	} else {
-		c->var_ns = (3 * c->var_ns + off) / 4;
-		c->srtt_ns = (7 * c->srtt_ns + rtt_ns) / 8;
 	}
+	if (away_ns > rtt_ns / 2) {
+		c->blind = true;
+		return;
+	}
+	rtt_ns -= away_ns;
+	c->srtt_ns = (7 * c->srtt_ns + rtt_ns) / 8;
 	if (now_ns - c->period_began_ns > PERIOD_NS) {
-		c->base_ns = c->period_ns;
+		if (c->period_ns != UINT64_MAX)
+			c->base_ns = c->period_ns;
 		c->period_ns = UINT64_MAX;
 		c->period_began_ns = now_ns;
 	}
@@ -220,7 +235,7 @@ static void shrink_by_marks(struct congestion *c)
 
 static void decide(struct congestion *c)
 {
-	uint64_t queue = c->least_ns - c->base_ns;
+	uint64_t queue = c->least_ns == UINT64_MAX ? 0 : c->least_ns - c->base_ns;
 	enum loss loss;
 
 	if (c->draining > 0) {
@@ -241,8 +256,9 @@ static void decide(struct congestion *c)
 
 void congestion_round(struct congestion *c)
 {
-	if (c->least_ns != UINT64_MAX)
+	if (c->least_ns != UINT64_MAX || c->blind)
 		decide(c);
+	c->blind = false;
 	c->least_ns = UINT64_MAX;
 	c->acked = c->marked = 0;
 	c->limited = false;

@@ -10,8 +10,12 @@
  *  - the increase of a round is the square root of the window (a binomial control: Bansal and
  *    Balakrishnan, INFOCOM 2001), which is fair as one packet is, and fast on long paths;
  *  - marks of the network (ECN) shrink the window by half their share (DCTCP, SIGCOMM 2010).
- * Loss is no sign of congestion as long as no queue stands and less than 15 % are lost. Above
- * that, or with a queue, the window shrinks by the share that was lost.
+ * Swift tells the fabric's delay from the hosts' by the clocks of its cards. Here a core that
+ * others share knows how long it was away; a round trip of which that may be the larger part says
+ * nothing of the network, and a round with no other ones is taken for one without a queue: on such
+ * hosts loss and marks are what is left. Loss is no sign of congestion as long as no queue stands
+ * and less than 15 % are lost. Above that, or with a queue, the window shrinks by the share that
+ * was lost.
  *
  * Pure: times are arguments, in ns. One decision a round trip, so a packet costs next to nothing.
  * Lcore only. */
@@ -28,8 +32,10 @@ struct congestion {
 	uint64_t window_bytes;
 	bool slow_start;
 
-	uint64_t srtt_ns, var_ns, latest_ns;
-	bool measured;            /* the three above are more than a guess */
+	/* Round trips with what they waited for cores: for timeouts and the judgement of losses. */
+	uint64_t whole_ns, var_ns, latest_ns;
+	uint64_t srtt_ns;         /* of those that the network alone took */
+	bool measured;            /* these are more than a guess */
 	uint64_t base_ns;         /* least of this and the last period: the path without queues */
 	uint64_t period_ns;       /* least of this period */
 	uint64_t period_began_ns; /* when */
@@ -38,6 +44,7 @@ struct congestion {
 	uint64_t least_ns; /* round-trip time; UINT64_MAX: no sample yet */
 	uint32_t acked, marked;
 	bool limited; /* the window held something back */
+	bool blind;   /* a round trip was measured, but cores took most of it */
 
 	uint32_t sample_acked, sample_lost; /* until there are enough for a rate */
 	uint64_t queue_ns;                  /* in the last round */
@@ -49,8 +56,9 @@ struct congestion {
 void congestion_init(struct congestion *c, uint64_t target_ns, uint64_t first_rtt_ns,
 	uint64_t mss_bytes, uint64_t most_bytes);
 
-/* A round trip that was measured, without the peer's own delay. */
-void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns);
+/* A round trip that was measured, without the peer's own delay. away_ns: of it so much may have
+ * been spent in devices whose cores were not there. */
+void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns, uint64_t away_ns);
 /* A packet that was thought lost had come. */
 void congestion_found(struct congestion *c);
 /* What was sent at the round's begin is acknowledged: decide. */

@@ -85,7 +85,7 @@ size_t packet_put_ack(
 	wire_put_u8(&w, a->nmarks);
 	wire_put_u8(&w, a->has_barrier);
 	wire_put_u16(&w, a->first_mark);
-	wire_put_u16(&w, 0);
+	wire_put_u16(&w, a->away);
 	for (unsigned i = 0; i < a->nwords; i++)
 		wire_put_u64(&w, a->word[i]);
 	for (unsigned i = 0; i < a->nframes; i++)
@@ -221,7 +221,7 @@ int packet_get_ping(struct packet_ping *g, const struct packet *p, const uint8_t
 int packet_get_ack(struct packet_ack *a, const struct packet *p, const uint8_t *buf)
 {
 	struct wire_reader r = body(p, buf);
-	uint16_t barrier, zeros;
+	uint16_t barrier;
 
 	a->largest = wire_u64(&r);
 	a->delay_ns = wire_u32(&r);
@@ -234,11 +234,11 @@ int packet_get_ack(struct packet_ack *a, const struct packet *p, const uint8_t *
 	a->nmarks = wire_u8(&r);
 	barrier = wire_u8(&r);
 	a->first_mark = wire_u16(&r);
-	zeros = wire_u16(&r);
+	a->away = wire_u16(&r);
 	a->has_barrier = barrier == 1;
 	if (a->nwords > PACKET_ACK_WORDS || a->nframes > PACKET_ACK_FRAMES ||
-		a->nmarks > PACKET_ACK_MARKS || barrier > 1 || zeros != 0 ||
-		ack_bytes(a) != p->bytes || (uint64_t)a->nwords > a->largest / 64 + 1)
+		a->nmarks > PACKET_ACK_MARKS || barrier > 1 || ack_bytes(a) != p->bytes ||
+		(uint64_t)a->nwords > a->largest / 64 + 1)
 		return -PACKET_BAD_FIELD;
 	for (unsigned i = 0; i < a->nwords; i++)
 		a->word[i] = wire_u64(&r);

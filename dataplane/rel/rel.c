@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define BYE_EVERY_NS (10 * NS_PER_MS)
+#define AWAY_PART    4u // of the target of queueing
 
 void rel_config_init(struct rel_config *c)
 {
@@ -39,8 +40,28 @@ void rel_init(struct rel *r, const struct rel_config *cfg, uint64_t now_ns)
 	memset(r, 0, sizeof(*r));
 	r->cfg = *cfg;
 	r->number = cfg->first_number;
-	r->heard_ns = r->said_ns = now_ns;
+	r->heard_ns = r->said_ns = r->looked_ns = now_ns;
 	r->bye_at_ns = r->bye_until_ns = REL_NEVER;
+}
+
+// A turn takes some time too; what is short beside the target is noise that the least sample of a
+// round does without. What has gathered while the core was away is worked off in about as long.
+void rel_look(struct rel *r, uint64_t now_ns)
+{
+	uint64_t gap = now_ns > r->looked_ns ? now_ns - r->looked_ns : 0;
+
+	r->looked_ns = now_ns;
+	if (gap > r->cfg.target_ns / AWAY_PART) {
+		r->away_ns = gap;
+		r->away_until_ns = now_ns + gap;
+	}
+	if (gap > r->cfg.keepalive_ns)
+		r->heard_ns = rel_min(r->heard_ns + gap, now_ns);
+}
+
+uint64_t rel_away(const struct rel *r, uint64_t now_ns)
+{
+	return now_ns < r->away_until_ns ? r->away_ns : 0;
 }
 
 void rel_leave(struct rel *r, uint32_t reason, uint64_t now_ns)

@@ -78,12 +78,22 @@ struct rel {
 	uint32_t reason; /* of the goodbye, ours or the peer's */
 	uint64_t number; /* of the next packet */
 	uint64_t heard_ns, said_ns;
+	uint64_t looked_ns; /* the core was here last */
+	/* Until away_until_ns: what comes may have waited so long for the core. */
+	uint64_t away_ns, away_until_ns;
 	uint64_t bye_at_ns;    /* the next BYE goes out; REL_NEVER: none due */
 	uint64_t bye_until_ns; /* waiting for its answer, or answering, ends */
 	struct rel_stats stats;
 };
 
 void rel_init(struct rel *r, const struct rel_config *cfg, uint64_t now_ns);
+
+/* Once a turn, before what came is handed in. A core that others share is not always there: what it
+ * finds then has waited for it, nobody knows how long, and that is no sign of the network. Nor is
+ * the silence of a peer that nobody listened to. */
+void rel_look(struct rel *r, uint64_t now_ns);
+/* How long what comes now may have waited for this core; 0: it is always there. */
+uint64_t rel_away(const struct rel *r, uint64_t now_ns);
 
 /* Ends the flow: nothing but the goodbye is sent from now on. reason: 0, or errno. */
 void rel_leave(struct rel *r, uint32_t reason, uint64_t now_ns);

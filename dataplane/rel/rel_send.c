@@ -173,7 +173,8 @@ static bool has_room(const struct rel_send *s)
 static void launch(struct rel_send *s, uint64_t number, uint8_t kind, uint32_t bytes,
 	const struct rel_send_part *p, uint64_t now_ns)
 {
-	uint64_t burst_ns = s->c.cfg.target_ns / BURST_PARTS;
+	// What was not sent while the core was away may go at once: the window bounds it.
+	uint64_t burst_ns = rel_max(s->c.cfg.target_ns / BURST_PARTS, rel_away(&s->c, now_ns));
 	uint64_t oldest = now_ns > burst_ns ? now_ns - burst_ns : 0;
 
 	*rel_send_packet_slot(s, number) = (struct rel_send_packet){

@@ -43,9 +43,11 @@ static void on_largest(struct rel_send *s, const struct packet_ack *a, uint64_t 
 	const struct rel_send_packet *k = rel_send_packet_slot(s, a->largest);
 	uint64_t rtt = now_ns - k->sent_ns;
 
+	uint64_t away = rel_away(&s->c, now_ns) + (uint64_t)a->away * PACKET_AWAY_NS;
+
 	if (a->delay_ns < rtt)
 		rtt -= a->delay_ns;
-	congestion_sample(&s->cc, now_ns, rel_max(rtt, 1));
+	congestion_sample(&s->cc, now_ns, rel_max(rtt, 1), away);
 }
 
 static void on_packets(struct rel_send *s, const struct packet_ack *a, uint64_t now_ns)

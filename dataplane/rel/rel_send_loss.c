@@ -38,7 +38,7 @@ void rel_send_lose(struct rel_send *s, uint64_t number, uint64_t now_ns)
 	rel_send_gone(s, number);
 	k->state = REL_PACKET_LOST;
 	s->c.stats.lost++;
-	if (path_lost(&s->path, number, k->bytes, now_ns, s->cc.srtt_ns)) {
+	if (path_lost(&s->path, number, k->bytes, now_ns, s->cc.whole_ns)) {
 		s->c.stats.holes++;
 		s->cc.mss_bytes = s->path.mtu;
 	}
@@ -82,7 +82,7 @@ void rel_send_round(struct rel_send *s)
 // numbers, so the first hole that is young enough ends the search.
 void rel_send_detect(struct rel_send *s, uint64_t now_ns)
 {
-	uint64_t rtt = rel_max(s->cc.srtt_ns, s->cc.latest_ns);
+	uint64_t rtt = rel_max(s->cc.whole_ns, s->cc.latest_ns);
 	uint64_t wait = rtt + rtt * s->reorder_eighths / 8;
 	uint64_t number = s->floor;
 
@@ -106,7 +106,8 @@ void rel_send_detect(struct rel_send *s, uint64_t now_ns)
 uint64_t rel_send_pto_at(const struct rel_send *s)
 {
 	const struct rel_config *g = &s->c.cfg;
-	uint64_t pto = rel_max(s->cc.srtt_ns + 4 * s->cc.var_ns, g->least_pto_ns) + g->ack_delay_ns;
+	uint64_t pto =
+		rel_max(s->cc.whole_ns + 4 * s->cc.var_ns, g->least_pto_ns) + g->ack_delay_ns;
 
 	if (s->flying == 0 && s->settled == s->next)
 		return REL_NEVER;

@@ -36,14 +36,66 @@ bool end_over(const struct end *e)
 	       (e->finished && e->send.c.state == REL_CLOSED && e->recv.c.state == REL_CLOSED);
 }
 
-// A core that looks only so often sees things late.
-uint64_t end_when(const struct end *e, uint64_t at_ns)
+// Where the slice of a period begins: by chance, but the same whenever it is asked.
+static uint64_t slice_begin(const struct end *e, enum end_side side, uint64_t period)
 {
-	uint64_t p = e->plan.poll_ns;
+	struct seed s = {e->seed + 2 * period + side};
+	uint64_t room = e->plan.period_ns - e->plan.slice_ns;
+
+	return period * e->plan.period_ns + seed_below(&s, room + 1);
+}
+
+// A core that looks only so often, or is not always there, sees things late.
+uint64_t end_when(const struct end *e, enum end_side side, uint64_t at_ns)
+{
+	uint64_t p = e->plan.poll_ns, t = e->plan.period_ns, begin;
 
 	if (at_ns < e->net->now_ns)
 		at_ns = e->net->now_ns;
+	if (t != 0) {
+		begin = slice_begin(e, side, at_ns / t);
+		if (at_ns >= begin + e->plan.slice_ns)
+			begin = slice_begin(e, side, at_ns / t + 1);
+		return at_ns > begin ? at_ns : begin;
+	}
 	return p == 0 ? at_ns : (at_ns + p - 1) / p * p;
+}
+
+// As long as it is there a core looks all the time; only when it comes back time has passed.
+void end_wake(struct end *e, enum end_side side)
+{
+	struct rel *r = side == END_SOURCE ? &e->send.c : &e->recv.c;
+	uint64_t now = e->net->now_ns, t = e->plan.period_ns;
+
+	if (t == 0) {
+		r->looked_ns = now - e->plan.poll_ns;
+		rel_look(r, now);
+		return;
+	}
+	for (uint64_t at = r->looked_ns / t; at <= now / t; at++) {
+		uint64_t begin = slice_begin(e, side, at);
+
+		if (begin <= r->looked_ns)
+			continue;
+		if (at > e->began_ns / t)
+			r->looked_ns = slice_begin(e, side, at - 1) + e->plan.slice_ns;
+		rel_look(r, begin);
+	}
+}
+
+void end_arrive(struct end *e, enum end_side side, struct datagram *d, net_fn fn)
+{
+	uint64_t at = end_when(e, side, e->net->now_ns);
+
+	if (e->plan.ring != 0 && e->waiting[side] >= e->plan.ring) {
+		net_drop(e->net, d);
+		return;
+	}
+	e->waiting[side]++;
+	if (at == e->net->now_ns)
+		fn(e, d);
+	else
+		net_at(e->net, at, fn, e, d);
 }
 
 void end_put_out(struct end *e, struct rel_out *o, struct net_wire *w, net_fn fn)
@@ -87,6 +139,7 @@ void end_init(struct end *e, struct net *n, struct net_wire *there, struct net_w
 	}
 	memset(e, 0, sizeof(*e));
 	e->net = n;
+	e->seed = p->begin_ns + p->cfg.token_out;
 	e->there = there;
 	e->back = back;
 	e->plan = *p;

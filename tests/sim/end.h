@@ -18,7 +18,12 @@ struct end_plan {
 	uint64_t place_ns;   /* the target takes this for a frame, at most */
 	uint32_t tear, drop; /* parts of 65536 that the target refuses, or drops unanswered */
 	uint64_t poll_ns;    /* both cores look only so often */
+	/* Both cores are shared: in each period they get one slice, somewhere. 0: they are not. */
+	uint64_t period_ns, slice_ns;
+	unsigned ring; /* packets that wait for a core, at most; more are lost. 0: no bound */
 };
+
+enum end_side { END_SOURCE, END_TARGET };
 
 struct end {
 	struct net *net;
@@ -50,6 +55,9 @@ struct end {
 	} * log;
 	uint64_t nlog;
 
+	unsigned waiting[2]; /* packets in the device of a side */
+	uint64_t seed;       /* of the slices */
+
 	uint64_t goodput_bytes; /* of payload placed */
 	uint64_t began_ns, ended_ns;
 	char wrong[160]; /* what was not as it should be; empty: nothing */
@@ -66,7 +74,11 @@ void end_wrong(struct end *e, const char *what, uint64_t seq);
 uint8_t *end_payload(uint64_t seq); /* what frame seq carries; FRAME_PAYLOAD_BYTES of it */
 struct end_frame *end_log(struct end *e, uint64_t seq);
 /* When a core that looks only so often sees what happens at that time. */
-uint64_t end_when(const struct end *e, uint64_t at_ns);
+uint64_t end_when(const struct end *e, enum end_side side, uint64_t at_ns);
+/* A core is about to do something now. */
+void end_wake(struct end *e, enum end_side side);
+/* A datagram came to a core's device: hands it to fn when the core looks. */
+void end_arrive(struct end *e, enum end_side side, struct datagram *d, net_fn fn);
 void end_put_out(struct end *e, struct rel_out *o, struct net_wire *w, net_fn fn);
 void end_run_send(struct end *e);
 void end_run_recv(struct end *e);

@@ -108,6 +108,7 @@ static void on_recv_timer(void *arg, struct datagram *d)
 	if (e->net->now_ns != e->recv_timer_ns)
 		return; // an earlier one took its place
 	e->recv_timer_ns = REL_NEVER;
+	end_wake(e, END_TARGET);
 	rel_recv_timer(&e->recv, e->net->now_ns);
 	end_run_recv(e);
 }
@@ -127,7 +128,7 @@ void end_run_recv(struct end *e)
 	at = rel_recv_deadline(&e->recv);
 	if (at == REL_NEVER)
 		return;
-	at = end_when(e, at <= e->net->now_ns ? e->net->now_ns + 1 : at);
+	at = end_when(e, END_TARGET, at <= e->net->now_ns ? e->net->now_ns + 1 : at);
 	if (at < e->recv_timer_ns) {
 		e->recv_timer_ns = at;
 		net_at(e->net, at, on_recv_timer, e, NULL);
@@ -139,6 +140,8 @@ static void on_recv_now(void *arg, struct datagram *d)
 	struct end *e = arg;
 	struct rel_part p;
 
+	e->waiting[END_TARGET]--;
+	end_wake(e, END_TARGET);
 	if (rel_recv_packet(&e->recv, e->net->now_ns, d->bytes, d->len, d->ce, &p)) {
 		if (p.pos + p.hdr->payload_bytes > e->recv.answered_pos + e->plan.cfg.ring_bytes)
 			end_wrong(e, "a part beyond the ring", p.hdr->seq);
@@ -152,10 +155,5 @@ static void on_recv_now(void *arg, struct datagram *d)
 
 void end_recv_in(void *arg, struct datagram *d)
 {
-	struct end *e = arg;
-
-	if (e->plan.poll_ns == 0)
-		on_recv_now(e, d);
-	else
-		net_at(e->net, end_when(e, e->net->now_ns), on_recv_now, e, d);
+	end_arrive(arg, END_TARGET, d, on_recv_now);
 }

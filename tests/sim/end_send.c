@@ -118,6 +118,7 @@ static void on_send_timer(void *arg, struct datagram *d)
 	if (e->net->now_ns != e->send_timer_ns)
 		return; // an earlier one took its place
 	e->send_timer_ns = REL_NEVER;
+	end_wake(e, END_SOURCE);
 	rel_send_timer(&e->send, e->net->now_ns);
 	end_run_send(e);
 }
@@ -137,7 +138,7 @@ void end_run_send(struct end *e)
 	if (at == REL_NEVER)
 		return;
 	// At the earliest a little later, so that time goes on whatever is asked for.
-	at = end_when(e, at <= e->net->now_ns ? e->net->now_ns + 1 : at);
+	at = end_when(e, END_SOURCE, at <= e->net->now_ns ? e->net->now_ns + 1 : at);
 	if (at < e->send_timer_ns) {
 		e->send_timer_ns = at;
 		net_at(e->net, at, on_send_timer, e, NULL);
@@ -148,6 +149,8 @@ static void on_send_now(void *arg, struct datagram *d)
 {
 	struct end *e = arg;
 
+	e->waiting[END_SOURCE]--;
+	end_wake(e, END_SOURCE);
 	rel_send_packet_in(&e->send, e->net->now_ns, d->bytes, d->len);
 	net_drop(e->net, d);
 	end_run_send(e);
@@ -155,10 +158,5 @@ static void on_send_now(void *arg, struct datagram *d)
 
 void end_send_in(void *arg, struct datagram *d)
 {
-	struct end *e = arg;
-
-	if (e->plan.poll_ns == 0)
-		on_send_now(e, d);
-	else
-		net_at(e->net, end_when(e, e->net->now_ns), on_send_now, e, d);
+	end_arrive(arg, END_SOURCE, d, on_send_now);
 }

@@ -3,7 +3,7 @@
 // equal within 20 %, and a queue that is bounded. With random loss: goodput that it hardly touches,
 // and no failure below half of all lost. With silence: life and death.
 //
-//   sim_shape fair|loss|life|all [--verbose]
+//   sim_shape fair|loss|busy|life|all [--verbose]
 
 #include <math.h>
 #include <stdio.h>
@@ -23,6 +23,8 @@ struct shape {
 	unsigned flows;
 	uint64_t apart_ns;              /* between their begins */
 	uint64_t watch_ns, duration_ns; /* measured from, until; after the begin of the last one */
+	uint64_t period_ns, slice_ns;   /* the cores are shared */
+	uint64_t target_ns, pto_ns;     /* 0: as they are for cores that are not */
 };
 
 struct result {
@@ -50,6 +52,13 @@ static void plan(struct end_plan *p, const struct shape *s, unsigned i)
 	p->large = true;
 	p->begin_ns = i * s->apart_ns;
 	p->poll_ns = s->poll_ns;
+	p->period_ns = s->period_ns;
+	p->slice_ns = s->slice_ns;
+	p->ring = s->period_ns != 0 ? 1024 : 0;
+	if (s->target_ns != 0)
+		p->cfg.target_ns = p->cfg.first_rtt_ns = s->target_ns;
+	if (s->pto_ns != 0)
+		p->cfg.least_pto_ns = s->pto_ns;
 }
 
 static void run_until(struct net *n, uint64_t until_ns)
@@ -232,19 +241,62 @@ static unsigned loss(void)
 	return bad;
 }
 
-// Silence: an idle flow lives, a wire that is cut for a while ends nothing, a dead peer is noticed
-// in time.
+// Cores that others share: each gets a slice now and then. What a flow moves is what two slices and
+// the device's ring let through, whatever the round trips look like, and nobody is called dead.
+static unsigned busy(void)
+{
+	static const struct {
+		uint64_t period_ns, slice_ns;
+		uint32_t mtu;
+		double need; // of the ring of packets, each period
+	} loads[] = {
+		{10 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.4},
+		{35 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.4},
+		{35 * NS_PER_MS, 3 * NS_PER_MS, 9000, 0.25},
+		{120 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.4},
+	};
+	unsigned bad = 0;
+
+	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
+		struct shape s = {.bytes_per_s = 3000000000,
+			.delay_ns = 5000,
+			.queue_bytes = 20000000,
+			.mtu = loads[i].mtu,
+			.flows = 1,
+			.watch_ns = 3 * NS_PER_S,
+			.duration_ns = 8 * NS_PER_S,
+			.period_ns = loads[i].period_ns,
+			.slice_ns = loads[i].slice_ns,
+			.target_ns = 10 * NS_PER_MS,
+			.pto_ns = 20 * NS_PER_MS};
+		struct result r = run(&s, i + 1);
+		double full = 1024.0 * s.mtu * (double)NS_PER_S / (double)s.period_ns;
+
+		if (r.wrong[0] != 0) {
+			printf("load %zu: %s\n", i, r.wrong);
+			bad++;
+		}
+		bad += check(r.sum >= loads[i].need * full,
+			"goodput on shared cores, of a ring a period", r.sum / full, loads[i].need);
+	}
+	return bad;
+}
+
+// Silence: an idle flow lives, a wire that is cut for a while ends nothing, nor do cores that are
+// stopped for longer than a peer may be silent; a dead peer is noticed in time.
 static unsigned life(void)
 {
 	static const struct {
 		const char *what;
 		uint64_t frames, black_ns, run_ns;
 		bool dies;
+		uint64_t period_ns; /* of it the cores run a tenth */
 	} lives[] = {
-		{"an idle flow", 0, 0, 100 * NS_PER_S, false},
-		{"a wire cut for 5 s", UINT64_MAX, 5 * NS_PER_S, 8 * NS_PER_S, false},
-		{"a wire cut for good", UINT64_MAX, 1000 * NS_PER_S, 40 * NS_PER_S, true},
-		{"a wire cut for good, idle", 0, 1000 * NS_PER_S, 40 * NS_PER_S, true},
+		{"an idle flow", 0, 0, 100 * NS_PER_S, false, 0},
+		{"a wire cut for 5 s", UINT64_MAX, 5 * NS_PER_S, 8 * NS_PER_S, false, 0},
+		{"a wire cut for good", UINT64_MAX, 1000 * NS_PER_S, 40 * NS_PER_S, true, 0},
+		{"a wire cut for good, idle", 0, 1000 * NS_PER_S, 40 * NS_PER_S, true, 0},
+		{"cores stopped for 45 s", UINT64_MAX, 0, 300 * NS_PER_S, false, 50 * NS_PER_S},
 	};
 	unsigned bad = 0;
 
@@ -266,6 +318,8 @@ static unsigned life(void)
 			there.black[0] = (struct net_span){net.now_ns + 100 * NS_PER_MS,
 				net.now_ns + 100 * NS_PER_MS + lives[i].black_ns, 0};
 		back = there;
+		s.period_ns = lives[i].period_ns;
+		s.slice_ns = s.period_ns / 10;
 		plan(&p, &s, 0);
 		p.frames = lives[i].frames;
 		p.idle = p.frames == 0;
@@ -296,6 +350,8 @@ int main(int argc, char **argv)
 		bad += fair();
 	if (argc < 2 || strcmp(argv[1], "loss") == 0 || strcmp(argv[1], "all") == 0)
 		bad += loss();
+	if (argc < 2 || strcmp(argv[1], "busy") == 0 || strcmp(argv[1], "all") == 0)
+		bad += busy();
 	if (argc < 2 || strcmp(argv[1], "life") == 0 || strcmp(argv[1], "all") == 0)
 		bad += life();
 	printf("%u wrong\n", bad);
