@@ -16,6 +16,7 @@ ARROWS = {
     "dataplane/scan": {"dataplane/scan", "dataplane", "base"},
     "dataplane/seal": {"dataplane/seal", "dataplane", "base"},
     "dataplane/port": {"dataplane/port", "dataplane", "base"},
+    "dataplane/rdma": {"dataplane/rdma", "dataplane/link", "dataplane/seal", "dataplane", "base"},
     "dataplane/rel": {"dataplane/rel", "dataplane/codec", "dataplane", "base"},
     "dataplane/link": {"dataplane/link", "dataplane/port", "dataplane/rel", "dataplane/seal",
                        "dataplane", "base"},
@@ -40,7 +41,7 @@ ARROWS["control"] = {f for f in ARROWS if f.startswith("control/")} | {"control"
 THIRD_PARTY = [
     (r"rte_.*", r"dataplane/"),
     (r"isa-l.*|igzip_lib\.h|crc\.h|raid\.h|mem_routines\.h", r"dataplane/"),
-    (r"(infiniband|rdma)/.*", r"dataplane/link/link_rdma"),
+    (r"(infiniband|rdma)/.*", r"dataplane/rdma/"),
     (r"linux/kvm\.h", r"kvm/"),
     (r"linux/userfaultfd\.h", r"kvm/"),
     (r"openssl/.*", r"(control/conn/(tls|keys)|dataplane/seal/seal_openssl)"),

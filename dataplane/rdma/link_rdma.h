@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The rdma link: a flow's frames over one reliable connected queue pair (InfiniBand or RoCE v2), by
+ * PROTOCOL.md, section 6. Frames with a payload are written into a ring of slots at the target by
+ * RDMA WRITE with immediate data; frames without one, and answers, are small messages.
+ *
+ * struct link_rdma_host is what a daemon has of RDMA: one address, whose device it uses, where it
+ * listens and from where it dials. Everything in this header is for the control thread. */
+#ifndef GODWIT_DATAPLANE_LINK_RDMA_H
+#define GODWIT_DATAPLANE_LINK_RDMA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "link.h"
+
+#define LINK_RDMA_VERSION       1u
+#define LINK_RDMA_TOKEN_BYTES   16u
+#define LINK_RDMA_ADDRESS_BYTES 64u
+#define LINK_RDMA_DEVICE_BYTES  64u
+
+struct link_rdma_host;
+struct link_rdma_end; /* a connection being made */
+
+/* Called once for each dial or accepted ask: with a connected link, which the callee then owns, or
+ * with NULL and the reason. */
+typedef void (*link_rdma_up_fn)(void *arg, struct link *l, const struct err *why);
+
+/* Somebody wants to be the source of a flow. */
+struct link_rdma_ask {
+	uint8_t token[LINK_RDMA_TOKEN_BYTES];
+	uint32_t flow;
+	char from[LINK_RDMA_ADDRESS_BYTES];
+};
+
+/* What the owner of the session that has this token says. */
+struct link_rdma_welcome {
+	link_rdma_up_fn up;
+	void *arg;
+	struct link_rdma_end **end; /* set while the connection is being made, then NULL */
+};
+
+struct link_rdma_host_config {
+	const char *address; /* of an RDMA device: IPv4 or IPv6, without a port */
+	uint16_t port;       /* to listen on; 0: any */
+	int traffic_class;   /* of packets; -1: as the system has it */
+	/* False: nobody waits with this token for this flow; the ask is refused. */
+	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w);
+	void *arg;
+};
+
+struct link_rdma_info {
+	char device[LINK_RDMA_DEVICE_BYTES];
+	char address[LINK_RDMA_ADDRESS_BYTES];
+	uint16_t port;    /* where it listens */
+	unsigned mtu;     /* bytes of a packet's payload */
+	int node;         /* NUMA node of the device, or -1 */
+	bool odp;         /* on-demand paging of reliable connections */
+	uint64_t most_mr; /* largest memory region, bytes */
+};
+
+/* -ENOTSUP: built without rdma-core. */
+int link_rdma_host_open(
+	struct link_rdma_host **h, const struct link_rdma_host_config *c, struct err *e);
+/* No end and no link is left but those that linger; NULL is allowed. */
+void link_rdma_host_close(struct link_rdma_host *h);
+void link_rdma_host_info(const struct link_rdma_host *h, struct link_rdma_info *i);
+/* Readable: link_rdma_host_poll() has something to do. Call that every 100 ms or so too. It makes
+ * the callbacks. */
+int link_rdma_host_fd(const struct link_rdma_host *h);
+void link_rdma_host_poll(struct link_rdma_host *h);
+
+/* Dials the host that listens at address and port. The answer comes by up, within wait_ns. */
+int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const char *address,
+	uint16_t port, const uint8_t token[LINK_RDMA_TOKEN_BYTES], uint32_t flow, uint64_t wait_ns,
+	link_rdma_up_fn up, void *arg, struct err *e);
+/* Gives up an end whose up was not called; it will not be. NULL is allowed. */
+void link_rdma_cancel(struct link_rdma_end *end);
+
+/* Seals what it sends with out and opens what comes with in. Before the flow is made. */
+int link_rdma_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+	const struct seal_secret *in, int node, struct err *e);
+
+/* Locked memory that one flow needs, bytes. */
+uint64_t link_rdma_locked_bytes(void);
+
+#endif

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The source's end of the rdma link: frames out, answers in. Run by the flow's polling core; see
+// link_rdma.c for what holds.
+
+#include "link_rdma_impl.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+
+static bool room(const struct link_rdma *r, const struct link_tx *f)
+{
+	if (r->link.next_seq - r->reported == RDMA_FRAMES || !rdma_queue_room(&r->queue, 1))
+		return false;
+	return f->hdr.payload_bytes == 0 || r->slots_used - r->slots_free < RDMA_SLOTS;
+}
+
+// The header, and the payload behind it, go to the next slot.
+static bool queue_slot(struct link_rdma *r, struct link_tx *f)
+{
+	uint32_t slot = r->slots_used % RDMA_SLOTS;
+	uint32_t bytes = FRAME_HDR_BYTES + f->hdr.payload_bytes + r->tag_bytes;
+	uint8_t *p = r->slot + (size_t)slot * RDMA_SLOT_BYTES, *unused;
+	struct ibv_send_wr *wr;
+
+	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, p))
+		return false;
+	r->slots_used++;
+	wr = rdma_queue_next(&r->queue, &unused);
+	wr->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	wr->imm_data = htonl(slot);
+	wr->wr.rdma.remote_addr = r->remote_addr + (uint64_t)slot * RDMA_SLOT_BYTES;
+	wr->wr.rdma.rkey = r->remote_key;
+	*wr->sg_list = (struct ibv_sge){(uintptr_t)p, bytes, r->mr->lkey};
+	r->queue.waiting_bytes += bytes;
+	return true;
+}
+
+static bool queue_message(struct link_rdma *r, struct frame *f)
+{
+	uint8_t *message;
+	struct ibv_send_wr *wr = rdma_queue_next(&r->queue, &message);
+
+	rdma_queue_message(&r->queue, wr, FRAME_HDR_BYTES + r->tag_bytes);
+	return link_rdma_put(r, f, NULL, 0, message);
+}
+
+static bool tx_one(struct link_rdma *r, struct link_tx *f)
+{
+	uint64_t seq = r->link.next_seq;
+	unsigned i = seq % RDMA_FRAMES;
+
+	if (!room(r, f))
+		return false;
+	f->hdr.seq = seq;
+	if (!(f->hdr.payload_bytes > 0 ? queue_slot(r, f) : queue_message(r, &f->hdr))) {
+		link_rdma_seal_failed(r);
+		return false;
+	}
+	r->inflight[i] = f->hdr;
+	r->send_end[i] = r->queue.tail;
+	r->slot_end[i] = r->slots_used;
+	r->torn[i] = false;
+	if (f->hdr.type == FRAME_BARRIER)
+		r->barrier = seq;
+	r->link.next_seq++;
+	r->link.sent = r->link.next_seq; // the payload was copied
+	r->link.tx_bytes += FRAME_HDR_BYTES + f->hdr.payload_bytes + r->tag_bytes;
+	return true;
+}
+
+unsigned link_rdma_tx(struct link *l, struct link_tx *f, unsigned n)
+{
+	struct link_rdma *r = rdma_of(l);
+	unsigned i = 0;
+
+	if (!r->source)
+		return 0;
+	while (i < n && l->error == 0 && tx_one(r, &f[i]))
+		i++;
+	if (r->queue.waiting_bytes >= RDMA_POST_BYTES)
+		rdma_queue_post(r);
+	return i;
+}
+
+static int take_answer(struct link_rdma *r, const struct frame *f)
+{
+	uint64_t next = r->link.next_seq;
+	uint64_t most = r->barrier < next ? r->barrier : next;
+
+	switch (f->type) {
+	case FRAME_ACK: // of all below; never of a barrier
+		if (f->seq < r->answered || f->seq > most)
+			return -FRAME_BAD_ORDER;
+		r->answered = f->seq;
+		return 0;
+	case FRAME_TORN:
+		if (f->seq < r->answered || f->seq >= most)
+			return -FRAME_BAD_ORDER;
+		r->torn[f->seq % RDMA_FRAMES] = true;
+		return 0;
+	case FRAME_BARRIER_ACK:
+		if (f->seq != r->barrier || f->seq >= next)
+			return -FRAME_BAD_ORDER;
+		r->barrier_ack = *f;
+		r->answered = f->seq + 1;
+		r->barrier = RDMA_NO_SEQ;
+		return 0;
+	default:
+		return -FRAME_BAD_TYPE;
+	}
+}
+
+static int64_t read_answers(struct link_rdma *r)
+{
+	int64_t n = 0;
+
+	for (; r->in_head != r->in_tail; r->in_head++, n++) {
+		const struct rdma_in *in = &r->in[r->in_head % RDMA_IN];
+		uint8_t *p = r->recv + (size_t)in->buffer * RDMA_MESSAGE_BYTES;
+		struct frame f;
+		int rc = -FRAME_BAD_LENGTH;
+
+		if (in->slot == RDMA_NO_SLOT && in->bytes == FRAME_HDR_BYTES + r->tag_bytes) {
+			if (!link_rdma_unseal(r, p, 0))
+				return link_rdma_seal_wrong(r);
+			rc = frame_decode(&f, p);
+		}
+		if (rc == 0)
+			rc = take_answer(r, &f);
+		if (rc < 0)
+			return link_rdma_wrong(r, r->answered, rc);
+		r->link.rx_bytes += in->bytes;
+		rdma_recv_again(r, in->buffer);
+	}
+	return n;
+}
+
+// Frames that have left the queue pair, and slots that both ends are done with.
+static void advance(struct link_rdma *r)
+{
+	uint64_t done;
+
+	while (r->completed < r->link.next_seq &&
+		r->send_end[r->completed % RDMA_FRAMES] <= r->queue.freed)
+		r->completed++;
+	done = r->completed < r->answered ? r->completed : r->answered;
+	if (done > 0 && done > r->reported)
+		r->slots_free = r->slot_end[(done - 1) % RDMA_FRAMES];
+}
+
+// A frame is reported when the target has answered it and its sends have completed: after a
+// barrier, nothing of its pass is on the way any more.
+unsigned link_rdma_done(struct link *l, struct link_done *d, unsigned n)
+{
+	struct link_rdma *r = rdma_of(l);
+	unsigned i = 0;
+
+	while (i < n && r->reported < r->answered && r->reported < r->completed) {
+		unsigned at = r->reported++ % RDMA_FRAMES;
+		const struct frame *f = &r->inflight[at];
+
+		d[i].hdr = *f;
+		d[i].status = r->torn[at] ? LINK_TORN : LINK_PLACED;
+		if (f->type == FRAME_BARRIER) {
+			d[i].hdr = r->barrier_ack;
+			d[i].status = LINK_BARRIER;
+		}
+		i++;
+	}
+	return i;
+}
+
+int64_t link_rdma_poll_source(struct link_rdma *r)
+{
+	int64_t got = read_answers(r), posted;
+
+	advance(r);
+	if (got < 0)
+		return got;
+	posted = rdma_recv_post(r);
+	if (posted >= 0)
+		posted = rdma_queue_post(r);
+	return posted < 0 ? posted : got + posted;
+}

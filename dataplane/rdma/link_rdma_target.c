@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The target's end of the rdma link: frames in, answers out. Run by the flow's polling core; see
+// link_rdma.c for what holds.
+
+#include "link_rdma_impl.h"
+
+// Where the bytes of what came lie, and how many there may be; NULL: it came where it must not.
+static uint8_t *place_of(struct link_rdma *r, const struct rdma_in *in)
+{
+	if (in->slot == RDMA_NO_SLOT)
+		return in->bytes <= RDMA_MESSAGE_BYTES
+			       ? r->recv + (size_t)in->buffer * RDMA_MESSAGE_BYTES
+			       : NULL;
+	if (in->slot != r->slots_in % RDMA_SLOTS || in->bytes > RDMA_SLOT_BYTES)
+		return NULL;
+	r->slots_in++;
+	return r->slot + (size_t)in->slot * RDMA_SLOT_BYTES;
+}
+
+// 0, or what is wrong as -enum frame_bad; 1: its seal.
+static int read_frame(struct link_rdma *r, const struct rdma_in *in, uint8_t *p, struct frame *f)
+{
+	int rc;
+
+	if (p == NULL || in->bytes < FRAME_HDR_BYTES)
+		return -FRAME_BAD_LENGTH;
+	rc = frame_decode(f, p);
+	if (rc < 0)
+		return rc;
+	if (in->bytes != FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes)
+		return -FRAME_BAD_LENGTH;
+	// What it says of itself is believed once its seal is open.
+	if (!link_rdma_unseal(r, p, f->payload_bytes))
+		return 1;
+	return f->seq == r->link.next_seq ? 0 : -FRAME_BAD_ORDER;
+}
+
+unsigned link_rdma_rx(struct link *l, struct link_rx *f, unsigned n)
+{
+	struct link_rdma *r = rdma_of(l);
+	unsigned i = 0;
+
+	for (; i < n && !r->source && l->error == 0 && r->in_head != r->in_tail; i++) {
+		const struct rdma_in *in = &r->in[r->in_head % RDMA_IN];
+		uint8_t *p = place_of(r, in);
+		int rc = read_frame(r, in, p, &f[i].hdr);
+
+		if (rc > 0)
+			link_rdma_seal_wrong(r);
+		if (rc < 0)
+			link_rdma_wrong(r, l->next_seq, rc);
+		if (rc != 0)
+			break;
+		f[i].placed = false;
+		f[i].payload = p + FRAME_HDR_BYTES;
+		l->next_seq++;
+		l->rx_bytes += in->bytes;
+		// A message has no payload: its header was read. Slots are freed by answers.
+		rdma_recv_again(r, in->buffer);
+		r->in_head++;
+	}
+	return i;
+}
+
+static bool put_answer(struct link_rdma *r, struct frame *f)
+{
+	struct ibv_send_wr *wr;
+	uint8_t *message;
+
+	if (!rdma_queue_room(&r->queue, 1))
+		return false;
+	wr = rdma_queue_next(&r->queue, &message);
+	rdma_queue_message(&r->queue, wr, FRAME_HDR_BYTES + r->tag_bytes);
+	if (!link_rdma_put(r, f, NULL, 0, message))
+		link_rdma_seal_failed(r);
+	r->link.tx_bytes += FRAME_HDR_BYTES + r->tag_bytes;
+	return true;
+}
+
+// As on tcp: the source reads answers in the order of the frames.
+static bool put_ack(struct link_rdma *r)
+{
+	struct frame f = {.type = FRAME_ACK, .seq = r->ack};
+
+	if (r->ack == r->ack_out)
+		return true;
+	if (!put_answer(r, &f))
+		return false;
+	r->ack_out = r->ack;
+	return true;
+}
+
+bool link_rdma_answer(struct link *l, const struct frame *f)
+{
+	struct link_rdma *r = rdma_of(l);
+	struct frame copy = *f;
+
+	if (r->source || l->error != 0)
+		return true; // nobody will read it
+	if (f->type == FRAME_BARRIER_ACK && !put_ack(r))
+		return false;
+	if (f->type != FRAME_ACK && !put_answer(r, &copy))
+		return false;
+	r->ack = f->seq + 1;
+	if (f->type == FRAME_BARRIER_ACK)
+		r->ack_out = r->ack;
+	return true;
+}
+
+void link_rdma_ack_due(struct link_rdma *r, bool idle)
+{
+	if (idle || r->ack - r->ack_out >= RDMA_ACK_FRAMES)
+		(void)put_ack(r);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the rdma link asks of a device once its queue pair stands: one small table, so that tests
+ * can put a device of their own in its place. libibverbs' own types and return values: 0, or a
+ * positive errno with the first request that was not taken in *bad. */
+#ifndef GODWIT_DATAPLANE_LINK_RDMA_VERBS_H
+#define GODWIT_DATAPLANE_LINK_RDMA_VERBS_H
+
+#include <infiniband/verbs.h>
+
+struct verbs {
+	/* lcore */
+	int (*post_send)(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
+	int (*post_recv)(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad);
+	int (*poll_cq)(struct ibv_cq *cq, int n, struct ibv_wc *wc); /* how many, or negative */
+	/* control; NULL with errno set */
+	struct ibv_mr *(*reg_mr)(struct ibv_pd *pd, void *addr, size_t bytes, int access);
+	int (*dereg_mr)(struct ibv_mr *mr);
+};
+
+extern const struct verbs verbs_real;
+
+#endif
