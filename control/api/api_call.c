@@ -214,7 +214,12 @@ static int on_resolve(struct api_call *c, struct err *e)
 
 static int on_watch(struct api_call *c, struct err *e)
 {
-	return find(c, &c->stream, e);
+	int rc = find(c, &c->stream, e);
+
+	/* What was before: one who comes late sees the earlier passes too. */
+	if (rc == 0)
+		json_object_set_new(c->reply, "session", session_status(c->stream));
+	return rc;
 }
 
 static int on_version(struct api_call *c, struct err *e)

@@ -13,6 +13,7 @@
 #include "godwit_follow.h"
 #include "keys.h"
 #include "option.h"
+#include "record.h"
 #include "report.h"
 
 #define WORDS_MOST 64 /* hosts of one call of keys */
@@ -107,73 +108,140 @@ static void show_reply(
 	}
 }
 
-static bool wants_json(enum command c, const struct option_set *o)
+/* Does the command have this switch or option, and is it given? */
+static bool said(enum command c, const struct option_set *o, const char *option)
 {
 	for (const struct option_row *r = option_godwit; r->name != NULL; r++)
-		if (strcmp(r->name, "json") == 0)
-			return (r->where & (1u << c)) != 0 && option_number(o, "json") != 0;
+		if (strcmp(r->name, option) == 0 && (r->where & (1u << c)) != 0)
+			return option_given(o, option);
 	return false;
 }
 
-static bool follows(enum command c, const struct option_set *o)
+/* status --watch: of one migration it is watch, without a name it asks again and again. */
+static bool watches(enum command c, const struct option_set *o)
+{
+	return c == COMMAND_STATUS && said(c, o, "watch");
+}
+
+static bool follows(enum command c, const struct option_set *o, const char *name)
 {
 	if (c == COMMAND_MIGRATE || c == COMMAND_RECEIVE)
 		return !option_number(o, "detach");
-	return c == COMMAND_WATCH;
+	return c == COMMAND_WATCH || (watches(c, o) && name != NULL);
 }
 
-/* The answer to a request that was sent: shown, or followed by events. */
-static int answer(struct godwit_client *client, enum command c, const struct option_set *o,
-	const char *name, struct err *e)
+static int wrong(enum command c, const char *text)
 {
-	json_t *reply = godwit_client_next(client, e);
-	bool json = wants_json(c, o), ok = json_is_true(json_object_get(reply, "ok"));
-	int code = EXIT_DONE;
+	fprintf(stderr, "godwit: %s: %s\nTry `godwit %s --help`.\n", command_table[c].name, text,
+		command_table[c].name);
+	return EXIT_USAGE;
+}
+
+/* One request to the daemon, its answer, and what follows it. */
+struct asking {
+	enum command command;
+	const struct option_set *options;
+	const char *name;
+	bool json, follow;
+	struct record *record;
+	struct godwit_client client;
+};
+
+/* The answer to a request that was sent: shown, or followed by events. */
+static int answer(struct asking *a, struct err *e)
+{
+	json_t *reply = godwit_client_next(&a->client, e);
+	bool ok = json_is_true(json_object_get(reply, "ok"));
+	int code = ok ? EXIT_DONE : EXIT_FAILED;
 
 	if (reply == NULL) {
 		fprintf(stderr, "godwit: %s\n", e->text);
 		return EXIT_NO_DAEMON;
 	}
-	if (json && !follows(c, o)) {
+	if (a->json && !a->follow) {
 		json_dumpf(reply, stdout, JSON_COMPACT);
 		putchar('\n');
 	}
-	if (!ok)
-		fprintf(stderr, "godwit: %s: %s\n", command_table[c].name,
+	if (!ok) {
+		fprintf(stderr, "godwit: %s: %s\n", command_table[a->command].name,
 			report_text(reply, "error"));
-	else if (!json && !follows(c, o))
-		show_reply(c, o, name, reply);
+	} else if (a->follow) {
+		const struct godwit_follow_how how = {.json = a->json,
+			.record = a->record,
+			.session = json_object_get(reply, "session")};
+
+		record_session(a->record, how.session);
+		code = godwit_follow(&a->client, a->name, &how);
+	} else if (!a->json) {
+		show_reply(a->command, a->options, a->name, reply);
+	}
 	json_decref(reply);
-	if (!ok)
-		return EXIT_FAILED;
-	if (follows(c, o))
-		code = godwit_follow(client, name, json);
 	return code;
+}
+
+static int ask_once(struct asking *a, struct err *e)
+{
+	bool watch = a->follow && a->command == COMMAND_STATUS;
+	json_t *request = json_pack("{s:s}", "do",
+		watch ? command_table[COMMAND_WATCH].name : command_table[a->command].name);
+
+	if (a->name != NULL)
+		json_object_set_new(request, "name", json_string(a->name));
+	option_to_json(a->options, request);
+	if (godwit_client_send(&a->client, request, e) == 0)
+		return answer(a, e);
+	fprintf(stderr, "godwit: %s\n", e->text);
+	return EXIT_NO_DAEMON;
+}
+
+/* Until the daemon leaves, or somebody says enough. */
+static int ask_again_and_again(struct asking *a, struct err *e)
+{
+	int code;
+
+	for (;;) {
+		if (!a->json && isatty(STDOUT_FILENO))
+			printf("\033[H\033[2J");
+		code = ask_once(a, e);
+		if (code != EXIT_DONE)
+			return code;
+		fflush(stdout);
+		sleep(1);
+	}
 }
 
 static int ask(enum command c, const struct option_set *o, const char *name)
 {
-	json_t *request = json_pack("{s:s}", "do", command_table[c].name);
-	struct godwit_client client;
+	struct asking a = {.command = c,
+		.options = o,
+		.name = name,
+		.json = said(c, o, "json"),
+		.follow = follows(c, o, name)};
 	struct err e;
 	int code;
 
-	if (name != NULL)
-		json_object_set_new(request, "name", json_string(name));
-	option_to_json(o, request);
-	if (godwit_client_open(&client, option_text(o, "api"), &e) < 0) {
-		json_decref(request);
+	/* Before anything is begun. */
+	if (said(c, o, "record")) {
+		if (!a.follow)
+			return wrong(c,
+				"--record follows a migration: it goes neither with --detach "
+				"nor without a NAME");
+		if (record_open(&a.record, option_text(o, "record"), name, &e) < 0) {
+			fprintf(stderr, "godwit: %s\n", e.text);
+			return EXIT_FAILED;
+		}
+	}
+	if (godwit_client_open(&a.client, option_text(o, "api"), &e) < 0) {
 		if (c == COMMAND_VERSION)
 			printf("godwit %s\n", GODWIT_VERSION);
 		fprintf(stderr, "godwit: %s\n", e.text);
 		code = EXIT_NO_DAEMON;
-	} else if (godwit_client_send(&client, request, &e) < 0) {
-		fprintf(stderr, "godwit: %s\n", e.text);
-		code = EXIT_NO_DAEMON;
 	} else {
-		code = answer(&client, c, o, name, &e);
+		code = watches(c, o) && !a.follow ? ask_again_and_again(&a, &e) : ask_once(&a, &e);
 	}
-	godwit_client_close(&client);
+	godwit_client_close(&a.client);
+	if (record_close(a.record, &e) < 0)
+		fprintf(stderr, "godwit: %s\n", e.text);
 	return code;
 }
 
@@ -214,13 +282,6 @@ static int keys(const struct option_set *o, const char *const *names, int n)
 		return EXIT_DONE;
 	fprintf(stderr, "godwit: keys: %s\n", e.text);
 	return EXIT_FAILED;
-}
-
-static int wrong(enum command c, const char *text)
-{
-	fprintf(stderr, "godwit: %s: %s\nTry `godwit %s --help`.\n", command_table[c].name, text,
-		command_table[c].name);
-	return EXIT_USAGE;
 }
 
 static int help(const char *name)

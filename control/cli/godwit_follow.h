@@ -18,7 +18,16 @@ enum godwit_exit {
 	EXIT_CANCELLED = 6,
 };
 
-/* Reads events until "end". json: prints them as they come, one a line. */
-enum godwit_exit godwit_follow(struct godwit_client *c, const char *name, bool json);
+struct record;
+
+struct godwit_follow_how {
+	bool json;             /* prints events as they come, one a line */
+	struct record *record; /* where they go too; NULL: nowhere */
+	const json_t *session; /* its status when it was begun to follow; NULL: it is new */
+};
+
+/* Reads events until "end". */
+enum godwit_exit godwit_follow(
+	struct godwit_client *c, const char *name, const struct godwit_follow_how *how);
 
 #endif

@@ -8,6 +8,7 @@
 
 /* What a flow does at least (about 1 Gbit/s), for a guest so idle that no pass could tell. */
 #define ASSUMED_PAGES_PER_S 30000u
+#define FORECAST_PASSES     100u /* more is never */
 
 static uint64_t expected_pause(const struct converge_facts *f)
 {
@@ -49,4 +50,39 @@ struct converge_decision converge_decide(
 			"the downtime limit is shorter than a pause with nothing left to send"};
 	return (struct converge_decision){
 		CONVERGE_GO_ON, ns, "the expected pause is longer than the downtime limit"};
+}
+
+static uint64_t whole_ns(double s)
+{
+	return s < 1e9 ? (uint64_t)(s * 1e9) : UINT64_MAX; /* thirty years are never */
+}
+
+struct converge_forecast converge_forecast(
+	const struct converge_limits *l, const struct converge_pace *p)
+{
+	struct converge_forecast f = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
+	double pass_s, all_s, dirty;
+
+	if (p->pages_per_s < 1)
+		return f;
+	pass_s = (double)p->pages_left / p->pages_per_s;
+	f.pass_ns = whole_ns(pass_s);
+	if (!p->dirty_known)
+		return f;
+	all_s = pass_s;
+	/* What was written during a pass is what the next one has to send. */
+	for (unsigned pass = 0; pass < FORECAST_PASSES; pass++) {
+		double pause_s;
+
+		dirty = p->dirty_per_s * pass_s;
+		pass_s = dirty / p->pages_per_s;
+		pause_s = pass_s + (double)p->overhead_ns / 1e9;
+		if (pause_s * 1e9 <= (double)l->downtime_ns) {
+			f.pause_ns = whole_ns(pause_s);
+			f.end_ns = whole_ns(all_s + pause_s);
+			return f;
+		}
+		all_s += pass_s;
+	}
+	return f;
 }

@@ -36,4 +36,23 @@ struct converge_decision {
 struct converge_decision converge_decide(
 	const struct converge_limits *l, const struct converge_facts *f);
 
+/* How the copying goes just now. */
+struct converge_pace {
+	uint64_t pages_left; /* of this pass */
+	double pages_per_s;  /* moved */
+	bool dirty_known;
+	double dirty_per_s; /* distinct pages that the guest writes */
+	uint64_t overhead_ns;
+};
+
+/* What comes if it goes on like that; UINT64_MAX: not known, or never. */
+struct converge_forecast {
+	uint64_t pass_ns;  /* from now until this pass ends */
+	uint64_t end_ns;   /* from now until the guest runs at the target */
+	uint64_t pause_ns; /* the length of its pause */
+};
+
+struct converge_forecast converge_forecast(
+	const struct converge_limits *l, const struct converge_pace *p);
+
 #endif

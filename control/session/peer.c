@@ -75,6 +75,7 @@ void peer_answer(struct session *s, json_t *fields)
 	json_object_set_new(msg, "ok", json_true());
 	s->reply_seq = 0;
 	conn_send(s->conn, msg);
+	stage_tell(s);
 }
 
 void peer_abort(struct session *s, const struct err *why)
@@ -142,6 +143,7 @@ static void on_request(struct session *s, const char *op, json_t *msg)
 	}
 	s->reply_seq = (uint32_t)json_integer_value(seq);
 	s->stage = stage;
+	s->stage_ns = clock_ns();
 	session_set_state(s, stage_table[stage].state);
 	stage_table[stage].target(s, msg);
 }

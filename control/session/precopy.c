@@ -145,12 +145,10 @@ void precopy_fini(struct session *s)
 
 static void begin_pass(struct session *s)
 {
-	s->fig.pass_began_ns = clock_ns();
+	progress_pass_begins(s);
 	if (s->fig.copy_began_ns == 0)
 		s->fig.copy_began_ns = s->fig.pass_began_ns;
 	s->progress_ns = s->fig.pass_began_ns;
-	session_sum_stats(s);
-	s->fig.pass_pages_then = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES;
 	s->arm_head = s->arm_tail = 0;
 	pass_begin(&s->pass, s->next_pass, kind_of(s));
 	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
@@ -194,7 +192,7 @@ static struct converge_decision decide(struct session *s)
 		.elapsed_ns = clock_ns() - s->fig.began_ns,
 		.dirty_pages = s->pass.facts.dirty_pages + s->pass.facts.hole_pages,
 		.pages_per_s = s->fig.pages_per_s,
-		.overhead_ns = 20 * NS_PER_MS,
+		.overhead_ns = PRECOPY_OVERHEAD_NS,
 	};
 
 	struct converge_limits l = s->opt.limits;
@@ -205,21 +203,6 @@ static struct converge_decision decide(struct session *s)
 	return converge_decide(&l, &f);
 }
 
-static void emit_pass(struct session *s, const struct converge_decision *d)
-{
-	const struct pass_facts *f = &s->pass.facts;
-
-	watch_emit(s, json_pack("{s:s, s:i, s:s, s:I, s:I, s:s, s:s, s:f}", "event", "pass", "pass",
-			      (int)f->number, "kind", pass_kind_name(f->kind), "dirty_pages",
-			      (json_int_t)f->dirty_pages, "hole_pages", (json_int_t)f->hole_pages,
-			      "decision",
-			      d->what == CONVERGE_SWITCH    ? "switch"
-			      : d->what == CONVERGE_GIVE_UP ? "give up"
-							    : "go on",
-			      "reason", d->reason, "expected_pause_ms",
-			      (double)d->expected_pause_ns / 1e6));
-}
-
 static void looked_live(struct session *s)
 {
 	struct converge_decision d = decide(s);
@@ -227,7 +210,7 @@ static void looked_live(struct session *s)
 	if (s->live_passes > 0 && s->switch_now)
 		d = (struct converge_decision){
 			CONVERGE_SWITCH, d.expected_pause_ns, "the operator said switch-now"};
-	emit_pass(s, &d);
+	progress_pass(s, &d);
 	if (d.what == CONVERGE_GIVE_UP) {
 		session_failf(s, ETIME,
 			"gave up after %u live passes: %s. %llu pages are dirty and would mean a "
@@ -265,7 +248,7 @@ static void on_looked(void *arg, struct vmm_answer *a)
 	} else {
 		struct converge_decision d = {CONVERGE_GO_ON, 0, "the guest is paused"};
 
-		emit_pass(s, &d);
+		progress_pass(s, &d);
 		go(s);
 	}
 }
@@ -310,26 +293,13 @@ static bool barriers_done(struct session *s)
 
 static void note_pass(struct session *s, uint64_t now)
 {
-	const struct pass_facts *f = &s->pass.facts;
 	uint64_t ns = now - s->fig.pass_began_ns;
-	uint64_t pages;
+	uint64_t pages = progress_pass_over(s, now);
 
-	s->fig.balloon_pages = f->balloon_pages;
+	s->fig.balloon_pages = s->pass.facts.balloon_pages;
 	s->fig.free_pages = s->exclude.free_pages;
-	session_sum_stats(s);
-	pages = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES - s->fig.pass_pages_then;
 	if (pages >= RATE_PAGES && ns > 0)
 		s->fig.pages_per_s = (uint64_t)((double)pages * 1e9 / (double)ns);
-	json_array_append_new(s->fig.passes,
-		json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}",
-			"pass", (int)f->number, "kind", pass_kind_name(f->kind), "dirty_pages",
-			(json_int_t)f->dirty_pages, "hole_pages", (json_int_t)f->hole_pages,
-			"back_pages", (json_int_t)f->back_pages, "balloon_pages",
-			(json_int_t)f->balloon_pages, "free_pages", (json_int_t)f->free_pages,
-			"pages", (json_int_t)pages, "windows", (json_int_t)f->windows, "ms",
-			(double)ns / 1e6, "look_ms", (double)f->look_ns / 1e6, "hole_ms",
-			(double)f->hole_ns / 1e6, "arm_ms", (double)f->arm_ns / 1e6, "walk_ms",
-			(double)f->walk_ns / 1e6));
 }
 
 /* All barriers of the pass are acknowledged. */
@@ -393,5 +363,5 @@ void precopy_tick(struct session *s)
 			(unsigned long long)(stall_ns / NS_PER_S), s->next_pass);
 		return;
 	}
-	watch_progress(s);
+	progress_tick(s);
 }

@@ -213,6 +213,21 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 	return s;
 }
 
+/* The whole migration in a line. */
+static void tell_end(const struct session *s)
+{
+	const uint64_t *st = s->fig.stats;
+
+	log_info(s->name,
+		"result=%s side=%s ms=%.3f passes=%u pause_ms=%.3f pages_data=%llu pages_zero=%llu "
+		"pages_hole=%llu bytes_wire=%llu",
+		session_result_name(s->result), s->source ? "source" : "target",
+		(double)(s->fig.ended_ns - s->fig.began_ns) / 1e6, s->next_pass,
+		(double)s->fig.pause_ns / 1e6, (unsigned long long)st[STAT_pages_data],
+		(unsigned long long)st[STAT_pages_zero], (unsigned long long)st[STAT_pages_hole],
+		(unsigned long long)st[STAT_bytes_wire]);
+}
+
 static void end_tick(struct session *s)
 {
 	bool waiting = s->undoing > 0 && clock_ns() - s->ending_ns < UNDO_WAIT_NS;
@@ -226,6 +241,7 @@ static void end_tick(struct session *s)
 	lcore_park();
 	s->fig.ended_ns = clock_ns();
 	s->state = SESSION_ENDED;
+	tell_end(s);
 	watch_end(s);
 	/* From here on a lease ends, and the guest resumes by itself if it has not yet. */
 	verify_cancel(s->verify);

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "carry.h"
+#include "clock.h"
 #include "conn.h"
 #include "flow.h"
 #include "journal.h"
@@ -69,11 +70,22 @@ struct session_figures {
 	uint64_t balloon_pages, free_pages; /* left out at the end of the last pass */
 	uint64_t balloon_bytes;             /* of its bitmap on the wire */
 	uint64_t pages_per_s;               /* of the last pass that moved enough to tell */
-	uint64_t pass_began_ns, pass_pages_then;
+	uint64_t pass_began_ns;
 	uint64_t state_bytes;
 	uint64_t verified_pages, verify_ns;
 	uint64_t stats[STATS]; /* sum over flows */
 	json_t *passes;        /* array, one object a pass */
+};
+
+/* What was seen when the last event of progress.c went out. */
+#define PROGRESS_CYCLES (STAT_cycles_idle + 1 - STAT_cycles_claim)
+struct session_seen {
+	uint64_t at_ns, stall_ns;
+	uint64_t pass[STATS]; /* counters when the pass began */
+	uint64_t cycles[SESSION_FLOWS][PROGRESS_CYCLES];
+	uint64_t looked_ns, back_pages; /* when the last pass looked; what it put back */
+	bool dirty_known;
+	double dirty_per_s;
 };
 
 /* Flows over the nic link, see flows_nic.c. */
@@ -107,7 +119,8 @@ struct session {
 	bool settling;  /* the operator's decision is being carried out, beside the loop */
 
 	enum session_state state;
-	unsigned stage; /* index into stage_table */
+	unsigned stage;    /* index into stage_table */
+	uint64_t stage_ns; /* when it began */
 	enum session_result result;
 	struct err why;
 	struct session_figures fig;
@@ -116,7 +129,7 @@ struct session {
 	struct event *tick;     /* polls lcores' words while flows are attached */
 	struct event *deadline; /* of the stage */
 	uint64_t deadline_s;    /* of it, when it began */
-	uint64_t progress_seen, progress_ns, event_ns;
+	uint64_t progress_seen, progress_ns;
 
 	struct vmm *vmm;
 	struct agent_hello hello; /* of the VMM; stays for the report when the VMM is let go */
@@ -165,6 +178,7 @@ struct session {
 	struct pass pass;
 	bool have_pass;
 	struct stall stall;
+	struct session_seen seen;
 	uint64_t arm_range[PASS_WINDOWS + 1][2]; /* armings under way, in order */
 	unsigned arm_head, arm_tail;
 	uint32_t next_pass; /* number of the next pass */
@@ -226,6 +240,8 @@ extern const unsigned stage_count;
 unsigned stage_find(const char *name); /* stage_count: none */
 void stage_begin(struct session *s, unsigned stage);
 void stage_done(struct session *s);
+/* The stage has ended: a line of the log, and an event. */
+void stage_tell(struct session *s);
 /* Source: the undo functions of all stages begun, last first. */
 void stage_undo(struct session *s);
 
@@ -279,6 +295,18 @@ int precopy_init(struct session *s, struct err *e);
 void precopy_fini(struct session *s);
 /* From the tick, in stages that copy. */
 void precopy_tick(struct session *s);
+
+/* From asking to pause until the guest runs, with nothing dirty. */
+#define PRECOPY_OVERHEAD_NS (20 * NS_PER_MS)
+
+/* progress.c */
+void progress_pass_begins(struct session *s);
+/* It was looked at what it has to send, and d decided. */
+void progress_pass(struct session *s, const struct converge_decision *d);
+/* Its barriers are acknowledged; adds it to the report. Returns how many pages it moved. */
+uint64_t progress_pass_over(struct session *s, uint64_t now);
+/* From the tick, in stages that copy. */
+void progress_tick(struct session *s);
 
 /* stage_target.c */
 void target_preflight(struct session *s, json_t *msg);
@@ -340,7 +368,6 @@ void watch_emit(struct session *s, json_t *event); /* steals the reference */
 void watch_state(struct session *s);
 /* The VMM answered: keeps what reports tell of it. */
 void watch_know_vmm(struct session *s);
-void watch_progress(struct session *s);
 void watch_end(struct session *s);
 json_t *watch_report(struct session *s);
 void watch_text(struct session *s, enum log_level level, const char *fmt, ...)

@@ -43,6 +43,7 @@ void stage_begin(struct session *s, unsigned stage)
 	const struct stage *st = &stage_table[stage];
 
 	s->stage = stage;
+	s->stage_ns = clock_ns();
 	session_set_state(s, st->state);
 	event_del(s->deadline);
 	if (st->deadline_ms != 0) {
@@ -57,10 +58,21 @@ void stage_begin(struct session *s, unsigned stage)
 	st->source(s);
 }
 
+void stage_tell(struct session *s)
+{
+	double ms = (double)(clock_ns() - s->stage_ns) / 1e6;
+
+	log_info(s->name, "stage=%s side=%s ms=%.3f", stage_table[s->stage].name,
+		s->source ? "source" : "target", ms);
+	watch_emit(s, json_pack("{s:s, s:s, s:f}", "event", "stage", "stage",
+			      stage_table[s->stage].name, "ms", ms));
+}
+
 void stage_done(struct session *s)
 {
 	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
 		return;
+	stage_tell(s);
 	if (s->stage + 1 == stage_count)
 		session_end(s, RESULT_DONE, NULL);
 	else

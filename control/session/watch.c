@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WATCH_PROGRESS_NS (200 * NS_PER_MS)
-
 static json_t *num(uint64_t v)
 {
 	return json_integer((json_int_t)v);
@@ -60,25 +58,6 @@ void watch_state(struct session *s)
 {
 	watch_emit(s, json_pack("{s:s, s:s, s:s}", "event", "state", "state",
 			      session_state_name[s->state], "stage", stage_table[s->stage].name));
-}
-
-void watch_progress(struct session *s)
-{
-	uint64_t now = clock_ns(), done, total;
-	const struct pass_facts *f = &s->pass.facts;
-
-	if (!s->have_pass || now - s->event_ns < WATCH_PROGRESS_NS)
-		return;
-	s->event_ns = now;
-	session_sum_stats(s);
-	done = s->fig.stats[STAT_bytes_pages] / PAGE_BYTES - s->fig.pass_pages_then;
-	total = f->dirty_pages + f->hole_pages;
-	watch_emit(s, json_pack("{s:s, s:i, s:s, s:o, s:o, s:o, s:f, s:f}", "event", "progress",
-			      "pass", (int)f->number, "kind", pass_kind_name(f->kind), "pages_done",
-			      num(done), "pages_left", num(total > done ? total - done : 0),
-			      "bytes_wire", num(s->fig.stats[STAT_bytes_wire]), "gib_per_s",
-			      gib_per_s(done * PAGE_BYTES, now - s->fig.pass_began_ns),
-			      "elapsed_ms", ms(now - s->fig.began_ns)));
 }
 
 void watch_know_vmm(struct session *s)

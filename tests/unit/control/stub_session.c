@@ -112,6 +112,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 				"bytes_wire", 100000, "gib_per_s", 3.25, "elapsed_ms", 200.0));
 		break;
 	case 3:
+		emit(s, json_pack("{s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:f}", "event", "passed",
+				"pass", 0, "kind", "live", "dirty_pages", 1520, "pages_data", 1000,
+				"pages_zero", 500, "pages_hole", 20, "ms", 210.0));
+		break;
+	case 4:
 		emit(s, json_pack("{s:s, s:s, s:s}", "event", "log", "level", "warning", "text",
 				"this is a stub"));
 		break;

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """godwit and godwitd as programs, with stub sessions behind: test_cli.py GODWITD GODWIT"""
 
+import fcntl
 import json
 import os
 import pathlib
 import pty
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -69,6 +73,8 @@ class Cli(unittest.TestCase):
         done = self.migrate("web")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("web: pass 0 (live): 1520 pages to send", done.stdout)
+        self.assertIn("web: pass 0 (live) ended: 1000 sent, 500 zero, 20 holes, 0 left out, "
+                      "0.210 s", done.stdout)
         self.assertIn("web: done", done.stdout)
         self.assertIn("1000 sent, 500 zero, 20 holes, 0 skipped", done.stdout)
         self.assertIn("verified", done.stdout)
@@ -76,15 +82,19 @@ class Cli(unittest.TestCase):
         self.assertIn("kvm, writes seen by kvm-log, memory on 4 KiB pages", done.stdout)
         self.assertIn("this is a stub", done.stderr)
         self.assertNotIn("\r", done.stdout)
+        self.assertNotIn("\033", done.stdout)
 
     def test_migrate_json(self):
         done = self.migrate("web", "--json")
         events = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual([e["event"] for e in events], ["state", "pass", "progress", "log", "end"])
+        self.assertEqual([e["event"] for e in events], ["state", "pass", "progress", "passed",
+                                                        "log", "end"])
         self.assertEqual(events[-1]["report"]["pause_ms"], 21.5)
 
     def test_migrate_terminal(self):
+        """The picture is rewritten in place, within the terminal's width, and stays at the end."""
         master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         process = subprocess.Popen(
             [GODWIT, "migrate", "web", "--agent", "/a", "--to", "h:1", "--api", self.daemon.api],
             stdout=slave, stderr=subprocess.DEVNULL)
@@ -92,8 +102,51 @@ class Cli(unittest.TestCase):
         os.close(slave)
         text = os.read(master, 65536).decode()
         os.close(master)
-        self.assertIn("\r\033[K", text)
-        self.assertIn(" 50 %", text)
+        pictures = re.split(r"\033\[\d+A\r\033\[J", text)
+        self.assertGreater(len(pictures), 3)
+        self.assertTrue(any(" 50 % [####....]" in p for p in pictures), text)
+        for ups, picture in zip(re.findall(r"\033\[(\d+)A", text), pictures):
+            self.assertEqual(picture.count("\n"), int(ups))
+            self.assertLess(max(map(len, picture.split("\r\n"))), 80)
+        self.assertRegex(pictures[-1], r"web: .*\n.*\n +0 live +1520 +1000 +500 +20 +0 +0.210 s")
+        self.assertIn("web: done", pictures[-1])
+
+    def test_record(self):
+        record = pathlib.Path(self.folder.name) / "record"
+        self.assertEqual(self.migrate("web", "--record", record).returncode, 0)
+        lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+        self.assertEqual([e["event"] for e in lines],
+                         ["record", "state", "pass", "progress", "passed", "log", "end"])
+        self.assertEqual((lines[0]["version"], lines[0]["name"]), (1, "web"))
+        times = [e["t_ms"] for e in lines]
+        self.assertEqual(times, sorted(times))
+
+    def test_record_refused(self):
+        """Nothing is begun for a record that can't be written, or that nothing would go into."""
+        done = self.migrate("web", "--record", "/no-such-folder/record")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/no-such-folder/record", done.stderr)
+        self.assertEqual(self.migrate("web", "--record", "/tmp/x", "--detach").returncode, 2)
+        self.assertEqual(self.godwit("status", "--record", "/tmp/x").returncode, 2)
+        self.assertIn("no migrations", self.godwit("list").stdout)
+        full = self.migrate("web", "--record", "/dev/full")
+        self.assertEqual(full.returncode, 0)
+        self.assertIn("not whole", full.stderr)
+
+    def test_status_watch(self):
+        self.migrate("silent", "--detach")
+        watch = subprocess.Popen([GODWIT, "status", "silent", "--watch", "--api", self.daemon.api],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        time.sleep(0.2)
+        self.assertEqual(self.godwit("cancel", "silent").returncode, 0)
+        self.assertIn("silent: cancelled", watch.communicate(timeout=30)[0])
+        self.assertEqual(watch.returncode, 6)
+        again = subprocess.Popen([GODWIT, "status", "--watch", "--json", "--api", self.daemon.api],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(2):
+            self.assertEqual(json.loads(again.stdout.readline())["sessions"][0]["name"], "silent")
+        again.kill()
+        again.communicate()
 
     def test_exit_codes(self):
         for name, code in (("fails", 1), ("undecided", 3), ("refused", 5), ("cancelled", 6)):

@@ -68,9 +68,51 @@ static void test_table(void **state)
 	}
 }
 
+/* 1000 pages a second, a limit of 300 ms, 20 ms for a pause with nothing to send. */
+static struct converge_forecast forecast(uint64_t left, double rate, bool known, double dirty)
+{
+	const struct converge_limits l = {300 * MS, 0, 0, CONVERGE_ABORT};
+	const struct converge_pace p = {left, rate, known, dirty, 20 * MS};
+
+	return converge_forecast(&l, &p);
+}
+
+static void test_forecast(void **state)
+{
+	struct converge_forecast f = forecast(5000, 1000, true, 0);
+
+	(void)state;
+	/* An idle guest: what is left, and the bare pause. */
+	assert_int_equal(f.pass_ns, 5 * NS_PER_S);
+	assert_int_equal(f.pause_ns, 20 * MS);
+	assert_int_equal(f.end_ns, 5 * NS_PER_S + 20 * MS);
+	/* It writes a tenth of what is sent: 5 s, 0.5 s, then 50 ms and the bare pause. */
+	f = forecast(5000, 1000, true, 100);
+	assert_int_equal(f.pause_ns, 70 * MS);
+	assert_int_equal(f.end_ns, 5570 * MS);
+	/* As fast as it is sent, and faster: there is no end to it. */
+	f = forecast(5000, 1000, true, 1000);
+	assert_int_equal(f.end_ns, ANY);
+	assert_int_equal(f.pause_ns, ANY);
+	assert_int_equal(f.pass_ns, 5 * NS_PER_S);
+	f = forecast(5000, 1000, true, 1e12);
+	assert_int_equal(f.end_ns, ANY);
+	/* Before the guest was looked at twice nobody knows; before anything moved, nothing. */
+	f = forecast(5000, 1000, false, 0);
+	assert_int_equal(f.pass_ns, 5 * NS_PER_S);
+	assert_int_equal(f.end_ns, ANY);
+	f = forecast(5000, 0, true, 0);
+	assert_int_equal(f.pass_ns, ANY);
+	f = forecast(UINT64_MAX, 1, true, 0);
+	assert_int_equal(f.pass_ns, ANY);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_forecast),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a migration tells while it runs: events, records, the log, one who comes late."""
+
+import json
+import subprocess
+
+import events
+import godwit
+
+
+def told(stage, pair, *args, guest=("--rate", "3000"), memory="64M"):
+    source, target = pair
+    vm, waiting = stage.vm(memory=memory, args=guest), stage.waiting(memory=memory)
+    vm.wait_ticks()
+    migration = stage.migrate(source, target, vm, waiting, "guest", *args)
+    return migration, vm, waiting
+
+
+def test_schema_is_read():
+    assert set(events.EVENTS) == {"state", "stage", "pass", "progress", "passed", "log", "end"}
+    assert len(events.EVENTS["progress"]) > 15 and len(events.OBJECTS["report"]) > 30
+    assert events.compare({"flow": 0}, events.OBJECTS["core"], "core")
+    assert events.compare([], events.OBJECTS["core"], "core")
+    assert events.of_kind([1, "x"], "array of integer", "a") == ["a[1] is 'x', no integer"]
+    assert events.of_kind(True, "integer", "a") and events.of_kind(1, "number", "a")
+
+
+def test_events(stage, pair):
+    """Both sides' events, and those of a record, are as documented, and agree with each other."""
+    source, target = pair
+    record = stage.folder / "record"
+    vm, waiting = stage.vm(args=["--rate", "3000"]), stage.waiting()
+    vm.wait_ticks()
+    receive = godwit.Child("receive", [
+        godwit.GODWIT, "receive", "guest", *waiting.way, "--json", "--api", target.api])
+    stage.children.append(receive)
+    receive.wait_line('"event":"state"')
+    migration = godwit.Migration(source, "guest", vm, target.address, "--record", record,
+                                 "--bandwidth", "40M", "--hold")
+    stage.children.append(migration)
+    migration.wait_line('"event":"passed"')
+    migration.wait_line('"event":"progress"')
+    source.wait_state("guest", "holding")
+    late = godwit.Child("watch", [
+        godwit.GODWIT, "status", "guest", "--watch", "--record", stage.folder / "late", "--json",
+        "--api", source.api])
+    stage.children.append(late)
+    late.wait_line('"event":"passed"')
+    source.ok("switch-now", "guest")
+    report = migration.done()
+    assert late.wait() == 0 and receive.wait() == 0
+    told = migration.events()
+    theirs = [json.loads(line) for line in receive.lines if line.startswith("{")]
+    for event in told + theirs:
+        events.check(event)
+    assert {e["event"] for e in told} >= {"state", "stage", "pass", "progress", "passed", "end"}
+    passed = [e for e in told if e["event"] == "passed"]
+    assert len(passed) == report["passes"] == len({e["pass"] for e in told if e["event"] == "pass"})
+    for key in ("pages_data", "pages_zero", "pages_hole"):
+        assert sum(p[key] for p in passed) == report[key]
+    assert any(0 < sum(v for k, v in c.items() if k not in ("flow", "cpu"))
+               for e in told if e["event"] == "progress" for c in e["cores"])
+    stages = [e["stage"] for e in told if e["event"] == "stage"]
+    assert stages[:3] == ["vmm", "hello", "preflight"] and stages[-1] == "finish"
+    for daemon, side in ((source, "source"), (target, "target")):
+        daemon.wait_line(rf"<info> guest: stage=commit side={side} ms=[\d.]+$")
+        daemon.wait_line(rf"<info> guest: result=done side={side} ms=[\d.]+ passes=\d+ pause_ms=")
+    lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["event"] == "record" and lines[0]["name"] == "guest"
+    for line in lines[1:]:
+        events.check(line)
+    assert [e for e in told if e["event"] != "progress"] == [
+        {k: v for k, v in e.items() if k != "t_ms"} for e in lines[1:] if e["event"] != "progress"]
+    late = [json.loads(line)
+            for line in (stage.folder / "late").read_text(encoding="utf-8").splitlines()]
+    first = next(e for e in late if e["event"] == "passed")
+    assert first["pass"] == 0 and first["t_ms"] == 0, "one who comes late sees earlier passes"
+
+
+def test_events_of_a_failure(stage, pair):
+    migration, vm, _ = told(stage, pair, "--max-passes", "1", "--downtime", "1",
+                            guest=("--rate", "20000", "--pattern", "random"))
+    assert "gave up" in migration.failed()["error"]
+    for event in migration.events():
+        events.check(event)
+    assert vm.wait_ticks() > 0
+
+
+def test_terminal(stage, pair):
+    """The picture of a real migration, as a terminal gets it."""
+    source, target = pair
+    vm, waiting = stage.vm(args=["--rate", "3000"]), stage.waiting()
+    vm.wait_ticks()
+    target.ok("receive", "guest", *waiting.way, "--detach")
+    done = subprocess.run(
+        ["script", "-qec", " ".join(map(str, (
+            godwit.GODWIT, "migrate", "guest", *vm.way, "--to", target.address, "--bandwidth",
+            "60M", "--api", source.api))), "/dev/null"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=godwit.WAIT_S)
+    assert done.returncode == 0, done.stdout
+    assert "\033[J" in done.stdout and "flow 0, CPU " in done.stdout
+    assert "guest: done" in done.stdout and "stall" in done.stdout
