@@ -59,7 +59,7 @@ int lane_open(struct lane *l, struct bench *b, bool sealed, const struct codec_o
 	l->send_job.claim = &l->claim;
 	l->send_job.codec = codec;
 	l->send_job.level = level;
-	rc = recv_job_init(&l->recv_job, &b->target_map, e);
+	rc = recv_job_init(&l->recv_job, &b->target_map, false, e);
 	if (rc == 0)
 		rc = link_tcp_open(&source, fd[0], true, -1, e);
 	if (rc == 0)

@@ -274,7 +274,7 @@ static int nic_open(struct nic *t, const struct codec_ops *codec, int level, str
 		.claim = &t->claim,
 		.codec = codec,
 		.level = level};
-	rc = recv_job_init(&t->recv_job, &t->b->target_map, e);
+	rc = recv_job_init(&t->recv_job, &t->b->target_map, false, e);
 	t->recv_job.alone = true;
 	for (unsigned i = 2; rc == 0 && i-- > 0;) // the server first
 		rc = open_side(t, i, socket, e);

@@ -34,11 +34,13 @@ struct recv_job {
 	struct region_map *map; /* mapped writable */
 	/* The pass + 1 in which a chunk was placed last; a chunk is placed once a pass (law 5). */
 	_Atomic uint32_t *placed_pass;
-	/* Pages that were given content: others are fresh and are not written with zeros (law 11).
+	/* Pages that may hold content: others are fresh and are not written with zeros (law 11).
+	 * stale: of these, what was there before the session, and no frame has spoken of since.
 	 * One word a chunk; written by the flow that owns the chunk in this pass. */
-	uint64_t *written;
-	struct punch *punch; /* makes holes, off the polling core */
-	bool alone;          /* one flow writes all; set by control before flows are attached */
+	uint64_t *written, *stale;
+	bool kept[REGION_MAX]; /* regions whose old content was kept. Constant once ready */
+	struct punch *punch;   /* makes holes, off the polling core */
+	bool alone;            /* one flow writes all; set by control before flows are attached */
 };
 
 enum flow_kind {
@@ -86,12 +88,17 @@ bool flow_poll(struct flow *f);
 /* After flow_detach(), on its lcore, until it returns true: the link says goodbye. */
 bool flow_leave(struct flow *f);
 
-/* The receiver's shared state: 12 bytes a chunk, lazily populated. begin() starts to punch out what
+/* The receiver's shared state: 20 bytes a chunk, lazily populated. begin() starts to punch out what
  * the files hold from before, off the calling thread; no flow may be attached until ready() says 1
- * (0: not yet; -errno with e set). init() does both and waits. */
-int recv_job_begin(struct recv_job *j, struct region_map *map, struct err *e);
+ * (0: not yet; -errno with e set). init() does both and waits. keep: in regions whose memory is
+ * all allocated (tmpfs, hugetlbfs) it stays, and kept[] says so: then the source has to count
+ * their pages as held. */
+int recv_job_begin(struct recv_job *j, struct region_map *map, bool keep, struct err *e);
 int recv_job_ready(struct recv_job *j, struct err *e);
-int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e);
+int recv_job_init(struct recv_job *j, struct region_map *map, bool keep, struct err *e);
+/* Between passes, or when flows are gone: pages of old content that are still there. 0 after a last
+ * pass, or the source forgot some (law 11). */
+uint64_t recv_job_stale(const struct recv_job *j);
 /* After ready(): all pages were given memory since, which reads as zeros. They are no holes, so
  * zeros are written to them and holes give them back. */
 void recv_job_populated(struct recv_job *j);

@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Makes and frees flows, and what all flows of a session share at the target. Run by control
-// threads.
+// Makes and frees flows. Run by control threads.
 
 #include "flow.h"
 
-#include "bits.h"
 #include "clock.h"
 #include "guard.h"
-#include "map.h"
 #include "mem.h"
-#include "plant.h"
-#include "punch.h"
 #include "recv.h"
 #include "send.h"
 #include "zero.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 // Content packed in one turn. Raw: what was summed is still in the core's L2 when the link copies
 // it, and never more piles up on the way than the target takes at a time; 2 MiB a turn cost twice
@@ -158,85 +150,4 @@ void flow_free(struct flow *f)
 		recv_free(f->priv);
 	f->link->ops->close(f->link);
 	mem_free(f, sizeof(*f));
-}
-
-// Law 11: what the file holds from before is punched, so that an untouched page is known to be
-// zeros. A file that is all hole costs one system call.
-static int punch_stale(struct recv_job *j, uint16_t i, struct err *e)
-{
-	const struct region *r = &j->map->r[i];
-	off_t data = lseek(r->fd, 0, SEEK_DATA);
-	int flags = fcntl(r->fd, F_GETFL);
-
-	// What is written to it would land at its end.
-	if (flags >= 0 && (flags & O_APPEND) != 0)
-		return err_set(e, EINVAL,
-			"region %s: the VMM opened its file with O_APPEND; open it without",
-			r->name);
-	if ((data < 0 && errno == ENXIO) || data >= (off_t)r->bytes ||
-		plant(PLANT_LAW11_STALE_FILE))
-		return 0;
-	// The queue is new and holds more than a guest has regions.
-	(void)punch_queue(j->punch, i, 0, r->bytes >> PAGE_SHIFT);
-	return 0;
-}
-
-int recv_job_begin(struct recv_job *j, struct region_map *map, struct err *e)
-{
-	int rc;
-
-	memset(j, 0, sizeof(*j));
-	j->map = map;
-	j->placed_pass = map_lazy(map->nchunks * sizeof(*j->placed_pass));
-	j->written = map_lazy(map->nchunks * sizeof(*j->written));
-	if (j->placed_pass == NULL || j->written == NULL)
-		rc = err_set(e, ENOMEM, "no memory to track what was placed");
-	else
-		rc = punch_new(&j->punch, map, e);
-	for (unsigned i = 0; rc == 0 && i < map->n; i++)
-		rc = punch_stale(j, (uint16_t)i, e);
-	if (rc < 0)
-		recv_job_fini(j);
-	return rc;
-}
-
-int recv_job_ready(struct recv_job *j, struct err *e)
-{
-	if (!punch_done(j->punch, punch_ticket(j->punch)))
-		return 0;
-	if (punch_error(j->punch) != 0)
-		return err_sys(e, punch_error(j->punch),
-			"cannot punch out what the guest's memory files hold from before; give the "
-			"VMM fresh memory");
-	return 1;
-}
-
-void recv_job_populated(struct recv_job *j)
-{
-	for (unsigned i = 0; i < j->map->n; i++)
-		bits_set_range(
-			j->written + j->map->r[i].first_chunk, 0, j->map->r[i].bytes >> PAGE_SHIFT);
-}
-
-int recv_job_init(struct recv_job *j, struct region_map *map, struct err *e)
-{
-	int rc = recv_job_begin(j, map, e);
-
-	if (rc < 0)
-		return rc;
-	while ((rc = recv_job_ready(j, e)) == 0)
-		sched_yield();
-	if (rc < 0)
-		recv_job_fini(j);
-	return rc < 0 ? rc : 0;
-}
-
-void recv_job_fini(struct recv_job *j)
-{
-	punch_free(j->punch);
-	if (j->map != NULL) {
-		map_free(j->placed_pass, j->map->nchunks * sizeof(*j->placed_pass));
-		map_free(j->written, j->map->nchunks * sizeof(*j->written));
-	}
-	memset(j, 0, sizeof(*j));
 }

@@ -2,7 +2,8 @@
 // Writes guest memory at the target. Run by polling cores; the flow that owns a chunk in this pass
 // is the only one that touches its pages and its word of `written`.
 //
-// Invariants: a page whose bit of `written` is clear holds zeros, or is a hole, and is never
+// Invariants: a bit of `stale` is a bit of `written`, and is cleared by the first frame that speaks
+// of its page; a page whose bit of `written` is clear holds zeros, or is a hole, and is never
 // written with zeros (law 11); a bit is set before its page is written and cleared only when its
 // hole was queued, so a frame that is taken up again repeats nothing that is done. Holes of one
 // pass are made before its barrier is answered, so no later content can meet an earlier hole.
@@ -24,6 +25,7 @@ struct place {
 	const struct region *region;
 	uint16_t index;    // of the region
 	uint64_t *written; // of the region's first chunk
+	uint64_t *stale;
 };
 
 // Lowest run of set bits in mask: its first bit and length. mask is not 0.
@@ -41,13 +43,21 @@ static uint64_t run_mask(unsigned first, unsigned n)
 	return bits_low(n) << first;
 }
 
+static void spoken_of(const struct place *p, uint32_t chunk, uint64_t mask)
+{
+	if ((p->stale[chunk] & mask) != 0)
+		p->stale[chunk] &= ~mask;
+}
+
 static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, const uint8_t *pages)
 {
 	uint64_t at = (uint64_t)chunk << CHUNK_SHIFT;
-	uint64_t fresh = mask & ~p->written[chunk];
+	uint64_t fresh = mask & (~p->written[chunk] | p->stale[chunk]);
 
-	if (fresh != 0)
+	if (fresh != 0) {
 		p->written[chunk] |= mask;
+		spoken_of(p, chunk, mask);
+	}
 	while (mask != 0) {
 		bool first_is_fresh = (fresh & mask & -mask) != 0;
 		unsigned first;
@@ -66,18 +76,23 @@ static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, con
 // that a later hole must give back. Returns pages written.
 static unsigned place_zeros(const struct place *p, uint32_t chunk, uint64_t mask)
 {
-	uint8_t *base = region_chunk_addr(p->region, chunk);
-	unsigned pages;
+	static uint8_t zeros[CHUNK_BYTES]; // never written
+	uint64_t at = (uint64_t)chunk << CHUNK_SHIFT;
+	uint64_t rest = mask & p->written[chunk], stale = p->stale[chunk];
+	unsigned pages = bits_count(rest);
 
-	mask &= p->written[chunk];
-	pages = bits_count(mask);
-	while (mask != 0) {
+	while (rest != 0) {
+		bool first_is_stale = (stale & rest & -rest) != 0;
 		unsigned first;
-		unsigned n = lowest_run(mask, &first);
+		unsigned n = lowest_run(rest & (first_is_stale ? stale : ~stale), &first);
+		uint64_t offset = at + first * PAGE_BYTES;
 
-		copy_out_zeros(base + first * PAGE_BYTES, n * PAGE_BYTES);
-		mask &= ~run_mask(first, n);
+		if (!first_is_stale ||
+			!fresh_write(p->region, offset, zeros, n * PAGE_BYTES, p->job->alone))
+			copy_out_zeros(p->region->base + offset, n * PAGE_BYTES);
+		rest &= ~run_mask(first, n);
 	}
+	spoken_of(p, chunk, mask);
 	return pages;
 }
 
@@ -93,6 +108,7 @@ static bool place_holes(const struct place *p, uint32_t chunk, uint64_t mask)
 		if (!punch_queue(p->job->punch, p->index, page, n))
 			return false;
 		p->written[chunk] &= ~run_mask(first, n);
+		spoken_of(p, chunk, run_mask(first, n));
 		mask &= ~run_mask(first, n);
 	}
 	return true;
@@ -144,6 +160,8 @@ static bool place_hole_run(const struct place *p, const struct frame *f, uint32_
 			    p->job->punch, p->index, from * CHUNK_PAGES, last - from * CHUNK_PAGES))
 			break;
 		bits_clear_range(p->written, c * CHUNK_PAGES, last - c * CHUNK_PAGES);
+		if (p->job->kept[p->index])
+			bits_clear_range(p->stale, c * CHUNK_PAGES, last - c * CHUNK_PAGES);
 		c = to;
 	}
 	*at = (uint32_t)(c - f->chunk);
@@ -157,6 +175,7 @@ bool place_frame(struct recv_job *job, const struct frame *f, const uint8_t *pag
 		.region = &job->map->r[f->region],
 		.index = f->region,
 		.written = job->written + job->map->r[f->region].first_chunk,
+		.stale = job->stale + job->map->r[f->region].first_chunk,
 	};
 	bool all = true;
 

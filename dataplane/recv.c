@@ -73,7 +73,7 @@ uint8_t *recv_begin(void *arg, const struct frame *f)
 		frame_check(f, m) < 0 || f->pass != r->pass || r->answering)
 		return NULL;
 	chunk = m->r[f->region].first_chunk + f->chunk;
-	if ((f->data & ~r->job->written[chunk]) != 0 ||
+	if ((f->data & (~r->job->written[chunk] | r->job->stale[chunk])) != 0 ||
 		atomic_load_explicit(&r->job->placed_pass[chunk], memory_order_relaxed) ==
 			f->pass + 1)
 		return NULL;

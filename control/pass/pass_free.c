@@ -37,16 +37,17 @@ void pass_free_poll(struct pass *p)
 	p->io->free_look(p->io_arg, p->free_id);
 }
 
-/* Law 3: what is sent is (all - reported) OR what the look after the report returned. What the
- * target holds is not left out: it would have to become a hole there, and in pass 0 there is none.
- */
+/* Law 3: what is sent is (all - reported) OR what the look after the report returned. Where the
+ * target holds something, it becomes a hole there. */
 static void leave_free(void *arg, uint64_t chunk, uint64_t bits)
 {
 	struct pass *p = arg;
-	uint64_t out = p->dirty->set[chunk] & bits & ~p->dirty->held[chunk];
+	uint64_t out = p->dirty->set[chunk] & bits, held = p->dirty->held[chunk];
 
 	out &= ~p->out[chunk]; /* for the sums: pass_take_out() would bring them back */
 	p->dirty->set[chunk] &= ~out;
+	if ((out & held) != 0)
+		p->dirty->hole[chunk] |= out & held;
 	exclude_leave(p->x, chunk, out);
 	p->facts.free_pages += bits_count(out);
 }

@@ -317,6 +317,7 @@ void target_verify(struct session *s, json_t *msg);
 void target_load(struct session *s, json_t *msg);
 /* From the tick. */
 void target_tick(struct session *s);
+void target_prepare_on(struct session *s); /* one step of it */
 /* What only the target holds. Its flows are gone. */
 void target_fini(struct session *s);
 /* A source's control connection said hello for this session; takes the connection over. */

@@ -184,6 +184,28 @@ static bool token_from_hex(uint8_t token[TOKEN_BYTES], const char *hex)
 	return true;
 }
 
+/* Law 11: the target kept what the memory of these regions held, so all of it counts as held: what
+ * is not sent becomes a hole there. */
+static bool take_kept(struct session *s, json_t *answer)
+{
+	struct region_map *map = &s->vmm->map;
+	json_t *at;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "kept"), i, at)
+	{
+		json_int_t n = json_integer_value(at);
+		const struct region *r;
+
+		if (!json_is_integer(at) || n < 0 || n >= (json_int_t)map->n)
+			return false;
+		r = &map->r[n];
+		dirty_touch(&s->dirty, r->first_chunk, r->nchunks);
+		bits_set_range(s->dirty.held + r->first_chunk, 0, r->bytes >> PAGE_SHIFT);
+	}
+	return true;
+}
+
 static void on_prepared(struct session *s, json_t *answer)
 {
 	char hex[2 * TOKEN_BYTES + 1];
@@ -197,6 +219,11 @@ static void on_prepared(struct session *s, json_t *answer)
 	}
 	if (strlen(hex) != 2 * TOKEN_BYTES || !token_from_hex(s->token, hex)) {
 		session_failf(s, EPROTO, "the target's daemon sent a token that is none");
+		return;
+	}
+	if (!take_kept(s, answer)) {
+		session_failf(s, EPROTO,
+			"the target's daemon kept memory of a region that the guest has not");
 		return;
 	}
 	stage_done(s);
@@ -217,7 +244,7 @@ void source_prepare(struct session *s)
 		session_fail(s, &e);
 		return;
 	}
-	peer_ask(s, json_object(), on_prepared);
+	peer_ask(s, json_pack("{s:b}", "keep", 1), on_prepared);
 }
 
 static void on_tracking(void *arg, struct vmm_answer *a)

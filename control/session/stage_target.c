@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #define VMM_DEADLINE_MS 60000 /* a busy host's KVM takes seconds to switch its log on */
@@ -145,36 +144,6 @@ void target_preflight(struct session *s, json_t *msg)
 	s->nflows = (unsigned)flows;
 	s->peer = json_incref(msg);
 	peer_answer(s, NULL);
-}
-
-void target_prepare(struct session *s, json_t *msg)
-{
-	struct err e;
-
-	(void)msg;
-	if (handover_begin(s, &e) < 0 || recv_job_begin(&s->recv, &s->vmm->map, &e) < 0) {
-		session_fail(s, &e);
-		return;
-	}
-	s->have_recv = true;
-	s->recv.alone = s->nflows == 1;
-	s->clearing = true;
-	session_tick_every(s, 0);
-}
-
-/* The memory is as it must be: flows may come. */
-static void prepared(struct session *s)
-{
-	char hex[2 * TOKEN_BYTES + 1];
-
-	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token)) {
-		session_failf(s, errno, "cannot get random bytes for the flows' token");
-		return;
-	}
-	s->have_token = true;
-	for (unsigned i = 0; i < TOKEN_BYTES; i++)
-		snprintf(hex + 2 * i, 3, "%02x", s->token[i]);
-	peer_answer(s, json_pack("{s:s}", "token", hex));
 }
 
 static void all_up(struct session *s)
@@ -329,31 +298,6 @@ void target_load(struct session *s, json_t *msg)
 	session_tick_every(s, 0);
 }
 
-/* Stale content first, then all of the memory where that was asked for. */
-static void prepare_on(struct session *s)
-{
-	struct err e;
-	int rc = s->clearing ? recv_job_ready(&s->recv, &e) : 1;
-
-	if (rc == 1 && s->clearing) {
-		s->clearing = false;
-		if (s->populate)
-			rc = populate_start(&s->populating, &s->vmm->map, &e);
-	} else if (rc == 1) {
-		rc = populate_ready(s->populating, &e);
-		if (rc == 1)
-			recv_job_populated(&s->recv);
-	}
-	if (rc != 0) {
-		populate_free(s->populating);
-		s->populating = NULL;
-	}
-	if (rc < 0)
-		session_fail(s, &e);
-	else if (rc == 1)
-		prepared(s);
-}
-
 static void on_balloon(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
@@ -372,15 +316,31 @@ static bool flows_detached(const struct session *s)
 	return true;
 }
 
+/* Law 11: nothing is left of what was here before. */
+static bool all_spoken_of(struct session *s)
+{
+	uint64_t stale = recv_job_stale(&s->recv);
+
+	if (stale == 0)
+		return true;
+	session_failf(s, EPROTO,
+		"%llu pages hold what this host's memory held before, and the source has spoken of "
+		"none of them; report this as a bug of the source's Godwit",
+		(unsigned long long)stale);
+	return false;
+}
+
 void target_tick(struct session *s)
 {
 	bool preparing = s->clearing || s->populating != NULL;
 
 	session_tick_every(s, s->loading || preparing ? 100 : 2000);
 	if (preparing)
-		prepare_on(s);
+		target_prepare_on(s);
 	if (s->loading && flows_detached(s)) {
 		s->loading = false;
+		if (!all_spoken_of(s))
+			return;
 		/* In order: the VMM has its balloon before its devices. */
 		if (s->balloon_end != 0)
 			vmm_ask(s->vmm, AGENT_BALLOON, 0, s->balloon_end, -1, on_balloon, s);

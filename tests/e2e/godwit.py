@@ -298,6 +298,12 @@ class Vm(Child):
         """How Godwit reaches it."""
         return ["--agent", self.agent]
 
+    def ram_file(self):
+        for fd in pathlib.Path(f"/proc/{self.popen.pid}/fd").iterdir():
+            if "memfd:godwit-ram" in str(fd.readlink()):
+                return fd
+        raise AssertionError(f"{self.name} has no RAM file")
+
     def listens(self):
         if not self.alive():
             self.reader.join(5)

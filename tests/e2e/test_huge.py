@@ -8,11 +8,8 @@ HUGE = 2 << 20
 
 def huge_pages_held(vm):
     """Those of the guest's RAM file, and how many it has room for."""
-    for fd in pathlib.Path(f"/proc/{vm.popen.pid}/fd").iterdir():
-        if "memfd:godwit-ram" in str(fd.readlink()):
-            found = fd.stat()
-            return found.st_blocks * 512 // HUGE, found.st_size // HUGE
-    raise AssertionError(f"{vm.name} has no RAM file")
+    found = vm.ram_file().stat()
+    return found.st_blocks * 512 // HUGE, found.st_size // HUGE
 
 
 def test_holes_of_huge_pages_stay(stage, hugepages):

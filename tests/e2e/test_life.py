@@ -2,6 +2,7 @@
 """What an operator does with a migration: there and back, look, hold, change, cancel, try."""
 
 import json
+import mmap
 import time
 
 import pytest
@@ -34,6 +35,31 @@ def test_memory_is_populated_ahead(stage, pair, request, backing):
     migration = godwit.Migration(source, "guest", vm, target.address, "--verify", "memory")
     stage.children.append(migration)
     assert migration.done()["verified_pages"] > 0
+    waiting.wait_ticks()
+    waiting.whole()
+
+
+@pytest.mark.parametrize("backing", ["4K", "2M"])
+@pytest.mark.parametrize("flows", ["1", "2"])
+def test_memory_that_was_there_before(stage, request, backing, flows):
+    """What the target's memory held is overwritten, or becomes a hole: none of it stays."""
+    if backing == "2M":
+        request.getfixturevalue("hugepages")
+    huge = ["--hugepages"] if backing == "2M" else []
+    source, target = stage.source(cores="0,1"), stage.target(cores="0,1")
+    vm, waiting = stage.vm(args=[*huge, "--populate", "40"]), stage.waiting(args=huge)
+    vm.wait_ticks()
+    size = waiting.ram_file().stat().st_size
+    with open(waiting.ram_file(), "r+b") as file, mmap.mmap(file.fileno(), size) as memory:
+        for at in range(0, size, 1 << 20):
+            memory[at:at + (1 << 20)] = b"old!" * (1 << 18)
+    assert waiting.ram_file().stat().st_blocks * 512 == size
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--verify", "memory",
+                              "--flows", flows)
+    assert migration.done()["verified_pages"] > 0
+    assert waiting.ram_file().stat().st_blocks * 512 < size, "nothing became a hole"
+    with open(waiting.ram_file(), "rb") as file:
+        assert b"old!old!" not in file.read()
     waiting.wait_ticks()
     waiting.whole()
 

@@ -212,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	// No port is left waiting for its time to pass.
 	setsockopt(source, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	target = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (target < 0 || recv_job_init(&job, &map, NULL) != 0 ||
+	if (target < 0 || recv_job_init(&job, &map, false, NULL) != 0 ||
 		link_tcp_open(&link, target, false, -1, NULL) != 0 ||
 		(sealed && link_tcp_seal(link, seal_best("aes-256-gcm"), &secret, &secret, -1,
 				   NULL) != 0) ||

@@ -313,7 +313,7 @@ void world_side_open(struct world_side *s, struct world *w, bool source)
 	check(eal_start(&c, &info, &e), &e);
 	if (!source) {
 		open_port(s);
-		check(recv_job_init(&s->recv_job, &w->to, &e), &e);
+		check(recv_job_init(&s->recv_job, &w->to, false, &e), &e);
 		world_say(s, 0);
 	} else {
 		world_hear(s); // the server's socket is there

@@ -7,7 +7,7 @@
 
 #include "move.h"
 
-#include "clock.h"
+#include "bits.h"
 #include "flow.h"
 #include "pass.h"
 #include "punch.h"
@@ -47,6 +47,7 @@ struct move {
 	struct arm arm[ARMS];
 	unsigned arm_head, arm_tail;
 	bool over;
+	bool kept; // old content of the target
 	char *why;
 	size_t why_bytes;
 };
@@ -249,6 +250,20 @@ static bool open_hints(struct move *m)
 	return true;
 }
 
+// What the target kept counts as held there.
+static void hold_kept(struct move *m)
+{
+	for (unsigned i = 0; i < m->sim.from.n; i++) {
+		const struct region *r = &m->sim.from.r[i];
+
+		if (!m->recv_job.kept[i])
+			continue;
+		dirty_touch(&m->dirty, r->first_chunk, r->nchunks);
+		bits_set_range(m->dirty.held + r->first_chunk, 0, r->bytes >> PAGE_SHIFT);
+		m->kept = true;
+	}
+}
+
 static bool open_all(struct move *m)
 {
 	struct err e;
@@ -270,8 +285,10 @@ static bool open_all(struct move *m)
 		return wrong(m, "no memory");
 	if (seed_below(&m->seed, 2) && !open_hints(m))
 		return wrong(m, "no memory");
-	if (recv_job_init(&m->recv_job, &m->sim.to, &e) < 0)
+	if (recv_job_init(&m->recv_job, &m->sim.to, seed_below(&m->seed, 2), &e) < 0)
 		return wrong(m, e.text);
+	m->recv_job.alone = FLOWS == 1;
+	hold_kept(m);
 	return open_flows(m);
 }
 
@@ -288,6 +305,7 @@ static void add_facts(struct move *m, struct move_facts *facts)
 		facts->twice += stats_get(&m->recv[i]->stats, STAT_frames_twice);
 	}
 	facts->writes += m->sim.writes;
+	facts->kept += m->kept;
 }
 
 static void close_all(struct move *m)
@@ -331,6 +349,8 @@ bool move_run(uint64_t seed, struct move_facts *facts, char *why, size_t bytes)
 			step_flow(m, m->recv[what - 6]);
 	}
 	add_facts(m, facts);
+	if (why[0] == '\0' && recv_job_stale(&m->recv_job) != 0)
+		wrong(m, "the target holds what was there before");
 	if (why[0] == '\0')
 		same = sim_same(&m->sim, why, bytes);
 	close_all(m);

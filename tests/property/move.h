@@ -11,6 +11,7 @@
 struct move_facts {
 	uint64_t passes, frames, torn, lost, stale, twice, holes, writes, pages;
 	uint64_t free, balloon; /* pages left out */
+	uint64_t kept;          /* seeds in which the target kept old content */
 };
 
 /* True when the target ended up as the source; else why says what is wrong. The same seed does the

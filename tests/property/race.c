@@ -155,7 +155,7 @@ static void open_all(struct race *r, uint64_t seed)
 			claim_init(&r->claim, 1) == 0 &&
 			pass_init(&r->pass, &r->memory, &r->dirty, &r->claim, r->out, r->in, -1,
 				&io, r) == 0 &&
-			recv_job_init(&r->recv_job, &r->sim.to, &e) == 0,
+			recv_job_init(&r->recv_job, &r->sim.to, false, &e) == 0,
 		"memory");
 	for (unsigned i = 0; i < CORES; i++)
 		open_core(r, &r->core[i]);

@@ -59,8 +59,10 @@ static void fill_page(struct sim *s, uint8_t *page)
 
 static void old_content(struct sim *s, struct region *r)
 {
+	bool all = seed_below(s->seed, 3) == 0;
+
 	for (uint64_t n = 0; n < r->bytes >> PAGE_SHIFT; n++)
-		if (seed_below(s->seed, 4) == 0)
+		if (all || seed_below(s->seed, 4) == 0)
 			memset(r->base + (n << PAGE_SHIFT), 0xa5, PAGE_BYTES);
 }
 

@@ -38,11 +38,11 @@ static int run_seeds(unsigned seconds, unsigned most)
 	printf("%" PRIu64 " seeds: %" PRIu64 " passes, %" PRIu64 " guest writes, %" PRIu64
 	       " frames, %" PRIu64 " pages; frames torn %" PRIu64 ", stale %" PRIu64
 	       ", twice %" PRIu64 "; pages lost %" PRIu64 ", new holes %" PRIu64
-	       "; left out: free %" PRIu64 ", balloon %" PRIu64 "\n",
+	       "; left out: free %" PRIu64 ", balloon %" PRIu64 "; old memory kept %" PRIu64 "\n",
 		seed, f.passes, f.writes, f.frames, f.pages, f.torn, f.stale, f.twice, f.lost,
-		f.holes, f.free, f.balloon);
+		f.holes, f.free, f.balloon, f.kept);
 	if (f.torn == 0 || f.stale == 0 || f.twice == 0 || f.lost == 0 || f.holes == 0 ||
-		f.free == 0 || f.balloon == 0) {
+		f.free == 0 || f.balloon == 0 || f.kept == 0) {
 		printf("FAILED: one of these never happened, so nothing was tested\n");
 		return 1;
 	}

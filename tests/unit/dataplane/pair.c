@@ -69,7 +69,7 @@ void pair_open(struct pair *p, const uint64_t *pages, unsigned nregions,
 	p->send_job.claim = &p->claim;
 	p->send_job.codec = codec;
 	p->send_job.level = level;
-	assert_int_equal(recv_job_init(&p->recv_job, &p->to, NULL), 0);
+	assert_int_equal(recv_job_init(&p->recv_job, &p->to, false, NULL), 0);
 }
 
 const struct seal_ops *pair_seal;

@@ -23,6 +23,7 @@
 #include "seed.h"
 
 #define CHUNKS 40u
+#define OLD    0x5a
 #define PAGES  (CHUNKS * CHUNK_PAGES - 3) // the last chunk is not whole
 
 struct target {
@@ -49,8 +50,10 @@ static int setup(void **state)
 		return -1;
 	t.job.map = &t.map;
 	t.job.written = map_lazy(t.map.nchunks * sizeof(uint64_t));
+	t.job.stale = map_lazy(t.map.nchunks * sizeof(uint64_t));
 	t.pages = malloc(CHUNK_BYTES);
-	return t.job.written == NULL || t.pages == NULL || punch_new(&t.job.punch, &t.map, NULL);
+	return t.job.written == NULL || t.job.stale == NULL || t.pages == NULL ||
+	       punch_new(&t.job.punch, &t.map, NULL);
 }
 
 static int teardown(void **state)
@@ -58,6 +61,7 @@ static int teardown(void **state)
 	(void)state;
 	punch_free(t.job.punch);
 	map_free(t.job.written, t.map.nchunks * sizeof(uint64_t));
+	map_free(t.job.stale, t.map.nchunks * sizeof(uint64_t));
 	region_map_close(&t.map);
 	free(t.pages);
 	return 0;
@@ -69,6 +73,20 @@ static int setup_alone(void **state)
 
 	t.job.alone = true;
 	return rc;
+}
+
+// All of it is memory with old content, and was kept.
+static int setup_stale(void **state)
+{
+	int rc = setup_alone(state);
+
+	if (rc != 0)
+		return rc;
+	memset(t.map.r[1].base, OLD, PAGES * PAGE_BYTES);
+	bits_set_range(t.job.written + t.map.r[1].first_chunk, 0, PAGES);
+	bits_set_range(t.job.stale + t.map.r[1].first_chunk, 0, PAGES);
+	t.job.kept[1] = true;
+	return 0;
 }
 
 static uint64_t populated_pages(void)
@@ -101,6 +119,7 @@ static void wait_holes(void)
 struct model {
 	uint8_t value[PAGES];
 	bool populated[PAGES];
+	bool old[PAGES];
 };
 
 static void model_apply(struct model *m, const struct frame *f, const uint8_t *values)
@@ -111,6 +130,8 @@ static void model_apply(struct model *m, const struct frame *f, const uint8_t *v
 
 		if (page >= PAGES)
 			break;
+		if (f->type != FRAME_CHUNK || ((f->data | f->zero | f->hole) & bit))
+			m->old[page] = false;
 		if (f->type == FRAME_CHUNK && (f->data & bit)) {
 			m->value[page] = *values++;
 			m->populated[page] = true;
@@ -156,8 +177,13 @@ static void equals_model(void **state)
 
 	(void)state;
 	memset(&m, 0, sizeof(m));
+	if (t.job.kept[1]) {
+		memset(m.value, OLD, sizeof(m.value));
+		memset(m.populated, true, sizeof(m.populated));
+		memset(m.old, true, sizeof(m.old));
+	}
 	for (unsigned round = 0; round < 400; round++) {
-		uint64_t populated = 0;
+		uint64_t populated = 0, old = 0;
 		uint8_t values[CHUNK_PAGES] = {0};
 		struct frame f = random_frame(&s, values);
 
@@ -165,8 +191,9 @@ static void equals_model(void **state)
 		model_apply(&m, &f, values);
 		wait_holes(); // the barrier between passes
 		for (uint64_t p = 0; p < PAGES; p++)
-			populated += m.populated[p];
+			populated += m.populated[p], old += m.old[p];
 		assert_int_equal(populated_pages(), populated);
+		assert_int_equal(recv_job_stale(&t.job), old);
 		if (round % 20 != 19)
 			continue;
 		for (uint64_t p = 0; p < PAGES; p++) {
@@ -312,6 +339,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(equals_model, setup, teardown),
 		{"equals_model_alone", equals_model, setup_alone, teardown, NULL},
+		{"equals_model_stale", equals_model, setup_stale, teardown, NULL},
 		cmocka_unit_test_setup_teardown(fresh_memory_stays_fresh, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_queue_is_taken_up_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_zero_runs_give_way, setup, teardown),

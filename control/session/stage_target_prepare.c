@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The target's memory made ready: what it held before is punched out or known (law 11), all of it
+// is there where that was asked for. Then flows may come. Control loop only.
+
+#include "session_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+void target_prepare(struct session *s, json_t *msg)
+{
+	struct err e;
+
+	if (handover_begin(s, &e) < 0 ||
+		recv_job_begin(&s->recv, &s->vmm->map, json_is_true(json_object_get(msg, "keep")),
+			&e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
+	s->have_recv = true;
+	s->recv.alone = s->nflows == 1;
+	s->clearing = true;
+	session_tick_every(s, 0);
+}
+
+/* Where old content was kept the source has to make holes of what it does not send. */
+static json_t *kept_regions(struct session *s)
+{
+	json_t *kept = json_array();
+
+	for (unsigned i = 0; i < s->vmm->map.n; i++)
+		if (s->recv.kept[i])
+			json_array_append_new(kept, json_integer(i));
+	return kept;
+}
+
+/* The memory is as it must be: flows may come. */
+static void prepared(struct session *s)
+{
+	char hex[2 * TOKEN_BYTES + 1];
+
+	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token)) {
+		session_failf(s, errno, "cannot get random bytes for the flows' token");
+		return;
+	}
+	s->have_token = true;
+	for (unsigned i = 0; i < TOKEN_BYTES; i++)
+		snprintf(hex + 2 * i, 3, "%02x", s->token[i]);
+	peer_answer(s, json_pack("{s:s, s:o}", "token", hex, "kept", kept_regions(s)));
+}
+
+/* Stale content first, then all of the memory where that was asked for. */
+void target_prepare_on(struct session *s)
+{
+	struct err e;
+	int rc = s->clearing ? recv_job_ready(&s->recv, &e) : 1;
+
+	if (rc == 1 && s->clearing) {
+		s->clearing = false;
+		if (s->populate)
+			rc = populate_start(&s->populating, &s->vmm->map, &e);
+	} else if (rc == 1) {
+		rc = populate_ready(s->populating, &e);
+		if (rc == 1)
+			recv_job_populated(&s->recv);
+	}
+	if (rc != 0) {
+		populate_free(s->populating);
+		s->populating = NULL;
+	}
+	if (rc < 0)
+		session_fail(s, &e);
+	else if (rc == 1)
+		prepared(s);
+}
