@@ -23,6 +23,7 @@
 #include "notify.h"
 #include "option.h"
 #include "ports.h"
+#include "rdma.h"
 #include "session.h"
 #include "statedir.h"
 #include "workers.h"
@@ -39,6 +40,7 @@ struct daemon {
 	struct session_host host;
 	struct eal_info eal;
 	struct ports ports;
+	struct rdma *rdma;
 	struct api *api;
 	struct listen *listen;
 	struct event *signals[STOP_SIGNALS];
@@ -91,6 +93,7 @@ static void about(void *arg, json_t *o)
 	if (d->host.tls != NULL)
 		json_object_set_new(o, "certificate", json_string(tls_host_names(d->host.tls)));
 	json_object_set_new(o, "ports", ports_status(&d->ports));
+	json_object_set_new(o, "rdma", rdma_status(d->host.rdma));
 }
 
 static void on_peer(void *arg, int fd, struct tls *tls, const struct preamble *p)
@@ -210,7 +213,11 @@ static int start_workers(struct daemon *d, struct err *e)
 		return rc;
 	d->eal_up = true;
 	d->host.nlcores = d->eal.nlcores;
-	return ports_open(&d->ports, e);
+	rc = ports_open(&d->ports, e);
+	if (rc == 0)
+		rc = rdma_start(&d->rdma, d->base, &d->options, flows_rdma_asked, NULL, e);
+	d->host.rdma = rdma_host(d->rdma);
+	return rc;
 }
 
 static int start_tls(struct daemon *d, struct err *e)
@@ -280,6 +287,7 @@ static void stop(struct daemon *d)
 			event_free(d->signals[i]);
 	if (d->park != NULL)
 		event_free(d->park);
+	rdma_stop(d->rdma);
 	ports_close(&d->ports);
 	if (d->eal_up)
 		eal_stop();

@@ -84,9 +84,10 @@ const struct option_row option_godwit[] = {
 		.arg = "LINK",
 		.kind = OPTION_CHOICE,
 		.where = ON(MIGRATE),
-		.choices = "auto|nic|tcp",
+		.choices = "auto|nic|rdma|tcp",
 		.fallback = "auto",
-		.help = "what carries the pages: nic, ports of both daemons; tcp, the kernel's; "
+		.help = "what carries the pages: nic, ports of both daemons; rdma, their RDMA "
+			"devices; tcp, the kernel's; "
 			"auto: nic where both can"},
 	{.name = "peer-timeout",
 		.field = "peer_timeout_ms",

@@ -46,6 +46,8 @@ int flows_nic_choose(struct session *s, struct err *e)
 
 	if (strcmp(s->opt.link, "tcp") == 0)
 		return 0;
+	if (strcmp(s->opt.link, "rdma") == 0)
+		return flows_rdma_choose(s, e);
 	if (s->seal != NULL && !automatic)
 		return err_set(e, ENOTSUP,
 			"the nic link does not seal yet: give --seal none on both hosts, or --link "

@@ -290,6 +290,7 @@ void session_end(struct session *s, enum session_result result, const struct err
 	s->ending_ns = clock_ns();
 	if (s->source && result != RESULT_DONE && s->vmm != NULL)
 		stage_undo(s);
+	flows_rdma_cancel(s);
 	for (unsigned i = 0; i < s->nflows; i++) {
 		dial_cancel(s->flow_dial[i]);
 		s->flow_dial[i] = NULL;

@@ -12,6 +12,7 @@
 #include "codec.h"
 #include "converge.h"
 #include "err.h"
+#include "link_rdma.h"
 #include "listen.h"
 #include "tls.h"
 #include "vmm_where.h"
@@ -34,7 +35,7 @@ struct migrate_options {
 	struct vmm_where vmm;
 	char to[256];   /* HOST:PORT of the target's godwitd */
 	char peer[256]; /* name that its certificate must bear; "": the host of to */
-	char link[16];  /* "nic", "tcp"; "auto" until preflight has chosen */
+	char link[16];  /* "nic", "rdma", "tcp"; "auto" until preflight has chosen */
 	const struct codec_ops *codec;
 	int codec_level;
 	unsigned flows;
@@ -65,8 +66,9 @@ struct session_host {
 	struct event_base *base;
 	const char *state_dir; /* journals */
 	unsigned nlcores;
-	struct tls_host *tls; /* NULL: insecure, plain text with others that are so too */
-	struct ports *ports;  /* of the daemon */
+	struct tls_host *tls;        /* NULL: insecure, plain text with others that are so too */
+	struct ports *ports;         /* of the daemon */
+	struct link_rdma_host *rdma; /* NULL: none */
 };
 
 struct session;
@@ -109,6 +111,9 @@ void session_unwatch(struct session_watch *w);
 
 /* From the listener. fd and tls are taken over. */
 void session_accept(struct session_host *h, int fd, struct tls *tls, const struct preamble *p);
+
+/* From the RDMA listener: does a session wait for this flow? */
+bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w);
 
 /* At start: reads journals, and gives guests back where that is certain to be right. */
 int session_recover(struct session_host *h, struct err *e);

@@ -15,6 +15,7 @@
 #include "flow.h"
 #include "journal.h"
 #include "link_nic.h"
+#include "link_rdma.h"
 #include "log.h"
 #include "offer.h"
 #include "pass.h"
@@ -106,6 +107,22 @@ struct session_nic {
 	struct link_nic_info links; /* sums over flows; the largest MTU and round trip */
 };
 
+/* Flows over the rdma link, see flows_rdma.c. */
+struct rdma_lane {
+	struct session *s;
+	unsigned flow;
+	struct link_rdma_end *end; /* a connection being made */
+};
+
+struct session_rdma {
+	bool on;                               /* the link is this one */
+	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
+	uint16_t port;
+	struct link_rdma_info info; /* of the device here */
+	struct rdma_lane lane[SESSION_FLOWS];
+	void (*all_up)(struct session *s); /* every flow has its core */
+};
+
 typedef void (*peer_fn)(struct session *s, json_t *answer);
 
 struct session {
@@ -155,6 +172,7 @@ struct session {
 	bool leaving;             /* all is placed: what becomes of the flows matters no more */
 	uint64_t peer_timeout_ns; /* silence on the wire that ends the session */
 	struct session_nic nic;
+	struct session_rdma rdma;
 	uint8_t token[TOKEN_BYTES];
 	bool have_token;
 	enum seal_wish seal_wish;
@@ -285,6 +303,16 @@ void target_flows_nic(struct session *s, json_t *msg);
 void flows_nic_sum(struct session *s);
 /* All flows were freed: lets the port go. */
 void flows_nic_gone(struct session *s);
+
+/* flows_rdma.c */
+/* Source, before preflight, where --link rdma asks for it. 0, or -errno with e set. */
+int flows_rdma_choose(struct session *s, struct err *e);
+void flows_rdma_describe(const struct session *s, json_t *msg);
+int flows_rdma_accept(struct session *s, json_t *msg, struct err *e);
+void source_flows_rdma(struct session *s);
+void target_flows_rdma(struct session *s);
+/* Connections that are being made come to nothing. */
+void flows_rdma_cancel(struct session *s);
 
 /* precopy.c */
 void precopy_live(struct session *s);

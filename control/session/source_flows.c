@@ -95,6 +95,10 @@ void source_flows(struct session *s)
 		source_flows_nic(s);
 		return;
 	}
+	if (s->rdma.on) {
+		source_flows_rdma(s);
+		return;
+	}
 	s->flow_dial[i] =
 		dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_flow_dialled, s, &e);
 	if (s->flow_dial[i] == NULL)

@@ -169,6 +169,7 @@ void source_preflight(struct session *s)
 	if (s->vmm->about != NULL)
 		json_object_set(ask, "machine", s->vmm->about);
 	flows_nic_describe(s, ask);
+	flows_rdma_describe(s, ask);
 	peer_ask(s, ask, on_preflight);
 }
 

@@ -9,6 +9,7 @@
 #include "describe.h"
 #include "godwit.h"
 #include "lcore.h"
+#include "rdma.h"
 #include "reserve.h"
 
 #include <errno.h>
@@ -95,9 +96,10 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 	s->reply_seq = (uint32_t)json_integer_value(json_object_get(msg, "seq"));
 	conn_own(c, &peer_ops, s);
 	session_set_state(s, SESSION_PREPARING);
-	peer_answer(s, json_pack("{s:i, s:s, s:s, s:o}", "protocol", SESSION_PROTOCOL, "godwit",
-			       GODWIT_VERSION, "hypervisor", s->vmm->hello.hypervisor, "ports",
-			       offer_make(s->host->ports)));
+	peer_answer(
+		s, json_pack("{s:i, s:s, s:s, s:o, s:o}", "protocol", SESSION_PROTOCOL, "godwit",
+			   GODWIT_VERSION, "hypervisor", s->vmm->hello.hypervisor, "ports",
+			   offer_make(s->host->ports), "rdma", rdma_status(s->host->rdma)));
 }
 
 void target_preflight(struct session *s, json_t *msg)
@@ -117,7 +119,7 @@ void target_preflight(struct session *s, json_t *msg)
 		session_fail(s, &e);
 		return;
 	}
-	if ((strcmp(link, "tcp") != 0 && strcmp(link, "nic") != 0) ||
+	if ((strcmp(link, "tcp") != 0 && strcmp(link, "nic") != 0 && strcmp(link, "rdma") != 0) ||
 		codec_by_name(codec) == NULL || flows == 0) {
 		session_failf(s, ENOTSUP,
 			"the target's Godwit has no link %s or codec %s; install the same version "
@@ -136,7 +138,8 @@ void target_preflight(struct session *s, json_t *msg)
 		s->reserved_bytes = populated;
 	}
 	strcpy(s->opt.link, link);
-	if (strcmp(link, "nic") == 0 && flows_nic_accept(s, msg, &e) < 0) {
+	if ((strcmp(link, "nic") == 0 && flows_nic_accept(s, msg, &e) < 0) ||
+		(strcmp(link, "rdma") == 0 && flows_rdma_accept(s, msg, &e) < 0)) {
 		session_fail(s, &e);
 		return;
 	}
@@ -159,7 +162,7 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	struct err e;
 	int rc;
 
-	if (i >= s->nflows || s->flow[i] != NULL || s->nic.port != NULL) {
+	if (i >= s->nflows || s->flow[i] != NULL || s->nic.port != NULL || s->rdma.on) {
 		close(fd);
 		log_warn(s->name,
 			"a connection for flow %u was refused: there is no such flow, or "
@@ -192,6 +195,8 @@ void target_flows(struct session *s, json_t *msg)
 {
 	if (s->nic.port != NULL)
 		target_flows_nic(s, msg);
+	else if (s->rdma.on)
+		target_flows_rdma(s);
 	else if (s->flows_up == s->nflows)
 		all_up(s);
 }

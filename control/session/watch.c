@@ -4,6 +4,7 @@
 #include "session_impl.h"
 
 #include "clock.h"
+#include "rdma.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,8 @@ json_t *watch_report(struct session *s)
 		json_object_set_new(r, "link", json_string(s->opt.link));
 	if (s->nic.about[0] != '\0')
 		add_nic(r, &s->nic);
+	if (s->rdma.on)
+		json_object_set_new(r, "rdma", rdma_status(s->host->rdma));
 	if (s->source) {
 		json_object_set_new(
 			r, "codec", json_string(s->opt.codec != NULL ? s->opt.codec->name : ""));

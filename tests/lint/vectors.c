@@ -11,6 +11,7 @@
 #include "conn.h"
 #include "crc.h"
 #include "frame.h"
+#include "link_rdma_hello.h"
 #include "listen.h"
 #include "packet.h"
 
@@ -139,6 +140,22 @@ static int try_packet(const uint8_t *in, size_t len, struct err *e)
 	return same(in, out, hdr, e);
 }
 
+static int try_rdma(const uint8_t *in, size_t len, struct err *e)
+{
+	uint8_t out[RDMA_HELLO_BYTES];
+	struct rdma_hello_accept accept;
+	struct rdma_hello_ask ask;
+
+	if (rdma_hello_get_ask(&ask, in, len) == 0)
+		rdma_hello_put_ask(out, &ask);
+	else if (rdma_hello_get_accept(&accept, in, len) == 0)
+		rdma_hello_put_accept(out, &accept);
+	else
+		return err_set(e, EBADMSG, "is no private data of a connection");
+	return len == sizeof(out) ? same(in, out, len, e)
+				  : err_set(e, EBADMSG, "%zu bytes, not %zu", len, sizeof(out));
+}
+
 static const struct {
 	const char *name; // first word of a vector's name
 	int (*attempt)(const uint8_t *in, size_t len, struct err *e);
@@ -148,6 +165,7 @@ static const struct {
 	{"frame", try_frame},
 	{"agent", try_agent},
 	{"packet", try_packet},
+	{"rdma", try_rdma},
 };
 
 static int try_vector(const char *name, const uint8_t *in, size_t len)

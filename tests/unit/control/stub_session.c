@@ -352,3 +352,11 @@ void stub_reset(void)
 		free(s);
 	}
 }
+
+bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w)
+{
+	(void)arg;
+	(void)ask;
+	(void)w;
+	return false;
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The daemon's RDMA device on the control loop. Its connections are made and ended by what comes
+// over one descriptor, and by deadlines that a timer looks at.
+
+#include "rdma.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define LOOK_MS 100
+
+struct rdma {
+	struct link_rdma_host *host;
+	struct event *readable, *tick;
+};
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct rdma *r = arg;
+
+	(void)fd;
+	(void)what;
+	link_rdma_host_poll(r->host);
+}
+
+static int watch(struct rdma *r, struct event_base *base, struct err *e)
+{
+	const struct timeval look = {.tv_usec = LOOK_MS * 1000};
+
+	r->readable =
+		event_new(base, link_rdma_host_fd(r->host), EV_READ | EV_PERSIST, on_event, r);
+	r->tick = event_new(base, -1, EV_PERSIST, on_event, r);
+	if (r->readable == NULL || r->tick == NULL || event_add(r->readable, NULL) != 0 ||
+		event_add(r->tick, &look) != 0)
+		return err_set(e, ENOMEM, "rdma: no memory to watch its device");
+	return 0;
+}
+
+static void say(const struct rdma *r)
+{
+	struct link_rdma_info i;
+
+	link_rdma_host_info(r->host, &i);
+	log_info("rdma", "device %s at %s port %u, packets of %u bytes%s", i.device, i.address,
+		i.port, i.mtu, i.odp ? ", pages on demand" : "");
+}
+
+int rdma_start(struct rdma **out, struct event_base *base, const struct option_set *o,
+	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w),
+	void *arg, struct err *e)
+{
+	struct link_rdma_host_config c = {
+		.address = option_text(o, "rdma"),
+		.port = (uint16_t)option_number(o, "rdma-port"),
+		.traffic_class = option_given(o, "rdma-traffic-class")
+					 ? (int)option_number(o, "rdma-traffic-class")
+					 : -1,
+		.asked = asked,
+		.arg = arg,
+	};
+	struct rdma *r;
+	int rc;
+
+	*out = NULL;
+	if (!option_given(o, "rdma"))
+		return 0;
+	r = calloc(1, sizeof(*r));
+	if (r == NULL)
+		return err_set(e, ENOMEM, "rdma: no memory");
+	rc = link_rdma_host_open(&r->host, &c, e);
+	if (rc == 0)
+		rc = watch(r, base, e);
+	if (rc < 0) {
+		rdma_stop(r);
+		return rc;
+	}
+	say(r);
+	*out = r;
+	return 0;
+}
+
+void rdma_stop(struct rdma *r)
+{
+	if (r == NULL)
+		return;
+	if (r->readable != NULL)
+		event_free(r->readable);
+	if (r->tick != NULL)
+		event_free(r->tick);
+	link_rdma_host_close(r->host);
+	free(r);
+}
+
+struct link_rdma_host *rdma_host(const struct rdma *r)
+{
+	return r != NULL ? r->host : NULL;
+}
+
+json_t *rdma_status(const struct link_rdma_host *h)
+{
+	struct link_rdma_info i;
+
+	if (h == NULL)
+		return json_null();
+	link_rdma_host_info(h, &i);
+	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b}", "device", i.device, "address", i.address,
+		"port", i.port, "mtu", (int)i.mtu, "node", i.node, "odp", i.odp);
+}

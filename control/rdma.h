@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon's RDMA device, where its options name one: opened at the start, its events brought to
+ * the control loop, described for status. Control loop only. */
+#ifndef GODWIT_CONTROL_RDMA_H
+#define GODWIT_CONTROL_RDMA_H
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "link_rdma.h"
+#include "option.h"
+
+struct rdma;
+
+/* By the options of godwitd; *r stays NULL where they name no device. asked: see link_rdma.h. 0 or
+ * -errno with e set. */
+int rdma_start(struct rdma **r, struct event_base *base, const struct option_set *o,
+	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w),
+	void *arg, struct err *e);
+/* No session is left. NULL is allowed. */
+void rdma_stop(struct rdma *r);
+struct link_rdma_host *rdma_host(const struct rdma *r);
+
+/* device, address, port, mtu, node, odp; null where there is none. New reference. */
+json_t *rdma_status(const struct link_rdma_host *h);
+
+#endif
