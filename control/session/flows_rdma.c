@@ -160,22 +160,13 @@ void source_flows_rdma(struct session *s)
 	}
 }
 
-static void answer_up(struct session *s)
-{
-	flows_up(s);
-	peer_answer(s, NULL);
-}
-
+/* Where the source asks only later, target_flows() answers. */
 static void target_up(struct session *s)
 {
-	if (s->stage == stage_find("flows"))
-		answer_up(s);
-}
-
-void target_flows_rdma(struct session *s)
-{
-	if (s->flows_up == s->nflows)
-		answer_up(s);
+	if (s->stage != stage_find("flows"))
+		return;
+	flows_up(s);
+	peer_answer(s, NULL);
 }
 
 struct search {

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,4 +76,16 @@ bool session_flows_gone(struct session *s)
 	}
 	flows_nic_gone(s);
 	return true;
+}
+
+int flows_accept(struct session *s, const char *link, json_t *msg, struct err *e)
+{
+	if (strcmp(link, "tcp") == 0)
+		return 0;
+	if (strcmp(link, "nic") == 0)
+		return flows_nic_accept(s, msg, e);
+	if (strcmp(link, "rdma") == 0)
+		return flows_rdma_accept(s, msg, e);
+	return err_set(e, ENOTSUP,
+		"the target's Godwit has no link %s; install the same version on both hosts", link);
 }

@@ -119,13 +119,11 @@ void target_preflight(struct session *s, json_t *msg)
 		session_fail(s, &e);
 		return;
 	}
-	if ((strcmp(link, "tcp") != 0 && strcmp(link, "nic") != 0 && strcmp(link, "rdma") != 0) ||
-		codec_by_name(codec) == NULL || flows == 0) {
+	if (codec_by_name(codec) == NULL || flows == 0) {
 		session_failf(s, ENOTSUP,
-			"the target's Godwit has no link %s or codec %s; install the same version "
-			"on "
-			"both hosts",
-			link, codec);
+			"the target's Godwit has no codec %s; install the same version on both "
+			"hosts",
+			codec);
 		return;
 	}
 	if (!s->populate) {
@@ -138,8 +136,7 @@ void target_preflight(struct session *s, json_t *msg)
 		s->reserved_bytes = populated;
 	}
 	strcpy(s->opt.link, link);
-	if ((strcmp(link, "nic") == 0 && flows_nic_accept(s, msg, &e) < 0) ||
-		(strcmp(link, "rdma") == 0 && flows_rdma_accept(s, msg, &e) < 0)) {
+	if (flows_accept(s, link, msg, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
@@ -195,8 +192,6 @@ void target_flows(struct session *s, json_t *msg)
 {
 	if (s->nic.port != NULL)
 		target_flows_nic(s, msg);
-	else if (s->rdma.on)
-		target_flows_rdma(s);
 	else if (s->flows_up == s->nflows)
 		all_up(s);
 }

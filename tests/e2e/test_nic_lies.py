@@ -32,7 +32,7 @@ LIES = [
     ("preflight", False, ["nic", "mtu"], 9000, "MTU 9000"),
     ("preflight", False, ["nic", "mtu"], 68, "MTU 68"),
     ("preflight", False, ["nic", "silence_ms"], 0, "too little patience"),
-    ("preflight", False, ["link"], "rdma", "no link rdma"),
+    ("preflight", False, ["link"], "pigeon", "no link pigeon"),
     ("preflight", False, ["codec"], "zip", "codec zip"),
     ("flows", False, ["lanes"], [], "told of 0 flows and not 1"),
     ("flows", False, ["lanes", 0], 7, "udp_port is not a number"),

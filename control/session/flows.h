@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The flows of a session: what is the same for all links (session_flows.c), and how each link's are
+ * opened on both sides (source_flows.c for tcp, flows_nic.c, flows_rdma.c). Control loop only. */
+#ifndef GODWIT_CONTROL_FLOWS_H
+#define GODWIT_CONTROL_FLOWS_H
+
+#include <jansson.h>
+
+#include "link_nic.h"
+#include "link_rdma.h"
+#include "offer.h"
+#include "session.h"
+
+/* Flows over the nic link, see flows_nic.c. */
+struct nic_lane {
+	unsigned queue;
+	uint16_t udp_port;
+	bool taken;     /* the UDP port is still the session's */
+	uint64_t token; /* that the peer has to show */
+};
+
+struct session_nic {
+	struct port *port; /* held; NULL: the link is another one */
+	struct offer_choice offer;
+	unsigned queues;
+	struct nic_lane lane[SESSION_FLOWS];
+	char about[PORTS_ABOUT];    /* of the port, for the report */
+	struct port_info info;      /* as it was at the start */
+	struct link_nic_info links; /* sums over flows; the largest MTU and round trip */
+};
+
+/* Flows over the rdma link, see flows_rdma.c. */
+struct rdma_lane {
+	struct session *s;
+	unsigned flow;
+	struct link_rdma_end *end; /* a connection being made */
+};
+
+struct session_rdma {
+	bool on;                               /* the link is this one */
+	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
+	uint16_t port;
+	struct link_rdma_info info; /* of the device here */
+	struct rdma_lane lane[SESSION_FLOWS];
+	void (*all_up)(struct session *s); /* every flow has its core */
+};
+
+/* session_flows.c */
+/* Every flow: sums their counters into fig.stats. */
+void session_sum_stats(struct session *s);
+/* Has a flow broken, has anything moved? False when the session has failed. */
+bool session_flows_work(struct session *s);
+/* Frees the flows once all of their lcores have let go. True when none is left. */
+bool session_flows_gone(struct session *s);
+
+/* source_flows.c, either side: all flows are attached. */
+void flows_up(struct session *s);
+
+/* Target, in preflight: can it have this link? 0, or -errno with e set. */
+int flows_accept(struct session *s, const char *link, json_t *msg, struct err *e);
+
+/* flows_nic.c */
+/* Source, before preflight: makes "nic" or "tcp" of the link that was asked for, and holds a port
+ * for nic. 0, or -errno with e set: nic was asked for and can't be. */
+int flows_nic_choose(struct session *s, struct err *e);
+/* Source: adds to the preflight message what the target has to agree on; nothing for tcp. */
+void flows_nic_describe(const struct session *s, json_t *msg);
+/* Target: does so, and holds its port. */
+int flows_nic_accept(struct session *s, json_t *msg, struct err *e);
+/* Stage flows. */
+void source_flows_nic(struct session *s);
+void target_flows_nic(struct session *s, json_t *msg);
+/* Keeps what the links counted, as long as there are flows. */
+void flows_nic_sum(struct session *s);
+/* All flows were freed: lets the port go. */
+void flows_nic_gone(struct session *s);
+
+/* flows_rdma.c */
+/* Source, before preflight, where --link rdma asks for it. 0, or -errno with e set. */
+int flows_rdma_choose(struct session *s, struct err *e);
+void flows_rdma_describe(const struct session *s, json_t *msg);
+int flows_rdma_accept(struct session *s, json_t *msg, struct err *e);
+void source_flows_rdma(struct session *s);
+/* Connections that are being made come to nothing. */
+void flows_rdma_cancel(struct session *s);
+
+#endif
