@@ -160,7 +160,7 @@ void ports_about(const struct port_info *i, char text[PORTS_ABOUT])
 		snprintf(vlan, sizeof(vlan), ", VLAN %u", i->vlan);
 	snprintf(text, PORTS_ABOUT, "%s, link %s, %s, MTU %u%s, queues %u, steering %s, %s, %s",
 		i->driver, i->link_up ? "up" : "down", speed, i->mtu, vlan, i->queues, i->steering,
-		i->zero_copy ? "zero copy" : "copies pages",
+		i->zero_copy ? "zero copy where pages are not sealed" : "copies pages",
 		i->udp_checksum ? "device checksums" : "software checksums");
 }
 

@@ -39,6 +39,20 @@ static void say_choice(struct session *s, bool automatic)
 		s->nic.offer.address, s->nic.offer.reached, s->nic.offer.there);
 }
 
+static int check_copy(struct session *s, struct err *e)
+{
+	struct port_info i;
+
+	port_info(s->nic.offer.port, &i);
+	if (s->seal == NULL || !i.must_zero_copy)
+		return 0;
+	return err_set(e, ENOTSUP,
+		"port %s is to send pages without a copy, and sealed ones can't be: set its "
+		"zero-copy "
+		"to auto, or give --seal none on both hosts",
+		s->nic.offer.name);
+}
+
 int flows_nic_choose(struct session *s, struct err *e)
 {
 	bool automatic = strcmp(s->opt.link, "auto") == 0;
@@ -48,16 +62,9 @@ int flows_nic_choose(struct session *s, struct err *e)
 		return 0;
 	if (strcmp(s->opt.link, "rdma") == 0)
 		return flows_rdma_choose(s, e);
-	if (s->seal != NULL && !automatic)
-		return err_set(e, ENOTSUP,
-			"the nic link does not seal yet: give --seal none on both hosts, or --link "
-			"tcp");
-	if (s->seal != NULL) {
-		strcpy(s->opt.link, "tcp");
-		watch_text(s, LOG_INFO, "link tcp, chosen by auto: the nic link does not seal yet");
-		return 0;
-	}
 	rc = offer_choose(&s->nic.offer, s->host->ports, json_object_get(s->peer, "ports"), e);
+	if (rc == 0)
+		rc = check_copy(s, e);
 	if (rc < 0 && !automatic)
 		return rc;
 	strcpy(s->opt.link, rc == 0 ? "nic" : "tcp");
@@ -91,8 +98,6 @@ int flows_nic_accept(struct session *s, json_t *msg, struct err *e)
 	struct ports_one *one = NULL;
 	struct port_info info;
 
-	if (s->seal != NULL)
-		return err_set(e, ENOTSUP, "the nic link does not seal yet");
 	if (!peer_get_text(nic, "port", o->name, sizeof(o->name), e) ||
 		!peer_get_text(nic, "address", o->address, sizeof(o->address), e) ||
 		!peer_get_u64(nic, "version", UINT32_MAX, &version, e) ||
@@ -188,6 +193,9 @@ static int open_flow(
 	if (rc < 0)
 		return rc;
 	mine->taken = false; /* the link gives it back */
+	rc = session_seal_link(s, link, i, node, e);
+	if (rc < 0)
+		return rc;
 	rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
 		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
 	if (rc < 0)

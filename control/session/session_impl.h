@@ -301,7 +301,7 @@ int session_seal_agree(struct session *s, const char *theirs, struct err *e);
 /* The secrets of one flow, from this side: out seals, in opens. Once for each flow. */
 int session_seal_secrets(struct session *s, unsigned flow, struct seal_secret *out,
 	struct seal_secret *in, struct err *e);
-/* Seals a tcp link where flows are sealed; closes it when that fails. */
+/* Seals a link where flows are sealed; closes it when that fails. */
 int session_seal_link(struct session *s, struct link *link, unsigned flow, int node, struct err *e);
 
 /* peer.c */

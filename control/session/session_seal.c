@@ -90,7 +90,9 @@ int session_seal_link(struct session *s, struct link *link, unsigned flow, int n
 		return 0;
 	rc = session_seal_secrets(s, flow, &out, &in, e);
 	if (rc == 0)
-		rc = link_tcp_seal(link, s->seal, &out, &in, node, e);
+		rc = link->ops->seal == NULL
+			     ? err_set(e, ENOTSUP, "the %s link does not seal", link->ops->name)
+			     : link->ops->seal(link, s->seal, &out, &in, node, e);
 	explicit_bzero(&out, sizeof(out));
 	explicit_bzero(&in, sizeof(in));
 	if (rc < 0)

@@ -72,6 +72,11 @@ struct link_ops {
 	/* Lcore, once the flow is to stop, again and again until true: says goodbye. Nothing of the
 	 * lcore's touches the link after that. NULL: nothing is to be said. */
 	bool (*leave)(struct link *l);
+	/* Control thread, before the flow is made: seals what it sends with out and opens what
+	 * comes with in, all of it. The secrets are this link's alone. 0 or -errno; then the link
+	 * is only good for close(). NULL: it can't. */
+	int (*seal)(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+		const struct seal_secret *in, int node, struct err *e);
 	/* Frees it; NULL is allowed. Control thread, after the lcore let go of the link. */
 	void (*close)(struct link *l);
 };
@@ -101,9 +106,7 @@ extern const struct link_ops link_loop;
 /* tcp: takes over a connected socket. node: NUMA node for buffers or -1. source: which side.
  * Sets it non-blocking, with TCP_NODELAY. 0 or -errno. */
 int link_tcp_open(struct link **l, int fd, bool source, int node, struct err *e);
-
-/* tcp: seals what it sends with out and opens what comes with in, all of it. Before the flow is
- * made; the secrets are this link's alone. 0 or -errno; then the link is only good for close(). */
+/* Its seal, as link_ops has it. */
 int link_tcp_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
 	const struct seal_secret *in, int node, struct err *e);
 

@@ -94,6 +94,11 @@ static void read_one(struct link_nic *n, const struct nic_in *in, uint64_t now_n
 	if (buf == NULL)
 		return;
 	n->link.rx_bytes += len + n->head.bytes;
+	if (n->link.sealed) {
+		if (!link_nic_unseal(n, buf, len))
+			return;
+		buf = n->opened;
+	}
 	if (n->source)
 		rel_send_packet_in(&n->send, now_ns, buf, len);
 	else if (rel_recv_packet(&n->recv, now_ns, buf, len, in->ce, &part))
@@ -364,5 +369,6 @@ const struct link_ops link_nic = {
 	.rx = nic_rx,
 	.answer = nic_answer,
 	.leave = nic_leave,
+	.seal = link_nic_seal,
 	.close = link_nic_close,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the nic link share: link_nic_open.c makes and ends it, link_nic.c is its row of
- * the link port, link_nic_tx.c makes packets of what the protocol wants said. */
+ * the link port, link_nic_tx.c makes packets of what the protocol wants said, link_nic_seal.c
+ * seals and opens them. */
 #ifndef GODWIT_DATAPLANE_LINK_NIC_IMPL_H
 #define GODWIT_DATAPLANE_LINK_NIC_IMPL_H
 
@@ -81,7 +82,10 @@ struct link_nic {
 
 	struct nic_in in[NIC_INBOX]; /* [in_head, in_tail) */
 	uint32_t in_head, in_tail;
-	uint8_t *bounce;                  /* for a packet that came in pieces */
+	uint8_t *bounce; /* for a packet that came in pieces */
+	/* sealed: */
+	struct seal *seal_out, *seal_in;
+	uint8_t *opened;                  /* NIC_BOUNCE_BYTES: what came, once its tag is right */
 	struct rte_mbuf *out[NIC_OUTBOX]; /* [out_head, out_n) wait for the device */
 	unsigned out_head, out_n;
 	bool bursting; /* the device has them in hand: after SIGBUS in there nobody knows which */
@@ -99,7 +103,15 @@ unsigned link_nic_say(struct link_nic *n);
 /* Gives the device what waits for it. True when nothing waits any more. */
 bool link_nic_flush(struct link_nic *n);
 
+/* link_nic_seal.c: writes what o says, sealed, to buf; seg: its part. False: the link is broken. */
+bool link_nic_seal_out(struct link_nic *n, const struct rel_out *o, const struct iovec *seg,
+	unsigned nseg, uint8_t *buf);
+/* Opens a datagram into n->opened. False: it is nobody's business, and counted. */
+bool link_nic_unseal(struct link_nic *n, const uint8_t *buf, size_t len);
+
 void link_nic_close(struct link *l);
+int link_nic_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+	const struct seal_secret *in, int node, struct err *e);
 extern const struct link_ops link_nic;
 
 #endif

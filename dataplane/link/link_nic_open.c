@@ -181,6 +181,32 @@ int link_nic_open(struct link **l, const struct link_nic_config *c, struct err *
 	return 0;
 }
 
+int link_nic_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+	const struct seal_secret *in, int node, struct err *e)
+{
+	struct link_nic *n = (struct link_nic *)l;
+	int rc;
+
+	if (n->source && n->port->info.must_zero_copy)
+		return err_set(e, ENOTSUP,
+			"port %s is to send pages without a copy, and sealed ones can't be: set "
+			"its "
+			"zero-copy to auto, or give --seal none on both hosts",
+			n->port->info.name);
+	rc = seal_new(&n->seal_out, ops, out, node, e);
+	if (rc == 0)
+		rc = seal_new(&n->seal_in, ops, in, node, e);
+	if (rc < 0)
+		return rc;
+	n->opened = mem_new(NIC_BOUNCE_BYTES, node);
+	if (n->opened == NULL)
+		return err_set(e, ENOMEM, "nic: no memory for the seal of a flow");
+	n->zero_copy = false;
+	n->rel->cfg.sealed = true;
+	l->sealed = true;
+	return 0;
+}
+
 void link_nic_close(struct link *l)
 {
 	struct link_nic *n = (struct link_nic *)l;
@@ -199,6 +225,9 @@ void link_nic_close(struct link *l)
 		port_udp_give(n->port, n->udp_port);
 	mem_free(n->rel_mem, n->rel_bytes);
 	mem_free(n->bounce, NIC_BOUNCE_BYTES);
+	mem_free(n->opened, NIC_BOUNCE_BYTES);
+	seal_free(n->seal_out);
+	seal_free(n->seal_in);
 	if (n->payload != NULL)
 		mem_free(n->payload, payload_bytes(n));
 	if (n->place != NULL)

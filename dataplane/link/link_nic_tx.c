@@ -2,9 +2,9 @@
 // The nic link's way out: datagrams of the protocol become packets of the device. Run by the flow's
 // polling core.
 //
-// Two ways: a packet with a copy of the part, or, with zero copy, one of headers with the pages
-// attached as they lie in guest memory. What is sent again is copied in both cases, so that a guest
-// that keeps writing can't spoil its tag twice.
+// Three ways: a packet with a copy of the part, or sealed (link_nic_seal.c), or, with zero copy,
+// one of headers with the pages attached as they lie in guest memory. What is sent again is copied
+// in both cases, so that a guest that keeps writing can't spoil its tag twice.
 //
 // Invariants: the protocol is asked for a datagram only when there is a place for it in `out`,
 // because what it says counts as sent. A page that is attached is counted in pages.refcnt until the
@@ -79,28 +79,41 @@ static void sum_softly(struct link_nic *n, struct rte_mbuf *m)
 	udp_put_sum(&n->head, hdr, sum);
 }
 
-// All of it in one buffer. The part is copied first and summed then.
+// The part is copied first and summed then.
+static void copy_and_sum(struct rel_out *o, const struct iovec *seg, unsigned nseg, uint8_t *buf)
+{
+	struct iovec part = {buf + o->hdr_bytes, o->bytes};
+	uint8_t *at = part.iov_base;
+
+	for (unsigned i = 0; i < nseg; i++) {
+		memcpy(at, seg[i].iov_base, seg[i].iov_len);
+		at += seg[i].iov_len;
+	}
+	packet_seal(o->hdr, o->hdr_bytes, &part, o->bytes > 0);
+	memcpy(buf, o->hdr, o->hdr_bytes);
+}
+
+// All of it in one buffer.
 static struct rte_mbuf *plain(struct link_nic *n, struct rel_out *o)
 {
 	struct rte_mbuf *m = rte_pktmbuf_alloc(n->q->full_pool);
-	struct iovec seg[LINK_SEGS], part;
-	uint8_t *at;
+	struct iovec seg[LINK_SEGS];
 	unsigned nseg = 0;
+	uint8_t *buf;
 
 	if (m == NULL)
 		return NULL;
-	at = rte_pktmbuf_mtod(m, uint8_t *) + n->head.bytes;
+	buf = rte_pktmbuf_mtod_offset(m, uint8_t *, n->head.bytes);
 	if (o->bytes > 0)
 		nseg = part_segments(&n->payload[o->seq & (n->rel->cfg.frames - 1)], o->offset,
 			o->bytes, seg, LINK_SEGS);
-	part = (struct iovec){at + o->hdr_bytes, o->bytes};
-	for (unsigned i = 0; i < nseg; i++) {
-		memcpy(at + o->hdr_bytes, seg[i].iov_base, seg[i].iov_len);
-		at += seg[i].iov_len;
+	if (!n->link.sealed) {
+		copy_and_sum(o, seg, nseg, buf);
+	} else if (!link_nic_seal_out(n, o, seg, nseg, buf)) {
+		rte_pktmbuf_free(m);
+		return NULL;
 	}
-	memset(at + o->hdr_bytes, 0, o->pad_bytes);
-	packet_seal(o->hdr, o->hdr_bytes, &part, o->bytes > 0);
-	memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, n->head.bytes), o->hdr, o->hdr_bytes);
+	memset(buf + o->hdr_bytes + o->bytes, 0, o->pad_bytes);
 	m->data_len = (uint16_t)(n->head.bytes + o->hdr_bytes + o->bytes + o->pad_bytes);
 	m->pkt_len = m->data_len;
 	return m;

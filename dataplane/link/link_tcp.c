@@ -94,5 +94,6 @@ const struct link_ops link_tcp = {
 	.done = link_tcp_done,
 	.rx = link_tcp_rx,
 	.answer = link_tcp_answer,
+	.seal = link_tcp_seal,
 	.close = link_tcp_close,
 };

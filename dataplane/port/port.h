@@ -62,8 +62,9 @@ struct port_info {
 	unsigned speed_mbps;            /* 0: not known */
 	bool ip_checksum, udp_checksum; /* on transmit, by the device */
 	bool rx_checksum;
-	bool multi_seg; /* a packet may be a chain of buffers */
-	bool zero_copy;
+	bool multi_seg;       /* a packet may be a chain of buffers */
+	bool zero_copy;       /* of what is not sealed */
+	bool must_zero_copy;  /* the operator wants nothing else */
 	const char *steering; /* "rte_flow", "rss", "software" */
 	unsigned nnotes;      /* sentences: what was chosen and why, what would make it faster */
 	char note[PORT_NOTES][PORT_NOTE_BYTES];

@@ -189,9 +189,10 @@ static int choose_zero_copy(struct port *p, const struct port_config *c, struct 
 	if (why != NULL && c->zero_copy == PORT_YES)
 		return err_set(
 			e, ENOTSUP, "port %s can't send pages without a copy: %s", c->name, why);
+	p->info.must_zero_copy = c->zero_copy == PORT_YES;
 	p->info.zero_copy = why == NULL && c->zero_copy != PORT_NO;
 	if (p->info.zero_copy)
-		note(p, "pages leave guest memory without a copy by Godwit");
+		note(p, "pages leave guest memory without a copy by Godwit, but for sealed ones");
 	else
 		note(p, "pages are copied into packets: %s",
 			c->zero_copy == PORT_NO ? "as was asked for" : why);

@@ -2,8 +2,8 @@
 // Datagrams of the nic link. Run by polling cores on both sides; pure functions of their arguments.
 //
 // packet_open() stands before everything else: what has not the flow's token and a tag that matches
-// is dropped there. What get returns as good obeys the rules of PROTOCOL.md that can be checked
-// without the flow's state.
+// is dropped there; on a sealed flow, packet_read() and the seal. What get returns as good obeys
+// the rules of PROTOCOL.md that can be checked without the flow's state.
 
 #include "packet.h"
 
@@ -13,7 +13,8 @@
 
 #include <string.h>
 
-#define TAG_END (PACKET_TAG_AT + PACKET_TAG_BYTES)
+#define TAG_END          (PACKET_TAG_AT + PACKET_TAG_BYTES)
+#define PACKET_NUMBER_AT 16u
 
 static void put_common(struct wire_writer *w, uint8_t *buf, size_t room, const struct packet *p)
 {
@@ -141,13 +142,20 @@ static size_t least_bytes(uint8_t type)
 	}
 }
 
-int packet_open(struct packet *p, uint64_t token, const uint8_t *buf, size_t len)
+uint64_t packet_number(const uint8_t hdr[PACKET_HDR_BYTES])
 {
-	static const uint8_t zeros[PACKET_TAG_BYTES - 4];
+	struct wire_reader r;
+
+	wire_read_init(&r, hdr + PACKET_NUMBER_AT, sizeof(uint64_t));
+	return wire_u64(&r);
+}
+
+int packet_read(
+	struct packet *p, uint64_t token, const uint8_t *buf, size_t len, size_t *covered_bytes)
+{
 	struct wire_reader r;
 	uint16_t magic;
 	uint8_t version;
-	uint32_t sum;
 	size_t covered;
 
 	if (len < PACKET_HDR_BYTES)
@@ -160,7 +168,6 @@ int packet_open(struct packet *p, uint64_t token, const uint8_t *buf, size_t len
 	p->flags = wire_u16(&r);
 	p->token = wire_u64(&r);
 	p->number = wire_u64(&r);
-	sum = wire_u32(&r);
 	if (magic != PACKET_MAGIC)
 		return -PACKET_BAD_MAGIC;
 	if (version != PACKET_VERSION)
@@ -172,8 +179,22 @@ int packet_open(struct packet *p, uint64_t token, const uint8_t *buf, size_t len
 		return -PACKET_BAD_TYPE;
 	if (p->bytes > len || p->bytes < covered)
 		return -PACKET_BAD_SHORT;
-	if (p->type != PACKET_PING)
-		covered = p->bytes;
+	*covered_bytes = p->type == PACKET_PING ? covered : p->bytes;
+	return 0;
+}
+
+int packet_open(struct packet *p, uint64_t token, const uint8_t *buf, size_t len)
+{
+	static const uint8_t zeros[PACKET_TAG_BYTES - 4];
+	struct wire_reader r;
+	size_t covered;
+	int rc = packet_read(p, token, buf, len, &covered);
+	uint32_t sum;
+
+	if (rc < 0)
+		return rc;
+	wire_read_init(&r, buf + PACKET_TAG_AT, PACKET_TAG_BYTES);
+	sum = wire_u32(&r);
 	if (sum_header(buf, covered) != sum && !plant(PLANT_NIC_TAKE_CORRUPT))
 		return -PACKET_BAD_SUM;
 	return memcmp(r.at, zeros, sizeof(zeros)) == 0 ? 0 : -PACKET_BAD_SUM;

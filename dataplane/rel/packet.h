@@ -7,7 +7,8 @@
  *    3 u8  type                                         24 tag, 16 bytes: CRC32C, then zeros
  *
  * The tag covers everything but itself and a PING's padding. It stands in front, so that a datagram
- * is a header and pages where they lie; a seal's tag takes its place later.
+ * is a header and pages where they lie. On a sealed flow the tag is the seal's: what stands before
+ * it is authenticated, what comes after it, as far as it is covered, is encrypted too.
  *
  * DATA carries a part of one frame and that frame's whole header, so that a part can be placed
  * whatever else is missing. PING asks for an ACK, and with padding probes the path's MTU. ACK is
@@ -27,7 +28,8 @@
 #define PACKET_HDR_BYTES  40u
 #define PACKET_TAG_AT     24u
 #define PACKET_TAG_BYTES  16u
-#define PACKET_DATA_BYTES 128u /* what stands before the part in DATA */
+#define PACKET_AAD_BYTES  PACKET_TAG_AT /* of a sealed one: in the clear, authenticated */
+#define PACKET_DATA_BYTES 128u          /* what stands before the part in DATA */
 #define PACKET_PING_BYTES 64u
 #define PACKET_BYE_BYTES  48u
 #define PACKET_AWAY_NS    16384u
@@ -124,12 +126,20 @@ size_t packet_put_ack(
 size_t packet_put_bye(
 	uint8_t buf[PACKET_BYE_BYTES], const struct packet *p, const struct packet_bye *b);
 
+/* The number that a header has. */
+uint64_t packet_number(const uint8_t hdr[PACKET_HDR_BYTES]);
+
 /* Writes the tag: of the header, and for DATA of the part's segments. Their bytes are read here,
  * and may change later only where the datagram may be dropped for it. */
 void packet_seal(uint8_t *hdr, size_t hdr_bytes, const struct iovec *seg, unsigned nseg);
 
-/* Reads what all types begin with from a datagram of len bytes, and checks the tag; 0 or a negative
- * value of enum packet_bad. Nothing of a datagram may be used before. */
+/* Reads what all types begin with from a datagram of len bytes, and how many of them the tag
+ * covers; 0 or a negative value of enum packet_bad. The tag is the caller's to check, who sealed
+ * it. */
+int packet_read(
+	struct packet *p, uint64_t token, const uint8_t *buf, size_t len, size_t *covered_bytes);
+/* The same, and checks the tag of a flow that is not sealed. Nothing of a datagram may be used
+ * before one of the two checks. */
 int packet_open(struct packet *p, uint64_t token, const uint8_t *buf, size_t len);
 /* The rest, of one that was opened. 0 or -PACKET_BAD_FIELD. */
 int packet_get_data(struct packet_data *d, const struct packet *p, const uint8_t *buf);

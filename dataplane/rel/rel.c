@@ -74,6 +74,14 @@ void rel_leave(struct rel *r, uint32_t reason, uint64_t now_ns)
 	r->bye_until_ns = now_ns + r->cfg.bye_ns;
 }
 
+int rel_open(const struct rel *r, struct packet *p, const uint8_t *buf, size_t len)
+{
+	size_t covered;
+
+	return r->cfg.sealed ? packet_read(p, r->cfg.token_in, buf, len, &covered)
+			     : packet_open(p, r->cfg.token_in, buf, len);
+}
+
 struct packet rel_begin(struct rel *r, uint8_t type, uint64_t now_ns)
 {
 	struct packet p = {.type = type, .token = r->cfg.token_out, .number = r->number};

@@ -25,6 +25,7 @@ struct rel_config {
 	uint32_t mtu_base;       /* of IP packets: works everywhere; 1280 or more */
 	uint32_t mtu_most;       /* what both devices can do; below 64 KiB */
 	uint32_t overhead_bytes; /* IP and UDP headers: 28 or 48 */
+	bool sealed;             /* who hands in datagrams has checked their tags */
 	bool page_parts;         /* raw payload is cut at pages where a page fits */
 	uint64_t first_number;   /* of this end's packets */
 
@@ -51,7 +52,7 @@ enum rel_state {
 };
 
 /* A datagram to send: a header, then a part of a frame's payload, then pad_bytes zeros. The link
- * calls packet_seal() on header and part. */
+ * calls packet_seal() on header and part, or seals them. */
 struct rel_out {
 	uint8_t hdr[PACKET_ACK_MOST];
 	size_t hdr_bytes;
@@ -100,6 +101,9 @@ void rel_leave(struct rel *r, uint32_t reason, uint64_t now_ns);
 
 /* For both ends' own use. */
 
+/* Reads what a datagram begins with, and checks its tag where that is not the link's. 0 or a
+ * negative value of enum packet_bad. */
+int rel_open(const struct rel *r, struct packet *p, const uint8_t *buf, size_t len);
 /* What one type of packet of this end begins with; takes the next number. */
 struct packet rel_begin(struct rel *r, uint8_t type, uint64_t now_ns);
 void rel_on_bye(struct rel *r, const struct packet *p, const uint8_t *buf, uint64_t now_ns);

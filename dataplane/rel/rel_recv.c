@@ -235,7 +235,7 @@ bool rel_recv_packet(struct rel_recv *r, uint64_t now_ns, const uint8_t *buf, si
 {
 	struct packet p;
 
-	if (packet_open(&p, r->c.cfg.token_in, buf, len) < 0) {
+	if (rel_open(&r->c, &p, buf, len) < 0) {
 		r->c.stats.bad++;
 		return false;
 	}

@@ -164,7 +164,7 @@ void rel_send_packet_in(struct rel_send *s, uint64_t now_ns, const uint8_t *buf,
 	struct packet_ack a;
 	struct packet p;
 
-	if (packet_open(&p, s->c.cfg.token_in, buf, len) < 0) {
+	if (rel_open(&s->c, &p, buf, len) < 0) {
 		s->c.stats.bad++;
 		return;
 	}

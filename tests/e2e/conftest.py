@@ -109,9 +109,9 @@ class Stage:
             child.wait_line("guest: ready")
         return child
 
-    def migrate(self, source, target, vm, waiting, name="guest", *args, to=None):
-        """Starts the migration of a guest to a VM that waits."""
-        target.ok("receive", name, *waiting.way, "--detach")
+    def migrate(self, source, target, vm, waiting, name="guest", *args, to=None, receive=()):
+        """Starts the migration of a guest to a VM that waits. receive: options of the target."""
+        target.ok("receive", name, *waiting.way, *receive, "--detach")
         child = godwit.Migration(source, name, vm, to or target.address, *args)
         self.children.append(child)
         return child

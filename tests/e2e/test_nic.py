@@ -12,17 +12,22 @@ import pytest
 import godwit
 from fabric import Cable, Memif, Vhost, udp_of
 
-pytestmark = pytest.mark.insecure  # the nic link does not seal yet
 VECTORS = godwit.BUILD / "tests/lint/vectors"
 KINDS = [Memif, Vhost, Cable]
 ALL = list(itertools.product(KINDS, [1, 4], [1500, 9000], ["ipv4", "ipv6"]))
-# Each kind, each number of queues, each MTU and family at least once.
-SOME = [(Memif, 1, 9000, "ipv4"), (Memif, 4, 1500, "ipv6"), (Vhost, 4, 9000, "ipv4"),
-        (Vhost, 1, 1500, "ipv4"), (Cable, 1, 1500, "ipv4"), (Cable, 4, 9000, "ipv6")]
+# Each kind, each number of queues, each MTU and family at least once; some in plain text.
+PLAIN = [(Memif, 1, 9000, "ipv4"), (Vhost, 1, 1500, "ipv4"), (Cable, 4, 9000, "ipv6")]
+SOME = [(Memif, 4, 1500, "ipv6"), (Vhost, 4, 9000, "ipv4"), (Cable, 1, 1500, "ipv4"),
+        *[pytest.param(how, marks=pytest.mark.insecure) for how in PLAIN]]
 
 
 def shape(how):
     return f"{how[0].__name__}-{how[1]}-{how[2]}-{how[3]}"
+
+
+@pytest.fixture(params=["sealed", pytest.param("plain", marks=pytest.mark.insecure)])
+def both_ways(request):
+    return request.param
 
 
 def move(stage, how, *args, memory="64M", rate=2000, pattern="random", backing="4K",
@@ -42,6 +47,7 @@ def move(stage, how, *args, memory="64M", rate=2000, pattern="random", backing="
     vm.whole()
     waiting.whole()
     assert report["verified_pages"] > 0
+    assert report["seal"].startswith("aes-256-gcm" if stage.secure else "none")
     there = target.status("guest")["report"]
     assert there["link"] == "nic" and there["port"]["name"] == "wire1"
     # Packets that the guest wrote into while they left are among those that came: law 10.
@@ -70,7 +76,7 @@ def test_move(stage, how):
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ALL, ids=shape)
-def test_move_all(stage, how):
+def test_move_all(stage, how, both_ways):
     report, _, _ = move(stage, how, memory="256M", rate=8000)
     check_report(report, how)
 
@@ -306,6 +312,7 @@ def test_port_that_cannot_be(stage, device, says):
     assert says in "\n".join(daemon.lines[1:]) and "data0" in daemon.lines[-1]
 
 
+@pytest.mark.insecure
 def test_packets_are_what_the_protocol_says(stage):
     """What passed the cable is read by the program's own decoder and written again, byte by byte,
     as the examples of PROTOCOL.md are; the headers below it are checked here."""

@@ -14,6 +14,7 @@
 #include "link_rdma_hello.h"
 #include "listen.h"
 #include "packet.h"
+#include "seal.h"
 
 #define VECTOR_BYTES 65536u
 
@@ -108,23 +109,25 @@ static int try_agent(const uint8_t *in, size_t len, struct err *e)
 	return same(in, out, len, e);
 }
 
-// Whatever type it has: it is opened with its own token, read, and written again.
-static int try_packet(const uint8_t *in, size_t len, struct err *e)
+static uint64_t token_of(const uint8_t *in, size_t len)
 {
-	static uint8_t out[PACKET_ACK_MOST];
+	uint64_t token = 0;
+
+	for (unsigned i = 0; i < 8 && len >= PACKET_HDR_BYTES; i++)
+		token |= (uint64_t)in[8 + i] << 8 * i;
+	return token;
+}
+
+// Whatever type it has: it is read, and its header written again. Returns the header's bytes.
+static size_t rewrite(const struct packet *header, const uint8_t *in, uint8_t out[PACKET_ACK_MOST])
+{
+	struct packet p = *header;
 	struct packet_data d;
 	struct packet_ping g;
 	struct packet_bye b;
 	struct packet_ack a;
-	uint64_t token = 0;
-	struct packet p;
-	struct iovec part;
 	size_t hdr = 0;
 
-	for (unsigned i = 0; i < 8 && len >= PACKET_HDR_BYTES; i++)
-		token |= (uint64_t)in[8 + i] << 8 * i;
-	if (packet_open(&p, token, in, len) < 0 || p.bytes != len)
-		return err_set(e, EBADMSG, "is no whole datagram");
 	if (p.type == PACKET_DATA && packet_get_data(&d, &p, in) == 0)
 		hdr = packet_put_data(out, &p, &d);
 	if (p.type == PACKET_PING && packet_get_ping(&g, &p, in) == 0)
@@ -133,6 +136,19 @@ static int try_packet(const uint8_t *in, size_t len, struct err *e)
 		hdr = packet_put_ack(out, &p, &a);
 	if (p.type == PACKET_BYE && packet_get_bye(&b, &p, in) == 0)
 		hdr = packet_put_bye(out, &p, &b);
+	return hdr;
+}
+
+static int try_packet(const uint8_t *in, size_t len, struct err *e)
+{
+	static uint8_t out[PACKET_ACK_MOST];
+	struct packet p;
+	struct iovec part;
+	size_t hdr;
+
+	if (packet_open(&p, token_of(in, len), in, len) < 0 || p.bytes != len)
+		return err_set(e, EBADMSG, "is no whole datagram");
+	hdr = rewrite(&p, in, out);
 	if (hdr == 0)
 		return err_set(e, EBADMSG, "its fields break a rule");
 	part = (struct iovec){(void *)(in + hdr), len - hdr};
@@ -156,6 +172,58 @@ static int try_rdma(const uint8_t *in, size_t len, struct err *e)
 				  : err_set(e, EBADMSG, "%zu bytes, not %zu", len, sizeof(out));
 }
 
+static struct seal *sample_seal(void)
+{
+	struct seal_secret secret;
+	struct seal *s;
+
+	for (unsigned i = 0; i < sizeof(secret.key); i++)
+		secret.key[i] = (uint8_t)i;
+	for (unsigned i = 0; i < sizeof(secret.iv); i++)
+		secret.iv[i] = (uint8_t)(0x20 + i);
+	return seal_new(&s, seal_best("aes-256-gcm"), &secret, -1, NULL) == 0 ? s : NULL;
+}
+
+static struct seal_text text_of(uint64_t number, const struct iovec *in, uint8_t *out)
+{
+	return (struct seal_text){.number = number,
+		.aad = out,
+		.aad_bytes = PACKET_AAD_BYTES,
+		.nseg = 1,
+		.seg = in,
+		.out = out + PACKET_HDR_BYTES,
+		.tag = out + PACKET_TAG_AT};
+}
+
+// Opened, read, its header written again, and sealed again.
+static int try_sealed(const uint8_t *in, size_t len, struct err *e)
+{
+	static uint8_t open[VECTOR_BYTES], again[VECTOR_BYTES];
+	struct seal *to_open = sample_seal(), *to_seal = sample_seal();
+	struct iovec from = {(uint8_t *)in + PACKET_HDR_BYTES, len - PACKET_HDR_BYTES};
+	struct iovec back = {again + PACKET_HDR_BYTES, len - PACKET_HDR_BYTES};
+	struct seal_text t;
+	struct packet p;
+	size_t covered;
+	int rc = 0;
+
+	if (packet_read(&p, token_of(in, len), in, len, &covered) < 0 || covered != len)
+		rc = err_set(e, EBADMSG, "is no whole datagram");
+	memcpy(open, in, rc == 0 ? PACKET_HDR_BYTES : 0);
+	t = text_of(p.number, &from, open);
+	if (rc == 0 && seal_open(to_open, &t, 1) != 1)
+		rc = err_set(e, EBADMSG, "does not open");
+	memcpy(again, open, len);
+	if (rc == 0 && rewrite(&p, open, again) == 0)
+		rc = err_set(e, EBADMSG, "its fields break a rule");
+	t = text_of(p.number, &back, again);
+	if (rc == 0 && seal_seal(to_seal, &t, 1) != 1)
+		rc = err_set(e, EBADMSG, "can't be sealed again");
+	seal_free(to_open);
+	seal_free(to_seal);
+	return rc == 0 ? same(in, again, len, e) : rc;
+}
+
 static const struct {
 	const char *name; // first word of a vector's name
 	int (*attempt)(const uint8_t *in, size_t len, struct err *e);
@@ -166,6 +234,7 @@ static const struct {
 	{"agent", try_agent},
 	{"packet", try_packet},
 	{"rdma", try_rdma},
+	{"sealed", try_sealed},
 };
 
 static int try_vector(const char *name, const uint8_t *in, size_t len)

@@ -3,7 +3,7 @@
 // over there. Exits with 77 and the reason where this machine lacks something.
 //
 //   nic_move --device memif|vhost|packet [--queues N] [--flows N] [--mtu N] [--vlan N] [--mib N]
-//            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seed N]
+//            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seal] [--seed N]
 //            [--cut MS] [--dead MS] [--capture] [--end cut|kill-source|kill-target|shrink]
 
 #include "nic_world.h"
@@ -141,9 +141,9 @@ int main(int argc, char **argv)
 		{"queues", 1, NULL, 'q'}, {"flows", 1, NULL, 'f'}, {"mtu", 1, NULL, 'm'},
 		{"vlan", 1, NULL, 'v'}, {"mib", 1, NULL, 's'}, {"passes", 1, NULL, 'p'},
 		{"lose", 1, NULL, 'l'}, {"seed", 1, NULL, 'r'}, {"ip6", 0, NULL, '6'},
-		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"capture", 0, NULL, 'C'},
-		{"cut", 1, NULL, 'u'}, {"dead", 1, NULL, 'e'}, {"end", 1, NULL, 'E'},
-		{NULL, 0, NULL, 0}};
+		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"seal", 0, NULL, 'S'},
+		{"capture", 0, NULL, 'C'}, {"cut", 1, NULL, 'u'}, {"dead", 1, NULL, 'e'},
+		{"end", 1, NULL, 'E'}, {NULL, 0, NULL, 0}};
 	struct world_options o = {.device = "memif",
 		.queues = 1,
 		.flows = 1,
@@ -196,6 +196,9 @@ int main(int argc, char **argv)
 			break;
 		case 'z':
 			o.deflate = true;
+			break;
+		case 'S':
+			o.seal = true;
 			break;
 		case 'u':
 			o.cut_ms = n;

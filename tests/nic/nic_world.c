@@ -260,6 +260,17 @@ static void open_port(struct world_side *s)
 				i.ip_checksum, i.udp_checksum, i.rx_checksum);
 }
 
+static void seal_link(struct world_side *s, struct link *l, unsigned n)
+{
+	struct seal_secret secret[2] = {{.key = {(uint8_t)n, 1}}, {.key = {(uint8_t)n, 2}}};
+	const struct seal_ops *ops = seal_best("aes-256-gcm");
+	struct err e;
+
+	if (ops == NULL)
+		world_fail("this CPU can't seal");
+	check(l->ops->seal(l, ops, &secret[!s->source], &secret[s->source], -1, &e), &e);
+}
+
 static void open_flow(struct world_side *s, unsigned n)
 {
 	const struct world_options *o = &s->w->o;
@@ -285,6 +296,8 @@ static void open_flow(struct world_side *s, unsigned n)
 	if (port_address_parse(&c.peer, peer, (uint16_t)world_hear(s)) < 0)
 		world_fail("%s is no address", peer);
 	check(link_nic_open(&l, &c, &e), &e);
+	if (o->seal)
+		seal_link(s, l, n);
 	if (s->source)
 		check(flow_send_new(&s->flow[n], &s->send_job, l, lcore, -1, &e), &e);
 	else

@@ -22,7 +22,7 @@ struct world_options {
 	unsigned lose;            /* parts of 65536, on both sides */
 	unsigned cut_ms, dead_ms; /* the wire is cut so long in each pass; 0: never, 30 s */
 	enum world_end end;
-	bool v6, copy, deflate;
+	bool v6, copy, deflate, seal;
 	uint64_t seed;
 };
 
