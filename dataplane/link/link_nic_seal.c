@@ -30,8 +30,7 @@ bool link_nic_seal_out(struct link_nic *n, const struct rel_out *o, const struct
 	if (seal_seal(n->seal_out, &t, 1) == 1)
 		return true;
 	n->link.error = EIO;
-	err_set(&n->link.why, EIO, "nic: %s by %s failed; nothing more was sent",
-		seal_row(n->seal_out)->name, seal_row(n->seal_out)->by);
+	err_set(&n->link.why, EIO, "nic: a packet can't be sealed; nothing more was sent");
 	return false;
 }
 
