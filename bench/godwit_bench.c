@@ -54,7 +54,7 @@ static const char usage[] =
 	"image: fills FILE, as large as it is, with the image.\n"
 	"track: attaches to process PID and tracks FILE, its RAM.\n"
 	"  --size MIB       image (4096)\n"
-	"  --content CLASS  mix, zero, text, binary, random (mix)\n"
+	"  --content CLASS  mix, zero, text, binary, random, heap (mix)\n"
 	"  --seed N         of the image (1)\n"
 	"  --rounds N       1 to 101 (5)\n"
 	"  --cpu N          to run on (0)\n"

@@ -10,7 +10,7 @@
 
 #define PAGE 4096u
 
-static const char *const names[] = {"zero", "text", "binary", "random", "mix"};
+static const char *const names[] = {"zero", "text", "binary", "random", "heap", "mix"};
 
 const char *image_name(enum image_class c)
 {
@@ -179,6 +179,31 @@ static void page_binary(uint64_t *rng, uint8_t *dst, bool table)
 	memset(at, 0, (size_t)(end - at));
 }
 
+// Objects of a few kinds: a header of the allocator, a pointer to what they are, links to
+// neighbours, counts, flags, a name now and then, and what is left of the slot.
+static void page_heap(uint64_t *rng, uint8_t *dst, uint64_t page)
+{
+	static const uint16_t sizes[8] = {32, 48, 48, 64, 64, 96, 128, 256};
+	uint64_t heap = UINT64_C(0x7f3a10000000), type = UINT64_C(0x55d0c8a41000);
+	uint8_t *at = dst, *end = dst + PAGE;
+
+	memset(dst, 0, PAGE);
+	while (at < end - 256) {
+		uint64_t r = next(rng), slot = sizes[r & 7];
+		uint64_t o[6] = {slot | 1, type + ((r >> 3) & 31) * 0x58,
+			heap + page * PAGE + ((r >> 8) & 0xff0), (r >> 20) & 0x1f,
+			heap + ((r >> 25) & 0xffffff0), (r >> 50) & 0xff};
+
+		memcpy(at, o, slot < sizeof(o) ? slot : sizeof(o));
+		for (uint8_t *name = at + sizeof(o); slot >= 96 && name < at + slot - 12;
+			name += 12) {
+			r = next(rng);
+			memcpy(name, words[(r >> 5) & r & 63], 12);
+		}
+		at += slot;
+	}
+}
+
 void image_page(enum image_class c, uint64_t seed, uint64_t page, void *dst)
 {
 	uint64_t rng = mix(seed ^ mix(page));
@@ -190,6 +215,9 @@ void image_page(enum image_class c, uint64_t seed, uint64_t page, void *dst)
 		break;
 	case IMAGE_BINARY:
 		page_binary(&rng, dst, page % 4 == 3);
+		break;
+	case IMAGE_HEAP:
+		page_heap(&rng, dst, page);
 		break;
 	case IMAGE_RANDOM:
 		for (unsigned i = 0; i < PAGE / 8; i++)

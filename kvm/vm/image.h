@@ -19,7 +19,9 @@ enum image_class {
 	IMAGE_TEXT,   /* words and lines */
 	IMAGE_BINARY, /* statistics of x86-64 code and its tables */
 	IMAGE_RANDOM,
-	IMAGE_MIX, /* of content only: a run has one of the others */
+	IMAGE_HEAP, /* small objects as an allocator lays them: headers, pointers, counts, names,
+		       slack */
+	IMAGE_MIX,  /* of content only: a run has one of zero, text, binary, random */
 };
 
 struct image {
@@ -35,7 +37,7 @@ struct image_run {
 	bool hole;
 };
 
-/* "zero", "text", "binary", "random", "mix". image_parse: 0 or -EINVAL. */
+/* "zero", "text", "binary", "random", "heap", "mix". image_parse: 0 or -EINVAL. */
 const char *image_name(enum image_class c);
 int image_parse(const char *name, enum image_class *c);
 

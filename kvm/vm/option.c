@@ -39,7 +39,7 @@ static const char help[] =
 	"never "
 	"[full]\n"
 	"What memory holds at first:\n"
-	"  --content C           zero, text, binary, random, mix [mix]\n"
+	"  --content C           zero, text, binary, random, heap, mix [mix]\n"
 	"  --populate PERCENT    part of memory that is there, the rest are holes [100]\n"
 	"  --seed N              of content and program [1]\n"
 	"\n"
@@ -256,8 +256,9 @@ static const char *take(struct option_set *o, int c, const char *v)
 		o->share = (unsigned)n;
 		return NULL;
 	case O_CONTENT:
-		return image_parse(v, &o->image.content) < 0 ? "zero, text, binary, random or mix"
-							     : NULL;
+		return image_parse(v, &o->image.content) < 0
+			       ? "zero, text, binary, random, heap or mix"
+			       : NULL;
 	case O_POPULATE:
 		if (number(v, 0, 100, &n) < 0)
 			return "a number from 0 to 100";

@@ -25,11 +25,12 @@ static uint64_t sum(const uint8_t *p, size_t n)
 static void same_everywhere(void **state)
 {
 	static const uint64_t want[] = {UINT64_C(0xb93a0c83ce3b6325), UINT64_C(0x9a6d3e49617b93f0),
-		UINT64_C(0xa0be9b5c2541f4fc), UINT64_C(0x776c1479838824ca)};
+		UINT64_C(0xa0be9b5c2541f4fc), UINT64_C(0x776c1479838824ca),
+		UINT64_C(0x7203da01cada900d)};
 	uint8_t page[4096];
 
 	(void)state;
-	for (unsigned c = IMAGE_ZERO; c <= IMAGE_RANDOM; c++) {
+	for (unsigned c = IMAGE_ZERO; c <= IMAGE_HEAP; c++) {
 		memset(page, 1, sizeof(page));
 		image_page((enum image_class)c, 42, 12345, page);
 		assert_int_equal(sum(page, sizeof(page)), want[c]);
@@ -44,7 +45,8 @@ static void plan_is_exact(void **state)
 	for (uint64_t seed = 0; seed < 50; seed++) {
 		for (unsigned populate = 0; populate <= 100; populate += 25) {
 			struct image im = {IMAGE_MIX, seed, populate};
-			uint64_t b = seed * 3, at = b * IMAGE_BLOCK, there = 0, pages[5] = {0};
+			uint64_t b = seed * 3, at = b * IMAGE_BLOCK, there = 0,
+				 pages[IMAGE_MIX] = {0};
 			unsigned n = image_plan(&im, b, runs);
 
 			assert_true(n <= IMAGE_RUNS);
