@@ -59,7 +59,7 @@ static const char usage[] =
 	"  --rounds N       1 to 101 (5)\n"
 	"  --cpu N          to run on (0)\n"
 	"  --huge           image on 2 MiB pages\n"
-	"  --codec CODEC    of tcp and nic: raw, lz4, deflate:0, zstd:1 ... (raw)\n"
+	"  --codec CODEC    of tcp and nic: auto, raw, lz4, deflate:0, zstd:1 ... (raw)\n"
 	"  --json           one line a stage and round\n"
 	"  --list           names of the stages\n";
 

@@ -25,7 +25,7 @@ KINDS = {
 class Ground:
     """RAM files, a wire, and Godwit's daemons; made once, for all rounds."""
 
-    def __init__(self, build, mib=None, seed=1):
+    def __init__(self, build, mib=None, seed=1, content="mix"):
         if (os.cpu_count() or 1) < 2:
             raise qemu_move.Failed("these need CPUs 0 and 1")
         self.mib = mib or MIB
@@ -38,7 +38,8 @@ class Ground:
             with open(self.ram[0], "wb") as file:
                 file.truncate(self.mib << 20)
             done = subprocess.run([build / "bench" / "godwit-bench", "image", self.ram[0],
-                                   "--seed", str(seed)], capture_output=True, text=True)
+                                   "--seed", str(seed), "--content", content],
+                                  capture_output=True, text=True)
             if done.returncode:
                 raise qemu_move.Failed(done.stderr.strip())
             for cpu, side in enumerate(("here", "there")):
@@ -48,7 +49,7 @@ class Ground:
             raise
 
     def once(self, kind):
-        godwit, cold, how = KINDS[kind]
+        godwit, cold, how = KINDS[kind] if isinstance(kind, str) else kind
         machines = []
         try:
             machines.append(qemu_move.Machine(self.wire, self.folder, "source", self.ram[0],

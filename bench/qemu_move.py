@@ -54,6 +54,14 @@ class Wire:
         if done.returncode:
             raise Failed(f"ip {' '.join(args)}: {done.stderr.strip()}; root is needed")
 
+    def limit(self, gbit):
+        """Lets no more through than that; None: all. Packets wait for it, they are not dropped."""
+        tc = ["netns", "exec", self.name, "tc", "qdisc"]
+        subprocess.run(["ip", *tc, "del", "dev", "lo", "root"], capture_output=True)
+        if gbit:
+            self.ip(*tc, "add", "dev", "lo", "root", "tbf", "rate", f"{round(gbit * 1000)}mbit",
+                    "burst", "1mb", "limit", "64mb")
+
     def within(self, cpu):
         """What a command begins with that is to run there, on one CPU."""
         return ["ip", "netns", "exec", self.name, "taskset", "-c", str(cpu)]

@@ -16,9 +16,9 @@
 
 // Content packed in one turn. Raw: what was summed is still in the core's L2 when the link copies
 // it, and never more piles up on the way than the target takes at a time; 2 MiB a turn cost twice
-// the cycles on both sides. With a codec: some 0.5 ms, so that the flows of one core share it.
-#define TURN_BYTES_RAW   (512u << 10)
-#define TURN_BYTES_CODEC (256u << 10)
+// the cycles on both sides. What a codec made counts twice: some 0.5 ms, so that the flows of one
+// core share it.
+#define TURN_BYTES (512u << 10)
 
 int send_new(struct flow *f, struct send_job *job, int node, struct err *e)
 {
@@ -35,7 +35,7 @@ int send_new(struct flow *f, struct send_job *job, int node, struct err *e)
 		return rc;
 	}
 	s->pack.sealed = f->link->sealed;
-	s->turn_bytes = s->pack.codec == NULL ? TURN_BYTES_RAW : TURN_BYTES_CODEC;
+	s->turn_bytes = TURN_BYTES;
 	pace_init(&s->pace, clock_cycles_hz());
 	f->priv = s;
 	return 0;

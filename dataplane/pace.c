@@ -42,3 +42,12 @@ bool pace_ready(struct pace *p, uint64_t bytes_per_s, uint64_t now_cycles)
 	}
 	return p->left_bytes > 0;
 }
+
+double pace_pressure(const struct pace *p, uint64_t bytes_per_s)
+{
+	double most = (double)(bytes_per_s / PACE_BURST_PART);
+
+	if (bytes_per_s == 0 || most < 1)
+		return -1;
+	return p->left_bytes < 0 ? 1 : 1 - 2 * (double)p->left_bytes / most;
+}

@@ -19,6 +19,9 @@ void pace_init(struct pace *p, uint64_t hz);
 /* Whether bytes may go now, at a limit that may have changed since (0: none). */
 bool pace_ready(struct pace *p, uint64_t bytes_per_s, uint64_t now_cycles);
 
+/* After pace_ready(): from -1, nobody uses the limit, to 1, all of it is used. */
+double pace_pressure(const struct pace *p, uint64_t bytes_per_s);
+
 static inline void pace_spend(struct pace *p, uint64_t bytes)
 {
 	p->left_bytes -= (int64_t)bytes;

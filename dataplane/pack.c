@@ -23,12 +23,21 @@ static void spend(struct pack *p, enum stats_id stage, uint64_t *since)
 	*since = now;
 }
 
+// Frames made that the wire has not begun to take.
+static unsigned waiting(const struct pack *p)
+{
+	return p->tail - p->head + p->link->behind;
+}
+
 bool pack_room(struct pack *p, uint64_t sent)
 {
 	if (PACK_QUEUE - (p->tail - p->head) < PACK_PER_CHUNK)
 		return false;
-	if (p->codec == NULL)
+	if (p->slots == NULL)
 		return true;
+	p->waiting = waiting(p);
+	if (p->automatic != NULL && p->waiting >= AUTO_WAITING)
+		return false;
 	while (p->freed < p->made && p->seq[p->freed % p->nslots] < sent)
 		p->freed++;
 	return p->made - p->freed < p->nslots;
@@ -97,22 +106,40 @@ static uint32_t segments(struct link_tx *t, uint8_t *base, uint64_t mask)
 	return bytes;
 }
 
+// The codec for a frame, by what waits; NULL: raw.
+static struct codec *choose(struct pack *p, const struct link_tx *t, uint32_t bytes)
+{
+	struct choose_link l = {.now_cycles = cpu_cycles(), .sent_bytes = p->link->tx_bytes};
+
+	if (p->automatic == NULL)
+		return p->codec;
+	l.pressure = p->waiting < 2 ? (double)p->waiting - 1 : 1;
+	if (l.pressure < p->pressure)
+		l.pressure = p->pressure;
+	return auto_pick(p->automatic, &l, t->seg, t->nseg, bytes);
+}
+
 // Encodes what the segments name into a slot. False when that saves nothing: the frame stays raw.
-static bool encode(struct pack *p, struct link_tx *t, uint32_t bytes)
+static bool encode(struct pack *p, struct codec *codec, struct link_tx *t, uint32_t bytes)
 {
 	unsigned slot = p->made % p->nslots;
 	uint8_t *out = p->slots + slot * CHUNK_BYTES;
 	uint8_t *stage = p->stage;
+	uint64_t t0 = cpu_cycles();
 	size_t n;
 
 	for (unsigned i = 0; i < t->nseg; i++) {
 		memcpy(stage, t->seg[i].iov_base, t->seg[i].iov_len);
 		stage += t->seg[i].iov_len;
 	}
-	n = p->codec->ops->encode(p->codec, p->stage, bytes, out, bytes);
+	n = codec->ops->encode(codec, p->stage, bytes, out, bytes);
+	if (p->automatic != NULL)
+		auto_learn(p->automatic, bytes, n, cpu_cycles() - t0);
 	if (n == 0)
 		return false;
-	t->hdr.codec = p->codec->ops->id;
+	t->hdr.codec = codec->ops->id;
+	stats_add(p->stats, (enum stats_id)(STAT_pages_deflate + t->hdr.codec - CODEC_DEFLATE),
+		bytes >> PAGE_SHIFT);
 	t->hdr.payload_bytes = (uint32_t)n;
 	t->seg[0] = (struct iovec){out, n};
 	t->nseg = 1;
@@ -125,11 +152,13 @@ static bool encode(struct pack *p, struct link_tx *t, uint32_t bytes)
 static void add_payload(struct pack *p, struct link_tx *t, uint8_t *base, uint64_t data)
 {
 	uint32_t bytes = segments(t, base, data);
+	struct codec *codec;
 
 	t->hdr.payload_bytes = bytes;
 	stats_add(p->stats, STAT_bytes_raw, bytes);
-	if (p->codec != NULL)
-		encode(p, t, bytes);
+	codec = p->slots != NULL ? choose(p, t, bytes) : NULL;
+	if (codec != NULL)
+		encode(p, codec, t, bytes);
 	for (unsigned i = 0; i < t->nseg && !p->sealed && (p->sum_raw || t->hdr.codec != CODEC_RAW);
 		i++)
 		t->hdr.payload_crc =

@@ -5,6 +5,7 @@
 #ifndef GODWIT_DATAPLANE_PACK_H
 #define GODWIT_DATAPLANE_PACK_H
 
+#include "auto.h"
 #include "flow.h"
 
 #define PACK_QUEUE       16u  /* frames made and not yet taken by the link; a power of two */
@@ -30,10 +31,14 @@ struct pack {
 	struct link_tx queue[PACK_QUEUE];
 	unsigned head, tail; /* [head, tail) wait for the link */
 
-	bool sealed;         /* the link's: no payload gets a checksum */
-	struct codec *codec; /* NULL: raw */
-	uint8_t *stage;      /* CHUNK_BYTES */
-	uint8_t *slots;      /* nslots times CHUNK_BYTES */
+	bool sealed;                  /* the link's: no payload gets a checksum */
+	struct codec *codec;          /* NULL: raw, or chosen by automatic */
+	struct auto_codec *automatic; /* NULL: codec for all */
+	const struct link *link;
+	unsigned waiting; /* frames made that the wire has not begun to take, at pack_room() */
+	double pressure;  /* of what limits the flow but for the link, as choose_link's */
+	uint8_t *stage;   /* CHUNK_BYTES */
+	uint8_t *slots;   /* nslots times CHUNK_BYTES */
 	unsigned nslots;
 	bool sum_raw;         /* raw payloads get a checksum */
 	uint64_t made, freed; /* slots in use: [freed, made) */

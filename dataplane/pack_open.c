@@ -20,9 +20,14 @@ int pack_open(struct pack *p, struct send_job *job, const struct link *link, str
 	p->nslots = link->slots > 0 ? link->slots : PACK_SLOTS;
 	if (p->nslots > PACK_SLOTS_MOST)
 		p->nslots = PACK_SLOTS_MOST;
-	if (job->codec == NULL || job->codec->encode == NULL)
+	p->link = link;
+	p->pressure = -1;
+	if (job->codec == NULL || (job->codec->encode == NULL && job->codec != &codec_auto))
 		return 0;
-	rc = job->codec->open(&p->codec, job->level, node, e);
+	if (job->codec == &codec_auto)
+		rc = auto_open(&p->automatic, link->buffer_bytes, node, e);
+	else
+		rc = job->codec->open(&p->codec, job->level, node, e);
 	if (rc < 0)
 		return rc;
 	p->stage = mem_new(CHUNK_BYTES, node);
@@ -38,6 +43,7 @@ void pack_close(struct pack *p)
 {
 	if (p->codec != NULL)
 		p->codec->ops->close(p->codec);
+	auto_close(p->automatic);
 	mem_free(p->stage, CHUNK_BYTES);
 	mem_free(p->slots, p->nslots * CHUNK_BYTES);
 	memset(p, 0, sizeof(*p));

@@ -39,7 +39,7 @@ static void on_taken(void *arg, const struct frame *f)
 
 	s->sums.frames++;
 	s->sums.sum += frame_sum(f);
-	s->out_bytes += bits_count(f->data) << PAGE_SHIFT;
+	s->out_bytes += bits_count(f->data) << (PAGE_SHIFT + (f->codec != CODEC_RAW));
 	pace_spend(&s->pace, FRAME_HDR_BYTES + f->payload_bytes);
 	stats_add(st, STAT_frames, 1);
 	stats_add(st, STAT_bytes_pages, pages << PAGE_SHIFT);
@@ -229,6 +229,7 @@ static bool send_chunks(struct send *s)
 		if (!pack_room(&s->pack, s->flow->link->sent) ||
 			!pace_ready(&s->pace, rate, cpu_cycles()))
 			return moved;
+		s->pack.pressure = pace_pressure(&s->pace, rate);
 		while (!pack_next(s))
 			if (!claim_next(s)) {
 				if (claim_pass_over(s->job->claim, s->pass) &&

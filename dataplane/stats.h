@@ -13,6 +13,9 @@
 /* name, help */
 #define STATS_LIST(X)                                                                              \
 	X(pages_data, "pages sent with content")                                                   \
+	X(pages_deflate, "pages of those sent by deflate")                                         \
+	X(pages_lz4, "pages of those sent by lz4")                                                 \
+	X(pages_zstd, "pages of those sent by zstd")                                               \
 	X(pages_zero, "pages sent as zero")                                                        \
 	X(pages_hole, "pages sent as holes")                                                       \
 	X(pages_torn, "pages whose frame was torn and will be sent again")                         \

@@ -3,6 +3,8 @@
 
 #include "report.h"
 
+#include <string.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -72,6 +74,26 @@ static void print_stall(FILE *out, const json_t *s)
 		report_number(s, "kernel_ms"), report_number(s, "wait_ms"));
 }
 
+/* auto: what the pages went by. */
+static void print_chosen(FILE *out, const json_t *r)
+{
+	static const char *const names[] = {"lz4", "deflate", "zstd"};
+	const json_t *c = json_object_get(r, "counters");
+	double all = report_number(c, "pages_data"), left = 100;
+
+	for (unsigned i = 0; i < 3 && all > 0; i++) {
+		char field[32];
+		double share;
+
+		snprintf(field, sizeof(field), "pages_%s", names[i]);
+		share = 100 * report_number(c, field) / all;
+		fprintf(out, "%s%s %.0f %%", i > 0 ? ", " : "(", names[i], share);
+		left -= share;
+	}
+	if (all > 0)
+		fprintf(out, ", raw %.0f %%), ", left);
+}
+
 static void print_what_on(FILE *out, const json_t *r)
 {
 	if (has(r, "hypervisor")) {
@@ -85,6 +107,8 @@ static void print_what_on(FILE *out, const json_t *r)
 			fprintf(out, "link %s, ", report_text(r, "link"));
 		if (has(r, "codec")) /* only the source knows */
 			fprintf(out, "codec %s, ", report_text(r, "codec"));
+		if (has(r, "codec") && strcmp(report_text(r, "codec"), "auto") == 0)
+			print_chosen(out, r);
 		if (has(r, "seal"))
 			fprintf(out, "seal %s, ", report_text(r, "seal"));
 		fprintf(out, "CPU ");

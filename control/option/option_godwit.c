@@ -77,7 +77,8 @@ const struct option_row option_godwit[] = {
 		.kind = OPTION_TEXT,
 		.where = ON(MIGRATE),
 		.fallback = "raw",
-		.help = "raw, lz4, deflate:LEVEL with LEVEL from 0 to 3, or zstd:LEVEL from 1 to "
+		.help = "auto: by backlog, frame by frame; raw, lz4, deflate:LEVEL with LEVEL from "
+			"0 to 3, or zstd:LEVEL from 1 to "
 			"9"},
 	{.name = "link",
 		.field = "link",

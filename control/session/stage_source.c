@@ -152,6 +152,15 @@ static void on_preflight(struct session *s, json_t *answer)
 		stage_done(s);
 }
 
+static json_t *codec_names(void)
+{
+	json_t *names = json_array();
+
+	for (const struct codec_ops *const *c = codec_table; *c != NULL; c++)
+		json_array_append_new(names, json_string((*c)->name));
+	return names;
+}
+
 void source_preflight(struct session *s)
 {
 	struct err e;
@@ -168,6 +177,8 @@ void source_preflight(struct session *s)
 		(int)s->opt.flows, "populated_bytes", (json_int_t)s->fig.populated_bytes);
 	if (s->vmm->about != NULL)
 		json_object_set(ask, "machine", s->vmm->about);
+	if (s->opt.codec == &codec_auto)
+		json_object_set_new(ask, "codecs", codec_names());
 	flows_nic_describe(s, ask);
 	flows_rdma_describe(s, ask);
 	peer_ask(s, ask, on_preflight);

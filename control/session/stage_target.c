@@ -102,6 +102,23 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 			   offer_make(s->host->ports), "rdma", rdma_status(s->host->rdma)));
 }
 
+/* For auto the source tells which codecs it may choose. */
+static bool codecs_known(const char *codec, const json_t *msg)
+{
+	const json_t *names = json_object_get(msg, "codecs");
+	size_t n = json_array_size(names);
+
+	if (strcmp(codec, codec_auto.name) != 0)
+		return codec_by_name(codec) != NULL;
+	for (size_t i = 0; i < n; i++) {
+		const char *name = json_string_value(json_array_get(names, i));
+
+		if (name == NULL || codec_by_name(name) == NULL)
+			return false;
+	}
+	return n > 0;
+}
+
 void target_preflight(struct session *s, json_t *msg)
 {
 	char codec[32], link[16], seal[16];
@@ -119,7 +136,7 @@ void target_preflight(struct session *s, json_t *msg)
 		session_fail(s, &e);
 		return;
 	}
-	if (codec_by_name(codec) == NULL || flows == 0) {
+	if (!codecs_known(codec, msg) || flows == 0) {
 		session_failf(s, ENOTSUP,
 			"the target's Godwit has no codec %s; install the same version on both "
 			"hosts",

@@ -16,6 +16,8 @@ const struct codec_ops *const codec_table[] = {
 	NULL,
 };
 
+const struct codec_ops codec_auto = {.name = "auto", .id = CODEC_IDS};
+
 const struct codec_ops *codec_by_name(const char *name)
 {
 	for (const struct codec_ops *const *c = codec_table; *c != NULL; c++)
@@ -36,7 +38,7 @@ int codec_parse(const char *text, const struct codec_ops **ops, int *level, stru
 {
 	size_t len = strcspn(text, ":");
 	const char *colon = text[len] == ':' ? text + len : NULL;
-	const struct codec_ops *found = NULL;
+	const struct codec_ops *found = strcmp(text, codec_auto.name) == 0 ? &codec_auto : NULL;
 	char *end;
 	long v;
 
@@ -45,7 +47,7 @@ int codec_parse(const char *text, const struct codec_ops **ops, int *level, stru
 			found = *c;
 	if (found == NULL)
 		return err_set(e, EINVAL,
-			"unknown compression \"%s\": use raw, lz4, deflate:LEVEL (0 to 3) or "
+			"unknown compression \"%s\": use auto, raw, lz4, deflate:LEVEL (0 to 3) or "
 			"zstd:LEVEL (1 to 9)",
 			text);
 	*ops = found;

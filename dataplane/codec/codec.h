@@ -41,8 +41,11 @@ extern const struct codec_ops *const codec_table[];
 const struct codec_ops *codec_by_name(const char *name);
 const struct codec_ops *codec_by_id(uint8_t id);
 
-/* Reads "raw", "lz4", "zstd", "zstd:1". 0, or -EINVAL with e set and the choices named. */
+/* Reads "auto", "raw", "lz4", "zstd", "zstd:1". 0, or -EINVAL with e set and the choices named. */
 int codec_parse(const char *text, const struct codec_ops **ops, int *level, struct err *e);
+
+/* The name of no row, of no use but to be told from them: chosen frame by frame (auto.h). */
+extern const struct codec_ops codec_auto;
 
 extern const struct codec_ops codec_raw;
 extern const struct codec_ops codec_isal;

@@ -94,6 +94,10 @@ struct link {
 	/* The link checks each piece of a payload before it is used, so that raw payloads need no
 	 * checksum of their own: theirs is 0. Set by open. */
 	bool sums_parts;
+	/* For who chooses by backlog: frames accepted that have not begun to leave, as of the last
+	 * poll; and bytes that the link holds beyond them while it can't take more. 0: none. */
+	unsigned behind;
+	uint64_t buffer_bytes;
 	unsigned slots;               /* encoded payloads that it may hold at a time; 0: few */
 	const struct link_sink *sink; /* target; NULL: none. Set before the lcore gets the link */
 	int error;                    /* 0, or positive errno */

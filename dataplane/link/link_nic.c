@@ -211,8 +211,10 @@ static unsigned turn(struct link_nic *n, uint64_t now_ns)
 		rel_recv_timer(&n->recv, now_ns);
 	if (resolved(n, now_ns))
 		moved += link_nic_say(n);
-	if (n->source)
+	if (n->source) {
 		n->link.sent = n->send.free;
+		n->link.behind = (unsigned)(n->send.next - n->send.cut);
+	}
 	return moved;
 }
 

@@ -71,6 +71,17 @@ static void ask_buffer(int fd, int force, int plain)
 		(void)setsockopt(fd, SOL_SOCKET, plain, &bytes, sizeof(bytes));
 }
 
+// Of the source's buffer, as much as data is sure to fill: the kernel counts its own in.
+static uint64_t buffer_bytes(int fd)
+{
+	int bytes = 0;
+	socklen_t len = sizeof(bytes);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len) != 0 || bytes < 0)
+		return 0;
+	return (uint64_t)bytes / 2;
+}
+
 static int socket_setup(int fd, bool source, struct err *e)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -101,6 +112,8 @@ int link_tcp_open(struct link **l, int fd, bool source, int node, struct err *e)
 	t->source = source;
 	t->barrier = TCP_NO_SEQ;
 	rc = socket_setup(fd, source, e);
+	if (rc == 0 && source)
+		t->link.buffer_bytes = buffer_bytes(fd);
 	if (rc == 0 && !memory_new(t, node))
 		rc = err_set(e, ENOMEM, "tcp: no memory for the buffers of a flow");
 	if (rc < 0) {

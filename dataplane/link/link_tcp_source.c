@@ -211,6 +211,7 @@ int64_t link_tcp_poll_source(struct link_tcp *t)
 
 	if (sent < 0)
 		return sent;
+	t->link.behind = (unsigned)(t->link.next_seq - t->link.sent);
 	if (sent == 0 || ++t->polls >= ANSWER_POLLS) {
 		t->polls = 0;
 		got = read_answers(t);

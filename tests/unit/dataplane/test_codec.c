@@ -301,7 +301,8 @@ static void names_are_parsed(void **state)
 {
 	static const char *const bad[] = {"", "zip", "deflat", "deflate:", "deflate:4",
 		"deflate:-1", "deflate: 1", "deflate:1x", "deflate:99999999999999999999", "raw:0",
-		"raw:", "RAW", "deflate:+1", ":1", "lz4:1", "lz", "zstd:0", "zstd:10", "zstd:"};
+		"raw:", "RAW", "deflate:+1", ":1", "lz4:1", "lz", "zstd:0", "zstd:10",
+		"zstd:", "auto:1"};
 	const struct codec_ops *ops;
 	struct err e;
 	int level;
@@ -314,6 +315,10 @@ static void names_are_parsed(void **state)
 	assert_int_equal(level, codec_isal.level_default);
 	assert_int_equal(codec_parse("deflate:3", &ops, &level, &e), 0);
 	assert_int_equal(level, 3);
+	assert_int_equal(codec_parse("auto", &ops, &level, &e), 0);
+	assert_ptr_equal(ops, &codec_auto);
+	assert_null(codec_by_name("auto"));
+	assert_null(codec_by_id(codec_auto.id));
 	assert_int_equal(codec_parse("lz4", &ops, &level, &e), 0);
 	assert_ptr_equal(ops, &codec_lz4);
 	assert_int_equal(codec_parse("zstd", &ops, &level, &e), 0);

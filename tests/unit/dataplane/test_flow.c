@@ -76,6 +76,7 @@ static void moves_encoded(void **state)
 	move(&codec_isal, 1);
 	move(&codec_lz4, 0);
 	move(&codec_zstd, 1);
+	move(&codec_auto, 0);
 }
 
 // Later passes: content over content, zeros over content, content over holes, new holes.

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which codec a frame gets, where the link's backlog is to decide: while it has one, cycles are
+ * spent to make less of it; while it is hungry, frames go as they are. Pure: no clock, no memory,
+ * no codec; one struct a flow, run by its core.
+ *
+ * It holds a price: the cycles that a byte less on the wire is worth now. Backlog raises it, hunger
+ * lowers it. A frame gets the option with the least cycles + price * bytes, so at any price the
+ * cycles go where they take most off the wire. Cycles and ratio of each option are learned for each
+ * kind of content, which a look at 1 KiB of the frame tells; how fast the link drains is learned
+ * too, because an option that takes longer than what the link holds leaves the wire idle. */
+#ifndef GODWIT_DATAPLANE_CHOOSE_H
+#define GODWIT_DATAPLANE_CHOOSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define CHOOSE_OPTIONS 8u
+#define CHOOSE_KINDS   8u /* 0: as good as random */
+
+/* Of an option on a kind of content. */
+struct choose_cost {
+	double cycles; /* a byte of content */
+	double ratio;  /* bytes on the wire of a byte of content */
+	bool seen;     /* else assumed */
+};
+
+/* What the link looks like before a frame is made. */
+struct choose_link {
+	uint64_t now_cycles;
+	uint64_t sent_bytes; /* that it has taken so far, all frames */
+	double pressure;     /* from -1, it is hungry, to 1, frames wait for it */
+};
+
+struct choose {
+	unsigned n; /* options; 0 is raw: no cycles, ratio 1 */
+	struct choose_cost cost[CHOOSE_KINDS][CHOOSE_OPTIONS];
+	double price; /* cycles a byte */
+	double least; /* a price below makes raw the choice for all kinds */
+	bool settled; /* the price was too high before: it is about right */
+
+	struct choose_link link; /* at the frame before */
+	double buffer_bytes;     /* what the link holds when frames wait for it */
+	double held_bytes;       /* of these now, about */
+	double drain;            /* bytes a cycle; 0: not known yet */
+
+	double trial_cycles;   /* that may go into trying what was not chosen */
+	unsigned trial_option; /* tried last */
+};
+
+/* assumed: what the options cost before anything is known, raw first; n: 1 to CHOOSE_OPTIONS. */
+void choose_init(
+	struct choose *c, const struct choose_cost *assumed, unsigned n, uint64_t buffer_bytes);
+
+/* Before each frame. Returns whether choose_pick() is to be asked; if not, the frame goes raw. */
+bool choose_look(struct choose *c, const struct choose_link *link);
+
+/* The kind of what the segments hold: how uneven 1 KiB of its bytes, from all over it, is. */
+unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes);
+
+/* The option for a frame of so many bytes of content. */
+unsigned choose_pick(struct choose *c, unsigned kind, size_t bytes);
+
+/* What it took: the cycles, and the bytes that go on the wire (as many as came in: no gain). */
+void choose_learn(struct choose *c, unsigned kind, unsigned option, size_t in_bytes,
+	size_t out_bytes, uint64_t cycles);
+
+#endif

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The choice of a codec (choose.h) in a simulated pipeline: a core that makes frames, a link with a
+// buffer and a rate, a target that takes time for each. No clock, no codec. The time for all frames
+// is compared with that of each fixed choice: --codec auto must not be slower than 95 % of the
+// best, whatever the rate and the content, and nobody may pay for content that can't be compressed.
+//
+//   sim_choose [-v]
+
+#include "choose.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "region.h"
+#include "seed.h"
+
+#define HZ      2.6e9
+#define FRAMES  8000u // 2 GiB of content
+#define WAITING 4u
+#define BEST    0.95
+
+enum { RAW, LZ4, DEFLATE_1, ZSTD_1, ZSTD_3, ZSTD_5, OPTIONS };
+enum content { RANDOM, BINARY, TEXT, HEAP, CONTENTS, MIX = CONTENTS, CLASSES };
+
+static const char *const option_name[] = {"raw", "lz4", "deflate:1", "zstd:1", "zstd:3", "zstd:5"};
+static const char *const content_name[] = {"random", "binary", "text", "heap", "mix"};
+static const unsigned kind_of[] = {0, 3, 5, 7};
+
+// What is so: cycles a byte to encode, bytes on the wire, cycles a byte to decode. What is assumed
+// at first is what auto.c assumes.
+static const struct truth {
+	double cycles, ratio, decode;
+} truth[CONTENTS][OPTIONS] = {
+	[RANDOM] = {{0, 1, .4}, {.6, 1, .4}, {4, 1, .4}, {1.2, 1, .4}, {2, 1, .4}, {15, 1, .4}},
+	[BINARY] = {{0, 1, .4}, {3.9, .74, .7}, {5.5, .58, 3.6}, {6.5, .58, 1.9}, {11, .56, 2},
+		{20, .53, 2}},
+	[TEXT] = {{0, 1, .4}, {4.0, .48, .7}, {4.5, .33, 2.5}, {8, .31, 2}, {12, .29, 2},
+		{30, .28, 2}},
+	[HEAP] = {{0, 1, .4}, {2.2, .33, .6}, {3.6, .24, 2}, {4.2, .22, 1.7}, {8, .215, 1.7},
+		{23, .20, 1.7}},
+};
+static const struct choose_cost assumed[OPTIONS] = {{0, 1, true}, {3.8, .60, false},
+	{5, .47, false}, {6.5, .45, false}, {10, .43, false}, {20, .41, false}};
+
+struct wire {
+	double bytes_a_cycle;
+	double buffer_bytes; // that the source's kernel takes
+	double target_bytes; // that the target's kernel takes
+	double send_cycles;  // a byte on the wire, of the source's core
+};
+
+struct run {
+	double cycles;
+	unsigned used[OPTIONS];
+};
+
+static uint8_t content[FRAMES];
+
+static void make_content(enum content class)
+{
+	static const uint8_t mix[20] = {BINARY, BINARY, BINARY, BINARY, BINARY, BINARY, BINARY,
+		BINARY, BINARY, BINARY, BINARY, BINARY, BINARY, BINARY, TEXT, TEXT, TEXT, TEXT,
+		RANDOM, RANDOM};
+	struct seed s = {.state = 5};
+
+	for (unsigned f = 0; f < FRAMES;) {
+		uint8_t c = class == MIX ? mix[seed_below(&s, 20)] : (uint8_t) class;
+
+		for (unsigned n = 1 + (unsigned)seed_below(&s, 7); n > 0 && f < FRAMES; n--)
+			content[f++] = c;
+	}
+}
+
+// Frame f is accepted by the kernel, leaves the wire and is placed at these cycles; bytes of all
+// frames before it.
+static double accepted[FRAMES], left[FRAMES], placed[FRAMES], before[FRAMES + 1];
+
+// What the kernel has taken by now: all of the frames that it has accepted, and as much of the next
+// as has room.
+static double taken(const struct wire *w, unsigned head, unsigned f, double now)
+{
+	unsigned q = head;
+	double drained;
+
+	if (head == f)
+		return before[f];
+	while (q > 0 && left[q - 1] > now)
+		q--;
+	drained = before[q];
+	if (now > left[q] - (before[q + 1] - before[q]) / w->bytes_a_cycle)
+		drained += (now - left[q]) * w->bytes_a_cycle + before[q + 1] - before[q];
+	return drained + w->buffer_bytes < before[f] ? drained + w->buffer_bytes : before[f];
+}
+
+static void pass_on(const struct wire *w, unsigned f, double now, double bytes, double decode)
+{
+	static unsigned full, target_full; // frames from there on are still in the buffers
+	double start;
+
+	if (f == 0)
+		full = target_full = 0;
+	before[f + 1] = before[f] + bytes;
+	while (before[f + 1] - before[full] > w->buffer_bytes)
+		full++;
+	while (before[f + 1] - before[target_full] > w->target_bytes)
+		target_full++;
+	accepted[f] = full > 0 && left[full - 1] > now ? left[full - 1] : now;
+	start = f > 0 && left[f - 1] > accepted[f] ? left[f - 1] : accepted[f];
+	if (target_full > 0 && placed[target_full - 1] > start)
+		start = placed[target_full - 1];
+	left[f] = start + bytes / w->bytes_a_cycle;
+	placed[f] = (f > 0 && placed[f - 1] > left[f] ? placed[f - 1] : left[f]) + decode;
+}
+
+// fixed: an option for all frames; OPTIONS: as chosen.
+static struct run play(const struct wire *w, unsigned fixed)
+{
+	const double frame = CHUNK_BYTES;
+	struct run r = {0};
+	struct choose c;
+	struct seed s = {.state = 3};
+	unsigned head = 0; // accepted frames
+	double now = 0;
+
+	choose_init(&c, assumed, OPTIONS, (uint64_t)w->buffer_bytes);
+	for (unsigned f = 0; f < FRAMES; f++) {
+		double noise = .9 + .2 * (double)seed_below(&s, 1000) / 1000;
+		unsigned k = content[f], o = fixed;
+		const struct truth *t;
+		double cycles, ratio;
+
+		if (f >= WAITING && accepted[f - WAITING] > now)
+			now = accepted[f - WAITING];
+		while (head < f && accepted[head] <= now)
+			head++;
+		if (fixed == OPTIONS) {
+			struct choose_link l = {.now_cycles = 1 + (uint64_t)now,
+				.sent_bytes = (uint64_t)taken(w, head, f, now),
+				.pressure = f - head < 2 ? (double)(f - head) - 1 : 1};
+
+			o = RAW;
+			if (choose_look(&c, &l)) {
+				o = choose_pick(&c, kind_of[k], CHUNK_BYTES);
+				now += 1500;
+			}
+		}
+		t = &truth[k][o];
+		cycles = t->cycles * frame * noise;
+		ratio = t->ratio < 1 ? t->ratio * noise : 1;
+		if (fixed == OPTIONS && o != RAW)
+			choose_learn(&c, kind_of[k], o, CHUNK_BYTES, (size_t)(ratio * frame),
+				(uint64_t)cycles);
+		r.used[o]++;
+		now += cycles + .1 * frame + w->send_cycles * ratio * frame;
+		pass_on(w, f, now, ratio * frame, t->decode * frame);
+	}
+	r.cycles = placed[FRAMES - 1];
+	return r;
+}
+
+static bool race(const struct wire *w, double gbit, enum content class, double need, bool tell)
+{
+	struct run best = {0}, chosen = play(w, OPTIONS);
+	unsigned winner = 0;
+	double share;
+	bool good;
+
+	for (unsigned o = 0; o < OPTIONS; o++) {
+		struct run r = play(w, o);
+
+		if (o == 0 || r.cycles < best.cycles) {
+			best = r;
+			winner = o;
+		}
+	}
+	share = best.cycles / chosen.cycles;
+	good = share >= need;
+	// Next to nothing is spent on what can't be compressed.
+	if (class == RANDOM && chosen.used[RAW] * 50 < FRAMES * 49)
+		good = false;
+	if (!good || tell) {
+		printf("%s%-6s at %5.1f Gbit/s, buffer %.1f MB: best %s %.3f s, auto %.3f s, "
+		       "%.3f of the best;",
+			good ? "" : "WRONG: ", content_name[class], gbit, w->buffer_bytes / 1e6,
+			option_name[winner], best.cycles / HZ, chosen.cycles / HZ, share);
+		for (unsigned o = 0; o < OPTIONS; o++)
+			printf(" %s %u", option_name[o], chosen.used[o]);
+		printf("\n");
+	}
+	return good;
+}
+
+int main(int argc, char **argv)
+{
+	static const double gbit[] = {1, 2.5, 5, 10, 25, 100};
+	static const double buffers[] = {2e6, 4e6, 8e6};
+	bool tell = argc > 1 && strcmp(argv[1], "-v") == 0;
+	unsigned races = 0, wrong = 0;
+
+	for (enum content class = 0; class < CLASSES; class ++) {
+		make_content(class);
+		for (unsigned r = 0; r < sizeof(gbit) / sizeof(gbit[0]); r++)
+			for (unsigned b = 0; b < sizeof(buffers) / sizeof(buffers[0]); b++) {
+				struct wire w = {.bytes_a_cycle = gbit[r] * 1e9 / 8 / HZ,
+					.buffer_bytes = buffers[b],
+					.target_bytes = 6e6,
+					.send_cycles = .5};
+
+				races++;
+				wrong += !race(&w, gbit[r], class, BEST, tell);
+				// Next to no buffer: the core and the wire take turns.
+				w.buffer_bytes = 300e3;
+				races++;
+				wrong += b == 0 && !race(&w, gbit[r], class, .85, tell);
+			}
+	}
+	printf("%u races, %u lost\n", races, wrong);
+	return wrong > 0;
+}

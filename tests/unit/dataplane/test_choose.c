@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The choice of a codec, step by step; tests/sim/sim_choose.c plays it whole.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "choose.h"
+#include "region.h"
+#include "seed.h"
+
+static const struct choose_cost assumed[] = {{0, 1, true}, {4, .6, false}, {8, .4, false}};
+
+static unsigned kind(const uint8_t *p, size_t bytes)
+{
+	struct iovec seg = {(void *)p, bytes};
+
+	return choose_kind(&seg, 1, bytes);
+}
+
+// Random bytes are told from all that can be compressed, in one page as in 64, in pieces as whole;
+// and no byte outside is read.
+static void content_has_a_kind(void **state)
+{
+	uint8_t *map = mmap(NULL, CHUNK_BYTES + PAGE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *end = map + CHUNK_BYTES;
+	struct iovec seg[CHUNK_PAGES];
+	struct seed s = {.state = 1};
+
+	(void)state;
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mprotect(end, PAGE_BYTES, PROT_NONE), 0);
+	seed_fill(&s, map, CHUNK_BYTES);
+	for (size_t bytes = PAGE_BYTES; bytes <= CHUNK_BYTES; bytes += PAGE_BYTES)
+		assert_int_equal(kind(end - bytes, bytes), 0);
+	for (unsigned i = 0; i < CHUNK_PAGES; i++)
+		seg[i] = (struct iovec){end - (i + 1) * PAGE_BYTES, PAGE_BYTES};
+	assert_int_equal(choose_kind(seg, CHUNK_PAGES, CHUNK_BYTES), 0);
+	for (size_t i = 0; i < CHUNK_BYTES; i++)
+		map[i] &= 0x7f; // seven bits of eight
+	assert_true(kind(map, CHUNK_BYTES) > 0);
+	for (size_t i = 0; i < CHUNK_BYTES; i++)
+		map[i] = i % 8 < 3 ? map[i] : 0; // small numbers in words of 64 bits
+	assert_true(kind(map, CHUNK_BYTES) >= 6);
+	memset(map, 'x', CHUNK_BYTES);
+	assert_int_equal(kind(map, CHUNK_BYTES), CHOOSE_KINDS - 1);
+	munmap(map, CHUNK_BYTES + PAGE_BYTES);
+}
+
+static void hungry_links_get_raw_pages(void **state)
+{
+	struct choose_link l = {.pressure = -1};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 1 << 20);
+	for (unsigned f = 0; f < 1000; f++) {
+		l.now_cycles += 100000;
+		l.sent_bytes += CHUNK_BYTES;
+		assert_false(choose_look(&c, &l));
+	}
+}
+
+// Frames until the choice is the last option.
+static unsigned climb(struct choose *c, struct choose_link *l)
+{
+	unsigned f = 0;
+
+	l->pressure = 1;
+	for (; f < 1000; f++) {
+		unsigned i;
+
+		l->now_cycles += 10000000;
+		l->sent_bytes += CHUNK_BYTES;
+		if (!choose_look(c, l))
+			continue;
+		i = choose_pick(c, 3, CHUNK_BYTES);
+		if (i > 0)
+			choose_learn(c, 3, i, CHUNK_BYTES, (size_t)(assumed[i].ratio * CHUNK_BYTES),
+				(uint64_t)(assumed[i].cycles * CHUNK_BYTES));
+		if (i == 2)
+			break;
+	}
+	return f;
+}
+
+// However long a backlog lasts, the price stays where hunger takes it back soon.
+static void backlog_is_answered_and_forgotten(void **state)
+{
+	struct choose_link l = {0};
+	struct choose c;
+	unsigned f;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 64 << 20);
+	assert_true(climb(&c, &l) < 100);
+	for (unsigned i = 0; i < 1000; i++)
+		climb(&c, &l);
+	l.pressure = -1;
+	for (f = 0; f < 500 && choose_look(&c, &l); f++) {
+		choose_pick(&c, 3, CHUNK_BYTES);
+		l.now_cycles += 100000;
+	}
+	assert_true(f < 200);
+}
+
+static void what_is_no_use_is_not_chosen(void **state)
+{
+	struct choose_link l = {.pressure = 1};
+	unsigned encoded = 0;
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 1 << 20);
+	for (unsigned f = 0; f < 10000; f++) {
+		unsigned i;
+
+		l.now_cycles += 10000000;
+		l.sent_bytes += CHUNK_BYTES;
+		if (!choose_look(&c, &l))
+			continue;
+		i = choose_pick(&c, 0, CHUNK_BYTES);
+		if (i == 0)
+			continue;
+		encoded++;
+		choose_learn(&c, 0, i, CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES);
+	}
+	assert_true(encoded < 50);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(content_has_a_kind),
+		cmocka_unit_test(hungry_links_get_raw_pages),
+		cmocka_unit_test(backlog_is_answered_and_forgotten),
+		cmocka_unit_test(what_is_no_use_is_not_chosen),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
