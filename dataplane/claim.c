@@ -78,6 +78,17 @@ uint64_t claim_backlog(const struct claim *c)
 	return spans;
 }
 
+void claim_drop(struct claim *c)
+{
+	for (unsigned i = 0; i < c->nnodes; i++) {
+		struct claim_queue *q = c->node[i];
+
+		atomic_store_explicit(&q->cursor,
+			atomic_load_explicit(&q->armed, memory_order_relaxed),
+			memory_order_relaxed);
+	}
+}
+
 void claim_close_pass(struct claim *c, uint32_t pass)
 {
 	// Pairs with the acquire in claim_pass_over(): all of armed is seen with it.

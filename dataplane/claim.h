@@ -49,6 +49,8 @@ void claim_fini(struct claim *c);
 unsigned claim_publish(struct claim *c, unsigned node, const struct span *s, unsigned n);
 /* Control: spans published and not yet claimed. */
 uint64_t claim_backlog(const struct claim *c);
+/* Control, while no flow is attached: forgets what was published and not claimed. */
+void claim_drop(struct claim *c);
 /* Control: no more spans come in this pass (passes count from 0). */
 void claim_close_pass(struct claim *c, uint32_t pass);
 

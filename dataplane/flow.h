@@ -78,6 +78,8 @@ int flow_send_new(struct flow **f, struct send_job *job, struct link *link, unsi
 	int node, struct err *e);
 int flow_recv_new(struct flow **f, struct recv_job *job, struct link *link, unsigned lcore,
 	int node, struct err *e);
+/* Before flow_attach(), the same on both sides: its first pass, where it is not 0. */
+void flow_begin_at(struct flow *f, uint32_t pass);
 /* Frees it with its link. Detached, or never attached. NULL is allowed. */
 void flow_free(struct flow *f);
 

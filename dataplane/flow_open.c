@@ -140,6 +140,14 @@ int flow_recv_new(struct flow **out, struct recv_job *job, struct link *link, un
 	return flow_ready(out, f, recv_new(f, job, node, e), e);
 }
 
+void flow_begin_at(struct flow *f, uint32_t pass)
+{
+	// FLOW_NO_PASS is one below pass 0.
+	atomic_store_explicit(&f->done_pass, pass - 1, memory_order_relaxed);
+	if (f->kind == FLOW_RECV)
+		((struct recv *)f->priv)->pass = pass;
+}
+
 void flow_free(struct flow *f)
 {
 	if (f == NULL)

@@ -86,6 +86,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 		return rc;
 	m.flows = flows_of(c);
 	m.peer_timeout_ns = option_number(o, "peer-timeout") * NS_PER_MS;
+	m.reconnect_ns = option_number(o, "reconnect") * NS_PER_MS;
 	m.bytes_per_s = option_number(o, "bandwidth");
 	set_limits(&m.limits, o);
 	m.verify = option_number(o, "verify") ? VERIFY_MEMORY : VERIFY_SUMS;

@@ -225,7 +225,7 @@ static void say_why(unsigned long queued, int errnum, struct err *e)
 	else if (ERR_reason_error_string(queued) != NULL)
 		err_set(e, EPROTO, "TLS: %s", ERR_reason_error_string(queued));
 	else
-		err_set(e, EPROTO, "TLS failed");
+		err_set(e, EPROTO, "TLS failed (error %lx of OpenSSL)", queued);
 }
 
 static int refused(struct tls *t, int how, int errnum, struct err *e)
@@ -288,7 +288,10 @@ void tls_why(struct tls *t, struct bufferevent *bev, struct err *e)
 	ERR_clear_error();
 	if (!is_alert(queued) && SSL_peek(t->ssl, &byte, 1) <= 0 && is_alert(ERR_peek_last_error()))
 		queued = ERR_peek_last_error();
-	say_why(queued, errnum, e);
+	/* What libevent hands on where the socket failed, and not TLS. */
+	if (queued == SSL_ERROR_SYSCALL)
+		queued = 0;
+	say_why(queued, errnum == EAGAIN ? 0 : errnum, e);
 	ERR_clear_error();
 }
 

@@ -99,6 +99,16 @@ const struct option_row option_godwit[] = {
 		.max = SESSION_SILENCE_MS_MOST,
 		.fallback = "30",
 		.help = "silence of the other side, or of the wire, that ends the migration"},
+	{.name = "reconnect",
+		.field = "reconnect_ms",
+		.arg = "S",
+		.kind = OPTION_SECONDS,
+		.where = ON(MIGRATE),
+		.max = SESSION_SILENCE_MS_MOST,
+		.fallback = "30",
+		.help = "a network that is lost while pages are copied is waited for so long; 0: "
+			"not "
+			"at all"},
 	{.name = "seal",
 		.field = "seal",
 		.arg = "HOW",

@@ -50,6 +50,8 @@ struct session_rdma {
 void session_sum_stats(struct session *s);
 /* Has a flow broken, has anything moved? False when the session has failed. */
 bool session_flows_work(struct session *s);
+/* All of their lcores have let go. */
+bool session_flows_detached(const struct session *s);
 /* Frees the flows once all of their lcores have let go. True when none is left. */
 bool session_flows_gone(struct session *s);
 
@@ -72,6 +74,8 @@ void source_flows_nic(struct session *s);
 void target_flows_nic(struct session *s, json_t *msg);
 /* Keeps what the links counted, as long as there are flows. */
 void flows_nic_sum(struct session *s);
+/* All flows were freed, others will come: only the port stays. */
+void flows_nic_again(struct session *s);
 /* All flows were freed: lets the port go. */
 void flows_nic_gone(struct session *s);
 

@@ -200,6 +200,7 @@ static int open_flow(
 		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
 	if (rc < 0)
 		return rc;
+	flow_begin_at(s->flow[i], s->next_pass);
 	rc = flow_attach(s->flow[i]);
 	if (rc < 0)
 		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
@@ -296,13 +297,20 @@ void flows_nic_sum(struct session *s)
 		s->nic.links = sum;
 }
 
+void flows_nic_again(struct session *s)
+{
+	for (unsigned i = 0; i < s->nflows; i++) {
+		if (s->nic.port != NULL && s->nic.lane[i].taken)
+			port_udp_give(s->nic.port, s->nic.lane[i].udp_port);
+		s->nic.lane[i].taken = false;
+	}
+}
+
 void flows_nic_gone(struct session *s)
 {
 	if (s->nic.port == NULL)
 		return;
-	for (unsigned i = 0; i < s->nflows; i++)
-		if (s->nic.lane[i].taken)
-			port_udp_give(s->nic.port, s->nic.lane[i].udp_port);
+	flows_nic_again(s);
 	port_release(s->nic.port);
 	s->nic.port = NULL;
 }

@@ -98,6 +98,7 @@ static int flow_up(struct session *s, unsigned i, struct link *link, struct err 
 		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
 	if (rc < 0)
 		return rc;
+	flow_begin_at(s->flow[i], s->next_pass);
 	rc = flow_attach(s->flow[i]);
 	if (rc < 0)
 		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
@@ -114,7 +115,7 @@ static void on_up(void *arg, struct link *link, const struct err *why)
 	struct err e;
 
 	if (link == NULL)
-		session_fail(s, why);
+		reconnect_or_fail(s, why);
 	else if (flow_up(s, lane->flow, link, &e) < 0)
 		session_fail(s, &e);
 	else if (s->flows_up == s->nflows)
@@ -203,6 +204,8 @@ bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rd
 
 void flows_rdma_cancel(struct session *s)
 {
-	for (unsigned i = 0; i < s->nflows; i++)
+	for (unsigned i = 0; i < s->nflows; i++) {
 		link_rdma_cancel(s->rdma.lane[i].end);
+		s->rdma.lane[i].end = NULL;
+	}
 }

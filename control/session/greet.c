@@ -41,6 +41,18 @@ static void greeting_refuse(struct greeting *g, const struct err *e)
 	greeting_free(g);
 }
 
+static void resume(struct greeting *g, struct session *s, json_t *msg)
+{
+	struct err e;
+
+	if (reconnect_accept(s, g->conn, msg, &e) < 0) {
+		greeting_refuse(g, &e);
+		return;
+	}
+	g->conn = NULL;
+	greeting_free(g);
+}
+
 static void greet(struct greeting *g, json_t *msg)
 {
 	char op[16], name[SESSION_NAME];
@@ -57,6 +69,10 @@ static void greet(struct greeting *g, json_t *msg)
 		return;
 	}
 	s = session_find(name);
+	if (strcmp(op, "resume") == 0 && protocol == SESSION_PROTOCOL && s != NULL && !s->source) {
+		resume(g, s, msg);
+		return;
+	}
 	if (strcmp(op, "hello") != 0 || protocol != SESSION_PROTOCOL)
 		err_set(&e, EPROTO,
 			"the target's Godwit %s speaks control protocol %d and not %llu; install "

@@ -6,7 +6,10 @@
 #include "session_impl.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 bool peer_get_text(json_t *msg, const char *key, char *dst, size_t bytes, struct err *e)
 {
@@ -36,6 +39,55 @@ bool peer_get_u64(json_t *msg, const char *key, uint64_t max, uint64_t *v, struc
 	return true;
 }
 
+void peer_token_text(const uint8_t token[TOKEN_BYTES], char text[TOKEN_TEXT])
+{
+	for (unsigned i = 0; i < TOKEN_BYTES; i++)
+		snprintf(text + 2 * i, 3, "%02x", token[i]);
+}
+
+bool peer_get_token(json_t *msg, const char *key, uint8_t token[TOKEN_BYTES], struct err *e)
+{
+	char text[TOKEN_TEXT];
+
+	if (!peer_get_text(msg, key, text, sizeof(text), e))
+		return false;
+	if (strlen(text) != 2 * TOKEN_BYTES ||
+		strspn(text, "0123456789abcdef") != 2 * TOKEN_BYTES) {
+		err_set(e, EPROTO, "message from the other daemon: %s is no token", key);
+		return false;
+	}
+	for (unsigned i = 0; i < TOKEN_BYTES; i++) {
+		char byte[3] = {text[2 * i], text[2 * i + 1]};
+
+		token[i] = (uint8_t)strtoul(byte, NULL, 16);
+	}
+	return true;
+}
+
+json_t *peer_new_token(struct session *s, struct err *e)
+{
+	char text[TOKEN_TEXT];
+
+	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token)) {
+		err_sys(e, errno, "cannot get random bytes for the flows' token");
+		return NULL;
+	}
+	s->have_token = true;
+	peer_token_text(s->token, text);
+	return json_pack("{s:s}", "token", text);
+}
+
+struct dial *peer_dial(struct session *s, unsigned deadline_ms, dial_fn done, struct err *e)
+{
+	struct tls_host *tls = s->host->tls;
+	struct preamble p = {.kind = tls != NULL ? PREAMBLE_CONTROL_TLS : PREAMBLE_CONTROL};
+	struct dial *d = dial_new(s->host->base, s->opt.to, &p, deadline_ms, done, s, e);
+
+	if (d != NULL && tls != NULL)
+		dial_secure(d, tls, s->opt.peer);
+	return d;
+}
+
 bool peer_speaks(struct session *s, json_t *hello)
 {
 	uint64_t protocol;
@@ -57,7 +109,8 @@ bool peer_speaks(struct session *s, json_t *hello)
 void peer_ask(struct session *s, json_t *msg, peer_fn answered)
 {
 	s->answered = answered;
-	json_object_set_new(msg, "op", json_string(stage_table[s->stage].name));
+	if (json_object_get(msg, "op") == NULL)
+		json_object_set_new(msg, "op", json_string(stage_table[s->stage].name));
 	json_object_set_new(msg, "seq", json_integer(++s->ask_seq));
 	/* A connection that is broken says so through closed(). */
 	conn_send(s->conn, msg);
@@ -157,6 +210,8 @@ static void on_json(void *arg, json_t *msg)
 		return;
 	if (op != NULL && strcmp(op, "abort") == 0)
 		on_abort(s, msg);
+	else if (s->state == SESSION_RECONNECTING && (!s->source || s->reconnect.leaving))
+		return; /* what it still had to say before it noticed */
 	else if (s->source)
 		on_answer(s, msg);
 	else if (op != NULL)
@@ -169,7 +224,8 @@ static void on_blob(void *arg, const uint8_t *data, size_t bytes)
 {
 	struct session *s = arg;
 
-	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+	if (s->state == SESSION_ENDING || s->state == SESSION_ENDED ||
+		s->state == SESSION_RECONNECTING)
 		return;
 	if (s->source)
 		session_failf(s, EPROTO, "the target's daemon sent data that nobody asked for");
@@ -191,7 +247,7 @@ static void on_closed(void *arg, const struct err *why)
 	else if (!s->source && s->state == SESSION_COMMITTING)
 		return; /* the guest was committed to this side: it goes on without the source */
 	else
-		session_fail(s, &e);
+		reconnect_or_fail(s, &e);
 }
 
 const struct conn_ops peer_ops = {on_json, on_blob, on_closed};

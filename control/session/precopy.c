@@ -29,6 +29,7 @@ static enum pass_kind kind_of(const struct session *s)
 }
 
 static void on_looked(void *arg, struct vmm_answer *a);
+static void on_armed(void *arg, struct vmm_answer *a);
 
 static void io_look(void *arg, bool last)
 {
@@ -38,8 +39,6 @@ static void io_look(void *arg, bool last)
 }
 
 /* The range of an arming travels with its answer: armings are answered in order. */
-static void on_armed(void *arg, struct vmm_answer *a);
-
 static void io_arm(void *arg, uint64_t first, uint64_t n)
 {
 	struct session *s = arg;
@@ -242,6 +241,8 @@ static void on_looked(void *arg, struct vmm_answer *a)
 		return; /* the tick reports what failed */
 	if (s->next_pass == 0)
 		s->fig.skipped_pages = s->pass.facts.skipped_pages;
+	if (s->state == SESSION_RECONNECTING)
+		return;
 	carry_look(&s->carry);
 	if (s->pass.facts.kind == PASS_LIVE) {
 		looked_live(s);
@@ -262,7 +263,8 @@ static void on_armed(void *arg, struct vmm_answer *a)
 		return;
 	s->arm_head = (s->arm_head + 1) % (PASS_WINDOWS + 1);
 	pass_armed(&s->pass, range[0], range[1], a->status, &a->why);
-	pass_poll(&s->pass);
+	if (s->state != SESSION_RECONNECTING)
+		pass_poll(&s->pass);
 }
 
 /* Tells the target of the balloon as far as the connection takes it. True: it knows all. */
@@ -333,9 +335,9 @@ void precopy_tick(struct session *s)
 {
 	struct pass *p = &s->pass;
 	bool copying =
-		s->have_pass && (s->state == SESSION_COPYING || s->state == SESSION_HOLDING ||
-					s->state == SESSION_SWITCHING);
+		s->have_pass && (s->state >= SESSION_COPYING && s->state <= SESSION_SWITCHING);
 	uint64_t stall_ns;
+	struct err e;
 
 	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
 	if (!copying)
@@ -358,9 +360,10 @@ void precopy_tick(struct session *s)
 	stall_ns = s->peer_timeout_ns + (s->nic.port != NULL ? NIC_GRACE_NS : 0);
 	if ((p->state == PASS_RUNNING || p->state == PASS_PUBLISHED) &&
 		clock_ns() - s->progress_ns > stall_ns) {
-		session_failf(s, ETIMEDOUT,
+		err_set(&e, ETIMEDOUT,
 			"nothing moved for %llu s in pass %u; the network or the target hangs",
 			(unsigned long long)(stall_ns / NS_PER_S), s->next_pass);
+		reconnect_or_fail(s, &e);
 		return;
 	}
 	progress_tick(s);

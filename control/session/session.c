@@ -23,6 +23,7 @@ static unsigned nsessions;
 const char *const session_state_name[SESSION_STATES] = {
 	"waiting",
 	"preparing",
+	"reconnecting",
 	"copying",
 	"holding",
 	"switching",
@@ -36,10 +37,12 @@ const char *const session_state_name[SESSION_STATES] = {
 /* From each state, the states that may follow. */
 static const unsigned session_moves[SESSION_STATES] = {
 	[SESSION_WAITING] = TO(PREPARING) | TO(ENDING),
-	[SESSION_PREPARING] = TO(PREPARING) | TO(COPYING) | TO(SWITCHING) | TO(ENDING),
-	[SESSION_COPYING] = TO(HOLDING) | TO(SWITCHING) | TO(ENDING),
-	[SESSION_HOLDING] = TO(COPYING) | TO(SWITCHING) | TO(ENDING),
-	[SESSION_SWITCHING] = TO(SWITCHING) | TO(COMMITTING) | TO(ENDING),
+	[SESSION_PREPARING] =
+		TO(PREPARING) | TO(RECONNECTING) | TO(COPYING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_RECONNECTING] = TO(PREPARING) | TO(ENDING),
+	[SESSION_COPYING] = TO(RECONNECTING) | TO(HOLDING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_HOLDING] = TO(RECONNECTING) | TO(COPYING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_SWITCHING] = TO(RECONNECTING) | TO(SWITCHING) | TO(COMMITTING) | TO(ENDING),
 	[SESSION_COMMITTING] = TO(COMMITTING) | TO(UNDECIDED) | TO(ENDING),
 	[SESSION_UNDECIDED] = TO(COMMITTING) | TO(ENDING),
 	[SESSION_ENDING] = TO(ENDED),
@@ -110,6 +113,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		end_tick(s);
 		return;
 	}
+	if (s->state == SESSION_RECONNECTING) {
+		reconnect_tick(s);
+		return;
+	}
 	if (s->source && !s->begun) {
 		s->begun = true;
 		stage_begin(s, 0);
@@ -123,7 +130,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		struct err e;
 
 		if (spool_send(s->spool, s->conn, &e) < 0) {
-			session_fail(s, &e);
+			reconnect_or_fail(s, &e);
 			return;
 		}
 	}
@@ -143,7 +150,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	err_set(&e, ETIMEDOUT, "stage \"%s\" did not end within %llu s; the %s does not answer",
 		stage_table[s->stage].name, (unsigned long long)s->deadline_s,
 		s->answered != NULL ? "target's daemon" : "VMM");
-	session_fail(s, &e);
+	if (s->reconnect.until_ns != 0)
+		reconnect_or_fail(s, &e);
+	else
+		session_fail(s, &e);
 }
 
 static void session_free(struct session *s)
@@ -238,6 +248,7 @@ static void end_tick(struct session *s)
 		session_tick_every(s, 1000);
 		return;
 	}
+	flows_nic_gone(s);
 	lcore_park();
 	s->fig.ended_ns = clock_ns();
 	s->state = SESSION_ENDED;

@@ -40,6 +40,7 @@ struct migrate_options {
 	int codec_level;
 	unsigned flows;
 	uint64_t peer_timeout_ns; /* of silence on the wire */
+	uint64_t reconnect_ns;    /* that a lost network is waited for; 0: not at all */
 	uint64_t bytes_per_s;     /* of the whole session on the wire; 0: no limit */
 	struct converge_limits limits;
 	enum verify_mode verify;

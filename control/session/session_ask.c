@@ -21,6 +21,7 @@ int session_migrate(struct session_host *h, const struct migrate_options *o, str
 	s->opt = *o;
 	s->seal_wish = o->seal;
 	s->peer_timeout_ns = o->peer_timeout_ns;
+	s->reconnect.wait_ns = o->reconnect_ns;
 	s->nflows = 0;
 	s->next_pass = 0;
 	log_info(s->name, "migrates to %s", o->to);

@@ -12,9 +12,10 @@
 
 void session_sum_stats(struct session *s)
 {
-	uint64_t sum[STATS] = {0};
+	uint64_t sum[STATS];
 	bool any = false;
 
+	memcpy(sum, s->fig.stats_gone, sizeof(sum));
 	for (unsigned i = 0; i < s->nflows; i++) {
 		if (s->flow[i] == NULL)
 			continue;
@@ -40,7 +41,7 @@ bool session_flows_work(struct session *s)
 			struct err e = {.errnum = f->why.errnum};
 
 			snprintf(e.text, sizeof(e.text), "flow %u: %.280s", i, f->why.text);
-			session_fail(s, &e);
+			reconnect_or_fail(s, &e);
 			return false;
 		}
 		moved += atomic_load_explicit(&f->progress, memory_order_relaxed);
@@ -52,29 +53,25 @@ bool session_flows_work(struct session *s)
 	return true;
 }
 
+bool session_flows_detached(const struct session *s)
+{
+	for (unsigned i = 0; i < s->nflows; i++)
+		/* acquire: pairs with the lcore's release of its last turn */
+		if (s->flow[i] != NULL && s->attached[i] &&
+			!atomic_load_explicit(&s->flow[i]->detached, memory_order_acquire))
+			return false;
+	return true;
+}
+
 bool session_flows_gone(struct session *s)
 {
-	bool all = true;
-
-	for (unsigned i = 0; i < s->nflows; i++) {
-		struct flow *f = s->flow[i];
-
-		if (f == NULL)
-			continue;
-		/* acquire: pairs with the lcore's release of its last turn */
-		if (s->attached[i] && !atomic_load_explicit(&f->detached, memory_order_acquire)) {
-			all = false;
-			continue;
-		}
-	}
-	if (!all)
+	if (!session_flows_detached(s))
 		return false;
 	session_sum_stats(s);
 	for (unsigned i = 0; i < s->nflows; i++) {
 		flow_free(s->flow[i]);
 		s->flow[i] = NULL;
 	}
-	flows_nic_gone(s);
 	return true;
 }
 

@@ -19,6 +19,7 @@
 #include "pass.h"
 #include "populate.h"
 #include "punch.h"
+#include "reconnect.h"
 #include "session.h"
 #include "spool.h"
 #include "stall.h"
@@ -29,11 +30,12 @@
 
 /* See session_moves[] in session.c for which follow which. */
 enum session_state {
-	SESSION_WAITING,    /* target: for a source to come */
-	SESSION_PREPARING,  /* before anything is copied */
-	SESSION_COPYING,    /* live passes; the guest runs at the source */
-	SESSION_HOLDING,    /* live passes go on, the operator holds the switch-over back */
-	SESSION_SWITCHING,  /* source: the guest is paused, under lease. target: state arrives */
+	SESSION_WAITING,      /* target: for a source to come */
+	SESSION_PREPARING,    /* before anything is copied */
+	SESSION_RECONNECTING, /* the network was lost; see reconnect.c */
+	SESSION_COPYING,      /* live passes; the guest runs at the source */
+	SESSION_HOLDING,      /* live passes go on, the operator holds the switch-over back */
+	SESSION_SWITCHING,    /* source: the guest is paused, under lease. target: state arrives */
 	SESSION_COMMITTING, /* source: the commit is written. target: the guest is being taken over
 			     */
 	SESSION_UNDECIDED,  /* source: silence after commit. The operator decides */
@@ -72,8 +74,10 @@ struct session_figures {
 	uint64_t pass_began_ns;
 	uint64_t state_bytes;
 	uint64_t verified_pages, verify_ns;
-	uint64_t stats[STATS]; /* sum over flows */
-	json_t *passes;        /* array, one object a pass */
+	uint64_t stats[STATS];      /* sum over flows */
+	uint64_t stats_gone[STATS]; /* of those, of flows that a lost network ended */
+	unsigned reconnects;
+	json_t *passes; /* array, one object a pass */
 };
 
 /* What was seen when the last event of progress.c went out. */
@@ -137,6 +141,7 @@ struct session {
 	uint64_t peer_timeout_ns; /* silence on the wire that ends the session */
 	struct session_nic nic;
 	struct session_rdma rdma;
+	struct session_reconnect reconnect;
 	uint8_t token[TOKEN_BYTES];
 	bool have_token;
 	enum seal_wish seal_wish;
@@ -312,6 +317,13 @@ void peer_ask(struct session *s, json_t *msg, peer_fn answered);
 void peer_answer(struct session *s, json_t *fields);
 /* Either: tells the other side why this one ends. */
 void peer_abort(struct session *s, const struct err *why);
+/* Source: dials the target for a control connection. NULL with e set. */
+struct dial *peer_dial(struct session *s, unsigned deadline_ms, dial_fn done, struct err *e);
+/* Target: makes a token for the flows, and the message that tells of it. NULL with e set. */
+json_t *peer_new_token(struct session *s, struct err *e);
+#define TOKEN_TEXT (2 * TOKEN_BYTES + 1)
+void peer_token_text(const uint8_t token[TOKEN_BYTES], char text[TOKEN_TEXT]);
+bool peer_get_token(json_t *msg, const char *key, uint8_t token[TOKEN_BYTES], struct err *e);
 /* Members of messages, checked: each returns false and fills e if it is absent or of another kind.
  */
 bool peer_get_text(json_t *msg, const char *key, char *dst, size_t bytes, struct err *e);

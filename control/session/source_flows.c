@@ -19,6 +19,7 @@ void flows_up(struct session *s)
 	cpu_set_t cpus;
 
 	CPU_ZERO(&cpus);
+	reconnect_joined(s);
 	for (unsigned i = 0; i < s->flows_up; i++)
 		CPU_SET(s->flow_cpu[i], &cpus);
 	if (affinity_meets((pid_t)s->hello.pid, &cpus, text))
@@ -50,6 +51,7 @@ static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
 	rc = flow_send_new(&s->flow[i], &s->send, link, lcore, node, e);
 	if (rc < 0)
 		return rc;
+	flow_begin_at(s->flow[i], s->next_pass);
 	rc = flow_attach(s->flow[i]);
 	if (rc < 0)
 		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
@@ -67,7 +69,7 @@ static void on_flow_dialled(void *arg, int fd, struct tls *tls, const struct err
 	(void)tls; /* a flow has none: its frames are sealed */
 	s->flow_dial[i] = NULL;
 	if (fd < 0) {
-		session_fail(s, why);
+		reconnect_or_fail(s, why);
 		return;
 	}
 	if (flow_up(s, i, fd, &e) < 0) {

@@ -81,7 +81,9 @@ void stage_done(struct session *s)
 
 void stage_undo(struct session *s)
 {
-	for (unsigned i = s->stage + 1; i-- > 0;)
+	/* Each knows whether there is anything: a session that was resumed is at an earlier stage
+	 * than it was. */
+	for (unsigned i = stage_count; i-- > 0;)
 		if (stage_table[i].undo != NULL)
 			stage_table[i].undo(s);
 }

@@ -27,7 +27,8 @@ static bool failed(struct session *s, struct vmm_answer *a)
 		return true;
 	if (a->status < 0)
 		session_fail(s, &a->why);
-	return a->status < 0;
+	/* What was asked before the network was lost is to no purpose any more. */
+	return a->status < 0 || s->state == SESSION_RECONNECTING;
 }
 
 static void on_gone(void *arg, const struct err *why)
@@ -106,15 +107,11 @@ static void on_dialled(void *arg, int fd, struct tls *tls, const struct err *why
 
 void source_connect(struct session *s)
 {
-	struct tls_host *tls = s->host->tls;
-	struct preamble p = {.kind = tls != NULL ? PREAMBLE_CONTROL_TLS : PREAMBLE_CONTROL};
 	struct err e;
 
-	s->dial = dial_new(s->host->base, s->opt.to, &p, DIAL_DEADLINE_MS, on_dialled, s, &e);
+	s->dial = peer_dial(s, DIAL_DEADLINE_MS, on_dialled, &e);
 	if (s->dial == NULL)
 		session_fail(s, &e);
-	else if (tls != NULL)
-		dial_secure(s->dial, tls, s->opt.peer);
 }
 
 /* Bytes that are no holes; the regions are mapped later. */
@@ -139,6 +136,14 @@ static int count_populated(struct session *s, struct err *e)
 	map_free(words, map->nchunks * sizeof(uint64_t));
 	s->fig.populated_bytes = pages * PAGE_BYTES;
 	return rc;
+}
+
+/* For how long the target is to wait: as long as this side, once it has noticed too. */
+static uint64_t reconnect_ms(const struct session *s)
+{
+	uint64_t wait = s->reconnect.wait_ns;
+
+	return (wait == 0 ? 0 : wait + s->peer_timeout_ns) / NS_PER_MS;
 }
 
 static void on_preflight(struct session *s, json_t *answer)
@@ -171,10 +176,11 @@ void source_preflight(struct session *s)
 		session_fail(s, &e);
 		return;
 	}
-	ask = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:I}", "regions",
+	ask = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:I, s:I}", "regions",
 		describe_regions(&s->vmm->map), "hypervisor", s->vmm->hello.hypervisor, "link",
 		s->opt.link, "seal", session_seal_name(s), "codec", s->opt.codec->name, "flows",
-		(int)s->opt.flows, "populated_bytes", (json_int_t)s->fig.populated_bytes);
+		(int)s->opt.flows, "populated_bytes", (json_int_t)s->fig.populated_bytes,
+		"reconnect_ms", (json_int_t)reconnect_ms(s));
 	if (s->vmm->about != NULL)
 		json_object_set(ask, "machine", s->vmm->about);
 	if (s->opt.codec == &codec_auto)
@@ -182,18 +188,6 @@ void source_preflight(struct session *s)
 	flows_nic_describe(s, ask);
 	flows_rdma_describe(s, ask);
 	peer_ask(s, ask, on_preflight);
-}
-
-static bool token_from_hex(uint8_t token[TOKEN_BYTES], const char *hex)
-{
-	for (unsigned i = 0; i < TOKEN_BYTES; i++) {
-		unsigned v;
-
-		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
-			return false;
-		token[i] = (uint8_t)v;
-	}
-	return true;
 }
 
 /* Law 11: the target kept what the memory of these regions held, so all of it counts as held: what
@@ -220,17 +214,13 @@ static bool take_kept(struct session *s, json_t *answer)
 
 static void on_prepared(struct session *s, json_t *answer)
 {
-	char hex[2 * TOKEN_BYTES + 1];
 	struct err e;
 
 	if (session_over(s))
 		return;
-	if (!peer_get_text(answer, "token", hex, sizeof(hex), &e)) {
+	if (!peer_get_token(answer, "token", s->token, &e) ||
+		!peer_get_token(answer, "secret", s->reconnect.secret, &e)) {
 		session_fail(s, &e);
-		return;
-	}
-	if (strlen(hex) != 2 * TOKEN_BYTES || !token_from_hex(s->token, hex)) {
-		session_failf(s, EPROTO, "the target's daemon sent a token that is none");
 		return;
 	}
 	if (!take_kept(s, answer)) {
@@ -269,6 +259,10 @@ static void on_tracking(void *arg, struct vmm_answer *a)
 
 void source_track(struct session *s)
 {
+	if (s->tracking) { /* resumed: it never ended */
+		stage_done(s);
+		return;
+	}
 	s->tracking = true;
 	stall_arm(&s->stall);
 	vmm_ask(s->vmm, AGENT_TRACK_START, 0, 0, -1, on_tracking, s);
@@ -342,12 +336,10 @@ static void on_saved(void *arg, struct vmm_answer *a)
 	struct err e;
 	int rc;
 
-	if (session_over(s)) {
+	if (failed(s, a)) {
 		close_fd(&a->fd);
 		return;
 	}
-	if (failed(s, a))
-		return;
 	if (a->fd < 0 || spool_from_fd(&s->spool, a->fd, a->a, &e) < 0) {
 		if (a->fd < 0)
 			err_set(&e, EPROTO, "the VMM saved its state and passed no file");

@@ -94,6 +94,8 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 	s->conn = c;
 	s->stage = stage_find("hello");
 	s->reply_seq = (uint32_t)json_integer_value(json_object_get(msg, "seq"));
+	if (conn_tls(c) != NULL)
+		snprintf(s->reconnect.peer, sizeof(s->reconnect.peer), "%s", tls_peer(conn_tls(c)));
 	conn_own(c, &peer_ops, s);
 	session_set_state(s, SESSION_PREPARING);
 	peer_answer(
@@ -122,7 +124,7 @@ static bool codecs_known(const char *codec, const json_t *msg)
 void target_preflight(struct session *s, json_t *msg)
 {
 	char codec[32], link[16], seal[16];
-	uint64_t flows, populated;
+	uint64_t flows, populated, reconnect_ms;
 	struct err e;
 
 	if (!peer_get_text(msg, "codec", codec, sizeof(codec), &e) ||
@@ -131,6 +133,8 @@ void target_preflight(struct session *s, json_t *msg)
 		session_seal_agree(s, seal, &e) < 0 ||
 		!peer_get_u64(msg, "flows", SESSION_FLOWS, &flows, &e) ||
 		!peer_get_u64(msg, "populated_bytes", REGION_TOTAL_MAX, &populated, &e) ||
+		!peer_get_u64(
+			msg, "reconnect_ms", 2 * SESSION_SILENCE_MS_MOST, &reconnect_ms, &e) ||
 		describe_compare_machine(json_object_get(msg, "machine"), s->vmm->about, &e) < 0 ||
 		describe_compare(json_object_get(msg, "regions"), &s->vmm->map, &e) < 0) {
 		session_fail(s, &e);
@@ -158,6 +162,7 @@ void target_preflight(struct session *s, json_t *msg)
 		return;
 	}
 	s->fig.populated_bytes = populated;
+	s->reconnect.wait_ns = reconnect_ms * NS_PER_MS;
 	s->nflows = (unsigned)flows;
 	s->peer = json_incref(msg);
 	peer_answer(s, NULL);
@@ -191,6 +196,7 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	if (rc == 0)
 		rc = flow_recv_new(&s->flow[i], &s->recv, link, lcore, (int)lcore_node(lcore), &e);
 	if (rc == 0) {
+		flow_begin_at(s->flow[i], s->next_pass);
 		rc = flow_attach(s->flow[i]);
 		if (rc < 0)
 			err_sys(&e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
@@ -323,16 +329,6 @@ static void on_balloon(void *arg, struct vmm_answer *a)
 		session_fail(s, &a->why);
 }
 
-static bool flows_detached(const struct session *s)
-{
-	for (unsigned i = 0; i < s->nflows; i++)
-		/* acquire: pairs with the lcore's release of its last turn */
-		if (s->attached[i] &&
-			!atomic_load_explicit(&s->flow[i]->detached, memory_order_acquire))
-			return false;
-	return true;
-}
-
 /* Law 11: nothing is left of what was here before. */
 static bool all_spoken_of(struct session *s)
 {
@@ -354,7 +350,7 @@ void target_tick(struct session *s)
 	session_tick_every(s, s->loading || preparing ? 100 : 2000);
 	if (preparing)
 		target_prepare_on(s);
-	if (s->loading && flows_detached(s)) {
+	if (s->loading && session_flows_detached(s)) {
 		s->loading = false;
 		if (!all_spoken_of(s))
 			return;

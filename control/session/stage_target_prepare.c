@@ -4,10 +4,6 @@
 
 #include "session_impl.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <sys/random.h>
-
 void target_prepare(struct session *s, json_t *msg)
 {
 	struct err e;
@@ -38,16 +34,16 @@ static json_t *kept_regions(struct session *s)
 /* The memory is as it must be: flows may come. */
 static void prepared(struct session *s)
 {
-	char hex[2 * TOKEN_BYTES + 1];
+	struct err e;
+	json_t *tell = peer_new_token(s, &e);
 
-	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token)) {
-		session_failf(s, errno, "cannot get random bytes for the flows' token");
+	if (tell == NULL || reconnect_new_secret(s, tell, &e) < 0) {
+		json_decref(tell);
+		session_fail(s, &e);
 		return;
 	}
-	s->have_token = true;
-	for (unsigned i = 0; i < TOKEN_BYTES; i++)
-		snprintf(hex + 2 * i, 3, "%02x", s->token[i]);
-	peer_answer(s, json_pack("{s:s, s:o}", "token", hex, "kept", kept_regions(s)));
+	json_object_set_new(tell, "kept", kept_regions(s));
+	peer_answer(s, tell);
 }
 
 /* Stale content first, then all of the memory where that was asked for. */

@@ -19,14 +19,14 @@ VICTIMS = ["source daemon", "target daemon", "target VM", "source VM"]
 class Fault:
     """A migration that stands at a stage."""
 
-    def __init__(self, stage, at, plant=None):
+    def __init__(self, stage, at, plant=None, reconnect=0):
         self.stage = stage
         self.answered = at.endswith("answered")
         self.source, self.target = stage.source(plant=plant), stage.target()
         self.wire = stage.wire(self.target)
         self.vm, self.waiting = stage.vm(), stage.waiting()
         self.vm.wait_ticks()
-        how = ["--verify", "memory"]
+        how = ["--verify", "memory", "--reconnect", reconnect]
         op = at.split()[0]
         held = op in REQUESTS or op == "commit"
         if held:

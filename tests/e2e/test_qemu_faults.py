@@ -50,7 +50,7 @@ class Rig:
         else:
             how += ("--hold",)
         # However slow the host is: what is under test is not whether it converges.
-        how += ("--downtime", "60s")
+        how += ("--downtime", "60s", *(() if "--reconnect" in how else ("--reconnect", 0)))
         self.migration = self.stage.migrate(self.source, self.target, self.guest.at, self.there,
                                             self.name, *how, to=self.wire.address)
         if op in REQUESTS or op == "commit":
@@ -130,6 +130,23 @@ def test_source_daemon_is_told_to_end(rig, at):
     rig.wire.cut()
     rig.stayed()
     rig.again()
+
+
+@pytest.mark.parametrize("at", ["save", *(pytest.param(at, marks=pytest.mark.long)
+                                          for at in ("copying", "last"))])
+def test_network_is_back(rig, at):
+    """The guest runs meanwhile, and goes in the same session."""
+    rig.begin(at, "--reconnect", 30)
+    rig.wire.stop_at = None
+    rig.wire.cut()
+    wait_until("the network is back", lambda: (rig.source.status(rig.name) or {})
+               .get("report", {}).get("reconnects"))
+    for command in (("switch-now",) if at in ("last", "holding") else
+                    ("set", "--bandwidth", 0) if at == "copying" else ()), :
+        if command:
+            rig.source.ok(command[0], rig.name, *command[1:])
+    assert rig.migration.done()["reconnects"] == 1
+    rig.guest.arrived(rig.there, rig.last)
 
 
 def test_commit_lost_then_source_keeps(rig):
