@@ -22,6 +22,7 @@
 #define TICK_US    1000
 #define LISTEN_NS  (200 * NS_PER_MS) /* the other side's last word may say why it ended */
 #define AGAIN_NS   (200 * NS_PER_MS) /* between attempts */
+#define NOTICE_NS  (6 * NS_PER_S)    /* that a link takes on top of it */
 #define ATTEMPT_MS 5000u             /* of one attempt, until its answer */
 
 /* What a network does, and a process that ends. Other errors are for good. */
@@ -54,7 +55,7 @@ static bool can_resume(const struct session *s)
 		s->state > SESSION_SWITCHING)
 		return false;
 	/* While tracking is being switched on, its answer would come in between. */
-	return !s->source || r->until_ns != 0 || s->stage > stage_find("track");
+	return !s->source || r->lost || s->stage > stage_find("track");
 }
 
 static void on_resumed_guest(void *arg, struct vmm_answer *a)
@@ -99,13 +100,20 @@ static void begin(struct session *s, const struct err *why)
 	struct session_reconnect *r = &s->reconnect;
 	uint64_t now = clock_ns();
 
-	if (r->until_ns == 0) {
+	/* Where it was up no longer than silence goes unnoticed, it may never have been back: the
+	 * time of before runs on. */
+	if (!r->lost &&
+		(s->fig.reconnects == 0 || now - r->joined_ns > s->peer_timeout_ns + NOTICE_NS))
 		r->until_ns = now + r->wait_ns;
+	if (!r->lost) {
 		r->why = *why;
 		s->fig.reconnects++;
 		watch_text(s, LOG_WARN, "the network was lost (%.200s); tries for %llu s more",
-			why->text, (unsigned long long)(r->wait_ns / NS_PER_S));
+			why->text,
+			(unsigned long long)(r->until_ns > now ? (r->until_ns - now) / NS_PER_S
+							       : 0));
 	}
+	r->lost = true;
 	r->lost_ns = r->next_ns = now;
 	r->leaving = true;
 	r->asked = false;
@@ -192,8 +200,7 @@ static void on_resumed(struct session *s, json_t *answer)
 		return;
 	}
 	watch_text(s, LOG_INFO, "the network is back after %.1f s; goes on with pass %u",
-		(double)(clock_ns() - s->reconnect.until_ns + s->reconnect.wait_ns) / 1e9,
-		s->next_pass);
+		(double)(clock_ns() - s->reconnect.lost_ns) / 1e9, s->next_pass);
 	stage_begin(s, s->stage);
 }
 
@@ -357,6 +364,9 @@ void reconnect_tick(struct session *s)
 
 void reconnect_joined(struct session *s)
 {
-	s->reconnect.joined = true;
-	s->reconnect.until_ns = 0;
+	struct session_reconnect *r = &s->reconnect;
+
+	r->lost = false;
+	r->joined_ns = clock_ns();
+	r->joined = true;
 }

@@ -17,8 +17,9 @@ struct session;
 struct session_reconnect {
 	uint64_t wait_ns;  /* a lost network is waited for so long; 0: not at all */
 	bool joined;       /* all flows were up once */
-	uint64_t until_ns; /* 0: nothing is lost */
-	uint64_t lost_ns;
+	bool lost;         /* and not all flows are up again */
+	uint64_t until_ns; /* that it is waited for */
+	uint64_t lost_ns, joined_ns;
 	bool leaving;                /* what was lost is not all let go of yet */
 	struct err why;              /* it was lost */
 	uint64_t next_ns;            /* source: of the next attempt */

@@ -223,7 +223,9 @@ def test_wire_is_cut_and_mended(stage):
 
 
 def test_wire_stays_cut(stage):
-    slow = Slow(stage, "--peer-timeout", "4s")
+    """Control connections come back at once, and nothing goes over the wire: each time its silence
+    has to be noticed, within the time that is given in all."""
+    slow = Slow(stage, "--peer-timeout", "4s", "--reconnect", "6s")
     slow.net.cut()
     end = slow.migration.failed()
     assert "flow 0" in end["error"] or "nothing moved" in end["error"]
@@ -241,7 +243,7 @@ def test_nobody_answers(stage):
     vm.wait_ticks()
     net.cut()
     end = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--peer-timeout",
-                        "3").failed()
+                        "3", "--reconnect", 0).failed()
     assert "198.51.100." in end["error"]
     vm.wait_ticks()
     vm.whole()
@@ -249,11 +251,25 @@ def test_nobody_answers(stage):
     stage.moved(source, target, vm, memory="32M")
 
 
+def test_wire_is_noticed_and_mended(stage):
+    """Both sides go on with new flows over their ports."""
+    slow = Slow(stage, "--peer-timeout", "2s", "--reconnect", "60s")
+    slow.net.cut()
+    slow.source.wait_state("guest", "reconnecting")
+    slow.net.mend()
+    godwit.wait_until("the pages go on", lambda: slow.source.status("guest")["state"] == "copying")
+    slow.source.ok("set", "guest", "--bandwidth", "0")
+    report = slow.migration.done()
+    assert report["reconnects"] >= 1 and report["verified_pages"] > 0
+    slow.waiting.wait_ticks()
+    slow.waiting.whole()
+
+
 @pytest.mark.parametrize("kind,victim", [
     pytest.param(Vhost, "source", marks=pytest.mark.long), (Vhost, "target"), (Cable, "source"),
     (Cable, "target")])
 def test_daemon_dies(stage, kind, victim):
-    slow = Slow(stage, "--peer-timeout", "4s", kind=kind)
+    slow = Slow(stage, "--peer-timeout", "4s", "--reconnect", 0, kind=kind)
     (slow.source if victim == "source" else slow.target).kill()
     slow.vm.wait_ticks(3)
     slow.vm.whole()
