@@ -22,7 +22,7 @@ struct record {
 
 static void put(struct record *r, json_t *line)
 {
-	json_dumpf(line, r->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	json_dumpf(line, r->file, JSON_COMPACT);
 	fputc('\n', r->file);
 	json_decref(line);
 }
