@@ -20,12 +20,14 @@
 #include "lcore.h"
 #include "listen.h"
 #include "log.h"
+#include "metrics.h"
 #include "notify.h"
 #include "option.h"
 #include "ports.h"
 #include "rdma.h"
 #include "session.h"
 #include "statedir.h"
+#include "telemetry.h"
 #include "workers.h"
 
 #define PARK_MS 200 /* between looks for lcores that have nothing left */
@@ -42,6 +44,7 @@ struct daemon {
 	struct ports ports;
 	struct rdma *rdma;
 	struct api *api;
+	struct metrics *metrics;
 	struct listen *listen;
 	struct event *signals[STOP_SIGNALS];
 	struct event *park;
@@ -113,6 +116,16 @@ static void count_running(void *arg, struct session *s)
 	json_decref(status);
 }
 
+static void publish(struct daemon *d)
+{
+	uint64_t sum[2][STATS];
+
+	if (option_number(&d->options, "telemetry") == 0)
+		return;
+	session_counters(sum);
+	telemetry_publish(sum);
+}
+
 static void on_park(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -121,6 +134,7 @@ static void on_park(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	lcore_park();
+	publish(d);
 	if (d->stop_ns == 0)
 		return;
 	session_each(count_running, &running);
@@ -205,6 +219,22 @@ static int start_api(struct daemon *d, struct err *e)
 	return api_new(&d->api, &c, e);
 }
 
+static int start_metrics(struct daemon *d, struct err *e)
+{
+	const struct option_set *o = &d->options;
+	const char *readers = option_text(o, "api-readers");
+	bool everybody = strcmp(readers, "everybody") == 0;
+	const struct metrics_config c = {
+		.base = d->base,
+		.where = option_text(o, "metrics"),
+		.group = *readers != '\0' && !everybody ? readers : option_text(o, "api-group"),
+		.everybody = everybody,
+		.more = workers_metrics,
+	};
+
+	return option_given(o, "metrics") ? metrics_new(&d->metrics, &c, e) : 0;
+}
+
 static int start_workers(struct daemon *d, struct err *e)
 {
 	int rc = workers_start(&d->options, &d->ports, &d->eal, e);
@@ -268,6 +298,8 @@ static int start(struct daemon *d, struct err *e)
 	if (rc == 0)
 		rc = start_api(d, e);
 	if (rc == 0)
+		rc = start_metrics(d, e);
+	if (rc == 0)
 		rc = confine_capabilities(e);
 	if (rc == 0)
 		rc = start_workers(d, e);
@@ -281,6 +313,7 @@ static int start(struct daemon *d, struct err *e)
 static void stop(struct daemon *d)
 {
 	api_free(d->api);
+	metrics_free(d->metrics);
 	listen_free(d->listen);
 	for (size_t i = 0; i < STOP_SIGNALS; i++)
 		if (d->signals[i] != NULL)

@@ -36,6 +36,16 @@ void log_set_level(enum log_level level)
 	most = level;
 }
 
+enum log_level log_get_level(void)
+{
+	return most;
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return levels[level].name;
+}
+
 int log_level_parse(const char *text, enum log_level *level)
 {
 	for (unsigned i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {

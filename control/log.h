@@ -7,7 +7,10 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG_ };
 
+/* Control loop only, once it runs. */
 void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+const char *log_level_name(enum log_level level);
 int log_level_parse(const char *text, enum log_level *level);
 /* subject: the session's name, or a part of the daemon: "api", "listen". */
 void log_write(enum log_level level, const char *subject, const char *fmt, ...)

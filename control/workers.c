@@ -11,7 +11,9 @@
 
 #include "clock.h"
 #include "cores.h"
+#include "expo.h"
 #include "log.h"
+#include "telemetry.h"
 
 static void say(const struct cores *cores, const cpu_set_t *may_use, enum lcore_idle idle)
 {
@@ -56,6 +58,7 @@ int workers_start(
 	c.idle = strcmp(idle, "poll") == 0 || (strcmp(idle, "auto") == 0 && cores.isolated)
 			 ? LCORE_IDLE_POLL
 			 : LCORE_IDLE_YIELD;
+	c.telemetry = option_number(o, "telemetry") != 0;
 	say(&cores, &may_use, c.idle);
 	ports_need(ports, &c);
 	sigemptyset(&stop);
@@ -67,6 +70,8 @@ int workers_start(
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc == 0)
 		log_info("godwitd", "%s", info->chose);
+	if (rc == 0 && c.telemetry)
+		rc = telemetry_start(e);
 	return rc;
 }
 
@@ -82,4 +87,29 @@ json_t *workers_status(void)
 				       (double)lcore_busy_cycles(i) / hz, "idle_s",
 				       (double)lcore_idle_cycles(i) / hz));
 	return cores;
+}
+
+static void put_cores(FILE *out, const char *name, const char *help, uint64_t (*cycles)(unsigned))
+{
+	const double hz = (double)clock_cycles_hz();
+
+	expo_family(out, name, "counter", help);
+	for (unsigned i = 1; i <= lcore_count(); i++) {
+		char lcore[12], cpu[12], node[12];
+
+		snprintf(lcore, sizeof(lcore), "%u", i);
+		snprintf(cpu, sizeof(cpu), "%u", lcore_cpu(i));
+		snprintf(node, sizeof(node), "%u", lcore_node(i));
+		expo_number(out, name, "_total", (double)cycles(i) / hz, "lcore", lcore, "cpu", cpu,
+			"node", node, NULL);
+	}
+}
+
+void workers_metrics(void *arg, FILE *out)
+{
+	(void)arg;
+	put_cores(out, "godwit_core_busy_seconds", "time that a core moved something",
+		lcore_busy_cycles);
+	put_cores(out, "godwit_core_idle_seconds", "time that a core polled and found nothing",
+		lcore_idle_cycles);
 }

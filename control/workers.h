@@ -17,4 +17,7 @@ int workers_start(
 /* An object for each: lcore, cpu, node, busy_s, idle_s. New reference. */
 json_t *workers_status(void);
 
+/* Families of metrics about them, see expo.h. */
+void workers_metrics(void *arg, FILE *out);
+
 #endif

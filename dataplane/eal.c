@@ -101,7 +101,8 @@ static int init(char *lcores, const struct eal_config *c, unsigned mem_mb, bool 
 	if (c->pci == NULL || c->pci[0] == NULL)
 		argv[argc++] = (char *)"--no-pci";
 	argv[argc++] = (char *)"--iova-mode=va";
-	argv[argc++] = (char *)"--no-telemetry";
+	if (!c->telemetry)
+		argv[argc++] = (char *)"--no-telemetry";
 	argv[argc++] = (char *)"--log-level=*:error";
 	// Nothing is left behind in a file system, however this process ends.
 	argv[argc++] = huge ? (char *)"--in-memory" : (char *)"--no-huge";

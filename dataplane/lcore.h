@@ -22,6 +22,7 @@ struct eal_config {
 	unsigned mem_mb; /* EAL memory; 0: 64 */
 	bool huge;       /* ask for huge pages: fail without; else use them if there are some */
 	bool no_huge;    /* do without them even where there are some */
+	bool telemetry;  /* DPDK's socket for it, see telemetry.h */
 	const char *prefix; /* --file-prefix; NULL: "godwit"; may be shared */
 	enum lcore_idle idle;
 	/* PCI devices that ports are to use, each as port_config.device; the last one NULL. NULL:

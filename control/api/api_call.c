@@ -223,6 +223,26 @@ static int on_watch(struct api_call *c, struct err *e)
 	return rc;
 }
 
+static int on_log(struct api_call *c, struct err *e)
+{
+	enum log_level level;
+
+	(void)e;
+	if (option_given(c->options, "level") &&
+		log_level_parse(option_text(c->options, "level"), &level) == 0 &&
+		level != log_get_level()) {
+		/* Said while it still is, or when it is again: a log tells why it falls silent. */
+		if (level < LOG_INFO)
+			log_info("api", "only level %s and above from now on",
+				log_level_name(level));
+		log_set_level(level);
+		if (level >= LOG_INFO)
+			log_info("api", "level %s and above from now on", log_level_name(level));
+	}
+	json_object_set_new(c->reply, "level", json_string(log_level_name(log_get_level())));
+	return 0;
+}
+
 static int on_version(struct api_call *c, struct err *e)
 {
 	(void)e;
@@ -255,6 +275,7 @@ static int (*const handlers[COMMANDS])(struct api_call *c, struct err *e) = {
 	[COMMAND_SET] = on_set,
 	[COMMAND_RESOLVE] = on_resolve,
 	[COMMAND_WATCH] = on_watch,
+	[COMMAND_LOG] = on_log,
 	[COMMAND_DOCTOR] = on_doctor,
 	[COMMAND_VERSION] = on_version,
 	[COMMAND_HELP] = on_help,
@@ -272,7 +293,7 @@ static int read_name(enum command what, const json_t *request, const char **name
 			e, EINVAL, "%s: the field 'name' is missing", command_table[what].name);
 	if (j == NULL)
 		return 0;
-	if (words[0] == '\0')
+	if (strstr(words, "NAME") == NULL)
 		return err_set(e, EINVAL, "%s: unknown field 'name'", command_table[what].name);
 	if (!json_is_string(j))
 		return err_set(e, EINVAL, "name: a string is wanted");

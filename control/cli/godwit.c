@@ -96,6 +96,9 @@ static void show_reply(
 			printf("%s: resolved, the guest runs at the %s\n", name,
 				option_text(o, "keep"));
 		break;
+	case COMMAND_LOG:
+		printf("level: %s\n", report_text(reply, "level"));
+		break;
 	case COMMAND_CANCEL:
 		printf("%s: cancelled\n", name);
 		break;
@@ -325,6 +328,11 @@ static int run(enum command c, int argc, char **argv)
 		return help(name);
 	if (words[0] == 'N' && name == NULL)
 		return wrong(c, "the NAME of the migration is missing");
+	if (c == COMMAND_LOG && name != NULL) {
+		if (option_give(&options, "level", name, &e) < 0)
+			return wrong(c, e.text);
+		name = NULL;
+	}
 	if (option_complete(&options, &e) < 0)
 		return wrong(c, e.text);
 	if (c == COMMAND_KEYS)

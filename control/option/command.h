@@ -14,6 +14,7 @@
 	X(SET, "set", "NAME", "change limits of a migration that is under way")                    \
 	X(RESOLVE, "resolve", "NAME", "decide where a guest runs after silence at the hand-over")  \
 	X(WATCH, "watch", "NAME", "follow a migration that is under way")                          \
+	X(LOG, "log", "[LEVEL]", "tell what goes to the daemon's log, or change it")               \
 	X(DOCTOR, "doctor", "", "tell what this host has for migrations, and what to change")      \
 	X(KEYS, "keys", "HOST...", "make a test authority, and keys and certificates of hosts")    \
 	X(VERSION, "version", "", "versions of this program and of the daemon")                    \

@@ -253,6 +253,7 @@ static void end_tick(struct session *s)
 	s->fig.ended_ns = clock_ns();
 	s->state = SESSION_ENDED;
 	tell_end(s);
+	totals_ended(s);
 	watch_end(s);
 	/* From here on a lease ends, and the guest resumes by itself if it has not yet. */
 	verify_cancel(s->verify);

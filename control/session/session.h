@@ -8,12 +8,14 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "codec.h"
 #include "converge.h"
 #include "err.h"
 #include "link_rdma.h"
 #include "listen.h"
+#include "stats.h"
 #include "tls.h"
 #include "vmm_where.h"
 
@@ -101,6 +103,11 @@ int session_resolve(
 /* One object: name, side, state, stage, pass, counters, report. New reference. */
 json_t *session_status(const struct session *s);
 const char *session_name(const struct session *s);
+
+/* What all sessions counted since the daemon's start: source, target. Never goes back. */
+void session_counters(uint64_t sum[2][STATS]);
+/* Families of metrics, see expo.h. */
+void session_metrics(FILE *out);
 
 /* Events of a session as they happen, the final one ("event": "end") last; see godwit(1) for their
  * fields. Events that happened before are not repeated, but one that ended reports "end" at once.

@@ -52,6 +52,7 @@ enum session_result {
 	RESULT_UNDECIDED,
 	RESULT_REFUSED, /* by preflight: nothing was touched */
 	RESULT_DRY_RUN,
+	RESULTS
 };
 
 struct session_watch {
@@ -101,6 +102,7 @@ struct session {
 	bool source;
 	bool begun;     /* source: the first stage was entered */
 	bool recovered; /* from a journal: has no VMM connection, only resolve touches it */
+	bool totalled;  /* its counters are in the daemon's totals */
 	bool settling;  /* the operator's decision is being carried out, beside the loop */
 
 	enum session_state state;
@@ -267,6 +269,9 @@ void progress_pass(struct session *s, const struct converge_decision *d);
 uint64_t progress_pass_over(struct session *s, uint64_t now);
 /* From the tick, in stages that copy. */
 void progress_tick(struct session *s);
+
+/* totals.c: the session has ended. */
+void totals_ended(struct session *s);
 
 /* stage_target.c */
 void target_preflight(struct session *s, json_t *msg);

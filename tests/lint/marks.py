@@ -11,7 +11,8 @@ CONFLICT = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.M)
 PATH = re.compile(r"(?<![\w.)}\]/*$%@:<>~+-])/([a-z]+)/[\w.{$]")
 # Folders that every Linux has.
 ROOTS = {"bin", "boot", "dev", "etc", "lib", "opt", "proc", "run", "sbin", "sys", "tmp", "usr",
-         "var", "path"}
+         "var", "path",
+         "godwit"}  # no folder: commands of DPDK's telemetry
 
 names = tree.files()
 bad = []

@@ -192,6 +192,17 @@ class Cli(unittest.TestCase):
         self.assertIn("runs at the source",
                       self.godwit("resolve", "undecided", "--keep", "source").stdout)
 
+    def test_log_level(self):
+        self.assertEqual(self.godwit("log").stdout, "level: info\n")
+        self.assertEqual(self.godwit("log", "debug").stdout, "level: debug\n")
+        self.assertEqual(self.godwit("cancel", "nobody").returncode, 1)  # told at debug
+        self.assertEqual(self.godwit("log", "--level", "error").stdout, "level: error\n")
+        self.migrate("fails")
+        self.assertEqual(self.godwit("log", "loud").returncode, 2)
+        self.daemon.stop()
+        self.assertRegex(self.daemon.log, "(?s)level debug and above.*<debug> api: .*nobody.*"
+                                          "only level error and above from now on\n$")
+
     def test_interrupt(self):
         process = subprocess.Popen(
             [GODWIT, "migrate", "silent", "--agent", "/a", "--to", "h:1", "--api",
