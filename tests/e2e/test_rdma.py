@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The rdma link on Soft-RoCE, in virtual machines that start a kernel with rdma_rxe: whole
+migrations, between two processes of one machine and between two machines with a cable between them.
+The cases stand in tests/rdma/cases.py; a machine runs several, and the tests here look at what came
+of each. No RDMA device is needed. Where kernel or QEMU are missing the tests fail; GODWIT_RDMA=skip
+skips them."""
+
+import functools
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+
+import pytest
+
+import godwit
+
+HERE = godwit.ROOT / "tests/rdma"
+FOLDER = godwit.ROOT / "build/rdma"
+BOOT_S = 3600  # for one machine and all of its cases; nothing here is about speed
+
+
+def smoke(name):
+    return pytest.param(name, id=name, marks=pytest.mark.smoke)
+
+
+def long(*names):
+    return [pytest.param(name, id=name, marks=pytest.mark.long) for name in names]
+
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("GODWIT_RDMA") == "skip", reason="GODWIT_RDMA=skip")
+
+
+@functools.cache
+def kernel():
+    done = subprocess.run([HERE / "make", FOLDER], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr or done.stdout
+    stray = godwit.BUILD / "tests/rdma/stray"
+    assert stray.exists(), f"{godwit.BUILD} was built without rdma-core: .ci/packages build"
+    return FOLDER
+
+
+def machine(command, *options):
+    env = dict(os.environ, TMPDIR=tempfile.gettempdir())
+    inside = f"GODWIT_BUILD={godwit.BUILD.relative_to(godwit.ROOT)} " \
+             f"python3 -B tests/rdma/inside.py {command}"
+    return subprocess.Popen(
+        [HERE / "vm", "-k", kernel(), "-t", str(BOOT_S), *options, inside], cwd=godwit.ROOT,
+        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", preexec_fn=godwit.die_with_parent)
+
+
+def outcome(log):
+    return dict(re.findall(r"^case (\S+) (ok|failed: .*?)(?: [\d.]+ s)?\r?$", log, re.M))
+
+
+@functools.cache
+def one(names):
+    """Both hosts in one machine: what came of each case, and the log."""
+    log = machine(" ".join(names)).communicate()[0]
+    return outcome(log), log
+
+
+@functools.cache
+def two(names):
+    """A machine each, a cable between them."""
+    with tempfile.TemporaryDirectory(prefix="rdma") as folder:
+        cable = pathlib.Path(folder) / "cable"
+        source = machine(f"--with {' '.join(names)}", "-s", "1", "-n", cable, "-l")
+        godwit.wait_until("the cable is there", cable.exists)
+        target = machine("--peer", "-s", "1", "-n", cable, "-c", "-a", "10.77.0.2/24")
+        log = source.communicate()[0]
+        try:  # it was told to leave
+            log += "\n--- the other machine\n" + target.communicate(timeout=60)[0]
+        except subprocess.TimeoutExpired:
+            target.kill()
+            log += "\n--- the other machine\n" + target.communicate()[0]
+    return outcome(log), log
+
+
+def look(request, machines, name):
+    """What came of a case; the machine does all that this run asks for, once."""
+    wanted = tuple(item.callspec.params["name"] for item in request.session.items
+                   if item.function is request.function)
+    outcomes, log = machines(wanted)
+    if outcomes.get(name) != "ok":
+        print(log[-20000:])
+        pytest.fail(f"{name}: {outcomes.get(name, 'its machine never came to it')}")
+
+
+@pytest.mark.parametrize("name", [
+    smoke("raw"), smoke("sealed_deflate"),
+    *("deflate", "sealed", "huge", "stray", "no_device", "kill_target", "kill_source",
+           "slow_target")])
+def test_one_machine(request, name):
+    look(request, one, name)
+
+
+@pytest.mark.parametrize("name", [
+    *(f"raw*{n}" for n in range(5)), "loss_half", "cut_3s", "cut_for_ever",
+    *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "sealed_deflate", "huge", "kill_target",
+          "kill_source", "slow_target")])
+def test_two_machines(request, name):
+    look(request, two, name)
