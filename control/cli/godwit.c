@@ -13,6 +13,7 @@
 #include "godwit_follow.h"
 #include "keys.h"
 #include "option.h"
+#include "plot.h"
 #include "record.h"
 #include "report.h"
 
@@ -287,6 +288,19 @@ static int keys(const struct option_set *o, const char *const *names, int n)
 	return EXIT_FAILED;
 }
 
+static int plot(const struct option_set *o, const char *file)
+{
+	const char *stem = option_given(o, "out") ? option_text(o, "out") : file;
+	struct err e;
+
+	if (plot_make(file, stem, &e) < 0) {
+		fprintf(stderr, "godwit: plot: %s\n", e.text);
+		return EXIT_FAILED;
+	}
+	printf("%s.svg\n%s.png\n", stem, stem);
+	return EXIT_DONE;
+}
+
 static int help(const char *name)
 {
 	enum command c = name ? command_find(name) : COMMANDS;
@@ -335,6 +349,9 @@ static int run(enum command c, int argc, char **argv)
 	}
 	if (option_complete(&options, &e) < 0)
 		return wrong(c, e.text);
+	if (c == COMMAND_PLOT)
+		return name != NULL ? plot(&options, name)
+				    : wrong(c, "the record's FILE is missing");
 	if (c == COMMAND_KEYS)
 		return keys(&options, names, n);
 	return c == COMMAND_DOCTOR ? doctor(&options) : ask(c, &options, name);

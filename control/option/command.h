@@ -15,6 +15,7 @@
 	X(RESOLVE, "resolve", "NAME", "decide where a guest runs after silence at the hand-over")  \
 	X(WATCH, "watch", "NAME", "follow a migration that is under way")                          \
 	X(LOG, "log", "[LEVEL]", "tell what goes to the daemon's log, or change it")               \
+	X(PLOT, "plot", "FILE", "make pictures of a recorded migration, FILE.svg and FILE.png")    \
 	X(DOCTOR, "doctor", "", "tell what this host has for migrations, and what to change")      \
 	X(KEYS, "keys", "HOST...", "make a test authority, and keys and certificates of hosts")    \
 	X(VERSION, "version", "", "versions of this program and of the daemon")                    \

@@ -10,7 +10,7 @@
 
 #define ON(x)  (1u << COMMAND_##x)
 #define ALL    ((1u << COMMANDS) - 1)
-#define ASKING (ALL & ~(ON(HELP) | ON(KEYS)))
+#define ASKING (ALL & ~(ON(HELP) | ON(KEYS) | ON(PLOT)))
 
 const struct option_row option_godwit[] = {
 	{.name = "agent",
@@ -258,6 +258,11 @@ const struct option_row option_godwit[] = {
 		.kind = OPTION_TEXT,
 		.where = ON(MIGRATE) | ON(RECEIVE) | ON(WATCH) | ON(STATUS),
 		.help = "write what happens into this file, for godwit plot"},
+	{.name = "out",
+		.arg = "STEM",
+		.kind = OPTION_TEXT,
+		.where = ON(PLOT),
+		.help = "write STEM.svg and STEM.png [FILE]"},
 	{.name = "watch",
 		.arg = "",
 		.kind = OPTION_SWITCH,

@@ -204,9 +204,10 @@ class Daemon(Child):
                 return False
         return True
 
-    def run(self, command, *args, timeout=WAIT_S):
+    def run(self, command, *args, timeout=WAIT_S, api=True):
         """A godwit command that ends by itself: its exit code, output and errors."""
-        done = subprocess.run([str(a) for a in (GODWIT, command, *args, "--api", self.api)],
+        done = subprocess.run([str(a) for a in (GODWIT, command, *args,
+                                                *(["--api", self.api] if api else []))],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=timeout, preexec_fn=die_with_parent)
         self.lines.append(f"$ godwit {command} {' '.join(map(str, args))}: {done.returncode} "

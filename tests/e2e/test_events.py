@@ -2,7 +2,11 @@
 """What a migration tells while it runs: events, records, the log, one who comes late."""
 
 import json
+import os
+import shutil
+import struct
 import subprocess
+import xml.etree.ElementTree
 
 import events
 import godwit
@@ -100,3 +104,31 @@ def test_terminal(stage, pair):
     assert done.returncode == 0, done.stdout
     assert "\033[J" in done.stdout and "flow 0, CPU " in done.stdout
     assert "guest: done" in done.stdout and "stall" in done.stdout
+
+
+def test_plot(stage, pair):
+    """Pictures of a real migration; they are looked at for what must stand in them."""
+    record = stage.folder / "it's a record"
+    migration, _, waiting = told(stage, pair, "--record", record, "--bandwidth", "60M")
+    report = migration.done()
+    source = pair[0]
+    made = source.run("plot", record, "--out", stage.folder / "picture", api=False)
+    assert made.returncode == 0, made.stderr
+    assert source.run("plot", record, api=False).returncode == 0
+    assert (stage.folder / "it's a record.svg").exists()
+    assert made.stdout.splitlines() == [str(stage.folder / f"picture.{kind}")
+                                        for kind in ("svg", "png")]
+    svg = (stage.folder / "picture.svg").read_text(encoding="utf-8")
+    root = xml.etree.ElementTree.fromstring(svg)
+    text = " ".join(root.itertext())
+    for word in ("GiB/s", "stall", f"pause {report['pause_ms']:.1f} ms", "left out", "encode",
+                 "flow 0, CPU 0", "guest, 20", f"{report['passes']} passes"):
+        assert word in text, word
+    assert len(root.findall(".//{*}path")) > 20
+    png = (stage.folder / "picture.png").read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", png[16:24]) == (1200, 1500)
+    keep = os.environ.get("GODWIT_KEEP")  # to look at them
+    if keep:
+        for kind in ("svg", "png"):
+            shutil.copy(stage.folder / f"picture.{kind}", keep)
+        shutil.copy(record, keep)

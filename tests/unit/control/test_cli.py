@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -132,6 +133,48 @@ class Cli(unittest.TestCase):
         full = self.migrate("web", "--record", "/dev/full")
         self.assertEqual(full.returncode, 0)
         self.assertIn("not whole", full.stderr)
+
+    def plot(self, text, *more, **env):
+        record = pathlib.Path(self.folder.name) / "to plot"
+        record.write_bytes(text)
+        return subprocess.run([GODWIT, "plot", record, "--out", f"{self.folder.name}/out", *more],
+                              capture_output=True, text=True, timeout=60,
+                              env=dict(os.environ, **env))
+
+    def test_plot_refuses(self):
+        """What is no whole record is refused with its line, and no gnuplot is a clear word."""
+        head = b'{"event": "record", "version": 1, "name": "x"}\n'
+        passed = b'{"event": "passed", "pass": 0, "ms": 1.0}\n'
+        for text, why in (
+                (b"", "nothing was copied"), (b"\0\n", ":1: no JSON"), (b"[1]\n", ":1: no JSON"),
+                (b'{"event": "end"}\n', "no record of a migration"),
+                (head.replace(b"1", b"2"), "version 2"), (head, "nothing was copied"),
+                (head + b"{" * 100000 + b"\n", ":2: no JSON"),
+                (head + b'{"event": "progress", "event": "end"}\n', ":2: no JSON"),
+                (head + b'"' + b"x" * (1 << 20) + b'"\n', ":2: longer than")):
+            done = self.plot(text)
+            self.assertEqual(done.returncode, 1, text[:60])
+            self.assertIn(why, done.stderr)
+        self.assertIn("not installed", self.plot(head + passed, PATH="/nowhere").stderr)
+        self.assertIn("no-such", run("plot", "/tmp/no-such-record").stderr)
+        self.assertEqual(run("plot").returncode, 2)
+        self.assertEqual(self.plot(head + passed, "--out", "/tmp/no-such/x").returncode, 1)
+
+    @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is not installed")
+    def test_plot_is_not_a_program(self):
+        """Words of a record are words in the picture, whatever gnuplot would make of them."""
+        evil = "'; system 'touch hurt' ; `touch hurt` \\n@x"
+        events = [
+            {"event": "record", "version": 1, "name": evil, "at": evil},
+            {"event": "pass", "pass": evil, "t_ms": 1e300},
+            {"event": "progress", "t_ms": -5, "pages_per_s": 1e308, "ratio": "nan",
+             "cores": [{"cpu": evil, "scan": evil}, 7, None]},
+            {"event": "passed", "pass": 1e300, "kind": evil, "ms": evil},
+            {"event": "end", "result": evil, "t_ms": 1, "report": {"pause_ms": 1e300}}]
+        done = self.plot("\n".join(map(json.dumps, events)).encode())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertFalse(os.path.exists("hurt"))
+        self.assertIn("touch hurt", pathlib.Path(self.folder.name, "out.svg").read_text())
 
     def test_status_watch(self):
         self.migrate("silent", "--detach")

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What gnuplot is told: data first, then five plots one below the other. Run by godwit's only
+// thread. Pure but for the printing. Words are single-quoted, and nothing in them can end that.
+
+#include "plot.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "report.h"
+
+#define GIB (1024.0 * 1024 * 1024)
+
+static const char *const parts[] = {
+	"claim", "scan", "encode", "seal", "send", "recv", "decode", "place", "idle"};
+#define PARTS (sizeof(parts) / sizeof(parts[0]))
+
+/* gnuplot's quoting has exceptions; so nothing that quotes gets in. */
+static void quote(FILE *out, const char *text)
+{
+	fputc('\'', out);
+	for (; *text != '\0'; text++)
+		fputc(*text == '\'' || *text == '`'  ? '"'
+			: (unsigned char)*text < ' ' ? ' '
+						     : *text,
+			out);
+	fputc('\'', out);
+}
+
+static double sane(double v)
+{
+	return isfinite(v) && fabs(v) < 1e15 ? v : 0;
+}
+
+static double number(const json_t *o, const char *key)
+{
+	return sane(report_number(o, key));
+}
+
+/* A number, or what gnuplot leaves out. */
+static void put(FILE *out, const json_t *o, const char *key, double scale)
+{
+	if (json_is_number(json_object_get(o, key)))
+		fprintf(out, " %.9g", number(o, key) * scale);
+	else
+		fputs(" NaN", out);
+}
+
+static void data_rates(const struct plot_record *r, FILE *out)
+{
+	const json_t *o;
+	size_t i;
+
+	/* At the beginning nothing moves; and gnuplot refuses to draw what has no point at all. */
+	fputs("$rates << EOD\n0 0 0 NaN 0 0\n", out);
+	json_array_foreach(r->progress, i, o)
+	{
+		fprintf(out, "%.6f", number(o, "t_ms") / 1e3);
+		put(out, o, "pages_per_s", 4096 / GIB);
+		put(out, o, "wire_per_s", 1 / GIB);
+		put(out, o, "dirty_per_s", 4096 / GIB);
+		put(out, o, "ratio", 1);
+		put(out, o, "stall_ms", 1);
+		fputc('\n', out);
+	}
+	fputs("EOD\n", out);
+}
+
+static void data_passes(const struct plot_record *r, FILE *out)
+{
+	const json_t *o;
+	size_t i;
+
+	fputs("$passes << EOD\n", out);
+	json_array_foreach(r->passed, i, o) fprintf(out, "%.0f %.0f %.0f %.0f %.0f %.6f\n",
+		number(o, "pass"), number(o, "pages_data"), number(o, "pages_zero"),
+		number(o, "pages_hole"),
+		number(o, "skipped_pages") + number(o, "balloon_pages") + number(o, "free_pages"),
+		number(o, "ms") / 1e3);
+	if (json_array_size(r->passed) == 0)
+		fputs("0 0 0 0 0 0\n", out);
+	fputs("EOD\n", out);
+}
+
+/* The mean share of each part for each flow: events are at an even pace. */
+static void data_cores(const struct plot_record *r, FILE *out)
+{
+	static double sum[PLOT_FLOWS][PARTS];
+	unsigned cpu[PLOT_FLOWS] = {0}, flows = 0;
+	size_t n = json_array_size(r->progress);
+
+	memset(sum, 0, sizeof(sum));
+	for (size_t i = 0; i < n; i++) {
+		const json_t *cores = json_object_get(json_array_get(r->progress, i), "cores");
+
+		for (size_t c = 0; c < json_array_size(cores) && c < PLOT_FLOWS; c++) {
+			const json_t *core = json_array_get(cores, c);
+
+			flows = c + 1 > flows ? (unsigned)c + 1 : flows;
+			cpu[c] = (unsigned)json_integer_value(json_object_get(core, "cpu"));
+			for (unsigned p = 0; p < PARTS; p++)
+				sum[c][p] += number(core, parts[p]);
+		}
+	}
+	fputs("$cores << EOD\n", out);
+	for (unsigned c = 0; c < flows; c++) {
+		fprintf(out, "\"flow %u, CPU %u\"", c, cpu[c]);
+		for (unsigned p = 0; p < PARTS; p++)
+			fprintf(out, " %.6f", 100 * sum[c][p] / (double)n);
+		fputc('\n', out);
+	}
+	if (flows == 0)
+		fputs("\"none\" 0 0 0 0 0 0 0 0 0\n", out);
+	fputs("EOD\n", out);
+}
+
+/* When each pass began, as lines across the plots over time; and the pause as a band. */
+static void marks(const struct plot_record *r, FILE *out)
+{
+	double pause = number(json_object_get(r->end, "report"), "pause_ms") / 1e3;
+	double end = number(r->end, "t_ms") / 1e3, last = -1;
+	const json_t *o;
+	size_t i, n = json_array_size(r->pass);
+
+	json_array_foreach(r->pass, i, o)
+	{
+		double at = number(o, "t_ms") / 1e3;
+
+		/* The first and last ones; more would hide what is behind them. */
+		if (i < 40 || i + 10 > n)
+			fprintf(out,
+				"set arrow from first %.6f, graph 0 to first %.6f, graph 1 nohead "
+				"dashtype 3 linecolor '#999999'\n",
+				at, at);
+		if (last < 0 || at - last > end / 40)
+			fprintf(out,
+				"set label '%.0f' at first %.6f, graph 0.95 left offset 0.3,0 "
+				"textcolor '#777777'\n",
+				number(o, "pass"), at);
+		last = at;
+	}
+	if (pause > 0)
+		fprintf(out,
+			"set object rectangle from first %.6f, graph 0 to first %.6f, graph 1 "
+			"fillcolor '#ffd0d0' fillstyle solid noborder behind\n"
+			"set label 'pause %.1f ms' at first %.6f, graph 0.8 right offset -0.5,0 "
+			"textcolor '#c00000'\n",
+			end - pause, end, pause * 1e3, end - pause);
+}
+
+static void head(const struct plot_record *r, FILE *out)
+{
+	const json_t *report = json_object_get(r->end, "report");
+	char text[400];
+
+	snprintf(text, sizeof(text),
+		"%.80s, %.40s: %.40s, %.3f s, %.0f passes, pause %.1f ms, stall %.1f ms, ratio "
+		"%.2f, %.2f GiB/s",
+		report_text(r->head, "name"), report_text(r->head, "at"),
+		r->end != NULL ? report_text(r->end, "result") : "not ended",
+		number(report, "total_ms") / 1e3, number(report, "passes"),
+		number(report, "pause_ms"), number(report, "stall_ms"), number(report, "ratio"),
+		number(report, "gib_per_s"));
+	fputs("set multiplot layout 5,1 title ", out);
+	quote(out, text);
+	fputs(" noenhanced\n", out);
+}
+
+static void plots(FILE *out)
+{
+	fputs("set ylabel 'GiB/s'\n"
+	      "plot $rates using 1:2 with fsteps linewidth 2 title 'guest memory moved', "
+	      "'' using 1:3 with fsteps linewidth 2 title 'wire', "
+	      "'' using 1:4 with fsteps linewidth 2 title 'written by the guest'\n"
+	      "set ylabel 'ratio'\n"
+	      "plot $rates using 1:5 with fsteps linewidth 2 title 'ratio'\n"
+	      "set ylabel 'ms of vCPUs'\n"
+	      "set xlabel 'seconds'\n"
+	      "plot $rates using 1:6 with lines linewidth 2 title 'stall'\n"
+	      "unset arrow\nunset label\nunset object\nset xrange [*:*]\n"
+	      "set style data histograms\nset style histogram rowstacked\nset boxwidth 0.8\n"
+	      "set style fill solid 0.8 noborder\n"
+	      "set ylabel 'pages'\nset xlabel 'pass'\nset xtics auto\n"
+	      "plot $passes using 2:xtic(1) title 'sent', '' using 3 title 'zero', "
+	      "'' using 4 title 'holes', '' using 5 title 'left out'\n"
+	      "set ylabel '% of time'\nunset xlabel\nset yrange [0:100]\n"
+	      "plot $cores using 2:xtic(1) title 'claim'",
+		out);
+	for (unsigned p = 1; p < PARTS; p++)
+		fprintf(out, ", '' using %u title '%s'%s", p + 2, parts[p],
+			p + 1 == PARTS ? " linecolor '#cccccc'" : "");
+	fputs("\nunset multiplot\n", out);
+}
+
+void plot_script(const struct plot_record *r, FILE *out, const char *terminal)
+{
+	double end = number(r->end, "t_ms") / 1e3;
+
+	data_rates(r, out);
+	data_passes(r, out);
+	data_cores(r, out);
+	fprintf(out, "set terminal %s size 1200,1500 background '#ffffff' noenhanced\n",
+		strcmp(terminal, "png") == 0 ? "pngcairo" : "svg");
+	fputs("set grid ytics\nset key outside right top\nset yrange [0:*]\n"
+	      "set lmargin 12\nset rmargin 30\nset datafile missing 'NaN'\n",
+		out);
+	if (end > 0)
+		fprintf(out, "set xrange [0:%.6f]\n", end);
+	head(r, out);
+	marks(r, out);
+	plots(out);
+}
