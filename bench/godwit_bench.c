@@ -38,6 +38,8 @@ struct options {
 	bool json, huge, list;
 	enum image_class content;
 	uint64_t seed;
+	const char *from;
+	int pid;
 	const struct codec_ops *codec;
 	int level;
 };
@@ -47,15 +49,19 @@ static const char usage[] =
 	"       godwit-bench tcp|nic [OPTION...]\n"
 	"       godwit-bench image FILE [OPTION...]\n"
 	"       godwit-bench track PID FILE [OPTION...]\n"
+	"       godwit-bench pingpong\n"
 	"Times stages of the data path on one core; STAGE is a name of --list, "
 	"or ends in /* for all\n"
 	"of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
 	"plain send/recv loop.\n"
 	"image: fills FILE, as large as it is, with the image.\n"
 	"track: attaches to process PID and tracks FILE, its RAM.\n"
+	"pingpong: ns that a cache line takes from CPU 0 to 1 and back.\n"
 	"  --size MIB       image (4096)\n"
 	"  --content CLASS  mix, zero, text, binary, random, heap (mix)\n"
 	"  --seed N         of the image (1)\n"
+	"  --from FILE      the image is what FILE holds, again and again\n"
+	"  --pid PID        the image is what process PID may write to\n"
 	"  --rounds N       1 to 101 (5)\n"
 	"  --cpu N          to run on (0)\n"
 	"  --huge           image on 2 MiB pages\n"
@@ -169,6 +175,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{"size", required_argument, NULL, 's'},
 		{"content", required_argument, NULL, 'c'},
 		{"seed", required_argument, NULL, 'S'},
+		{"from", required_argument, NULL, 'f'},
+		{"pid", required_argument, NULL, 'P'},
 		{"rounds", required_argument, NULL, 'r'},
 		{"codec", required_argument, NULL, 'C'},
 		{"cpu", required_argument, NULL, 'p'},
@@ -188,6 +196,10 @@ static int parse(int argc, char **argv, struct options *o)
 			o->bytes = strtoull(optarg, NULL, 10) << 20;
 		else if (c == 'S')
 			o->seed = strtoull(optarg, NULL, 10);
+		else if (c == 'f')
+			o->from = optarg;
+		else if (c == 'P')
+			o->pid = atoi(optarg);
 		else if (c == 'r')
 			o->rounds = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'p')
@@ -243,9 +255,9 @@ static int bench_stages(struct bench *b, const struct options *o, char **picks, 
 	return 0;
 }
 
-static int bench_fill_file(const struct image *im, const char *path)
+static int bench_fill_file(const struct bench *b, const char *path)
 {
-	int rc = bench_file(im, path);
+	int rc = bench_file(b, path);
 
 	if (rc != 0)
 		fprintf(stderr, "godwit-bench: cannot fill %s: %s\n", path, strerror(-rc));
@@ -263,6 +275,8 @@ int main(int argc, char **argv)
 	struct options o;
 	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "pingpong") == 0)
+		return printf("%.0f\n", pingpong_ns(0, 1)) < 0;
 	if (parse(argc - words, argv + words, &o) != 0) {
 		fputs(usage, stderr);
 		return 2;
@@ -270,8 +284,10 @@ int main(int argc, char **argv)
 	if (o.list)
 		return list();
 	b.content = (struct image){.content = o.content, .seed = o.seed, .populate = 100};
+	b.from = o.from;
+	b.pid = o.pid;
 	if (file)
-		return bench_fill_file(&b.content, argv[2]);
+		return bench_fill_file(&b, argv[2]);
 	if (track)
 		return track_bench((pid_t)atoi(argv[2]), argv[3], o.rounds, o.json);
 	rc = bench_image(&b, o.bytes, o.huge);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image_from.h"
 #include "memory.h"
 
 static int map_populated(struct region_map *map, uint64_t bytes, bool huge)
@@ -36,6 +37,16 @@ static int map_populated(struct region_map *map, uint64_t bytes, bool huge)
 	return rc < 0 ? rc : 0;
 }
 
+static int fill(const struct bench *b, uint8_t *dst, uint64_t pages)
+{
+	if (b->from != NULL)
+		return image_from_file(b->from, dst, pages * PAGE_BYTES);
+	if (b->pid != 0)
+		return image_from_process(b->pid, dst, pages * PAGE_BYTES);
+	image_fill(&b->content, 0, pages, dst);
+	return 0;
+}
+
 int bench_image(struct bench *b, uint64_t bytes, bool huge)
 {
 	int rc = map_populated(&b->map, bytes, huge);
@@ -45,13 +56,12 @@ int bench_image(struct bench *b, uint64_t bytes, bool huge)
 	b->pages = bytes / PAGE_BYTES;
 	b->image = b->map.r[0].base;
 	b->huge = huge;
-	bench_fill(b);
-	return 0;
+	return bench_fill(b);
 }
 
-void bench_fill(struct bench *b)
+int bench_fill(struct bench *b)
 {
-	image_fill(&b->content, 0, b->pages, b->image);
+	return fill(b, b->image, b->pages);
 }
 
 int bench_target(struct bench *b)
@@ -66,7 +76,7 @@ int bench_target(struct bench *b)
 	return rc;
 }
 
-int bench_file(const struct image *im, const char *path)
+int bench_file(const struct bench *b, const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	struct stat st;
@@ -83,7 +93,7 @@ int bench_file(const struct image *im, const char *path)
 	if (base == MAP_FAILED)
 		rc = -errno;
 	else
-		image_fill(im, 0, (uint64_t)st.st_size / PAGE_BYTES, base);
+		rc = fill(b, base, (uint64_t)st.st_size / PAGE_BYTES);
 	if (base != MAP_FAILED)
 		munmap(base, (size_t)st.st_size);
 	close(fd);

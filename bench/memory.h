@@ -7,10 +7,10 @@
 
 /* Makes b->image with b->content, populated. 0 or -errno. */
 int bench_image(struct bench *b, uint64_t bytes, bool huge);
-/* Writes b->content again. */
-void bench_fill(struct bench *b);
-/* Fills a file, a guest's RAM, as large as it is, with an image. 0 or -errno; -EINVAL: no page. */
-int bench_file(const struct image *im, const char *path);
+/* Writes the image again. 0 or -errno. */
+int bench_fill(struct bench *b);
+/* Fills a file, a guest's RAM, as large as it is, with b's image. 0 or -errno; -EINVAL: no page. */
+int bench_file(const struct bench *b, const char *path);
 void bench_free(struct bench *b);
 
 #endif

@@ -16,6 +16,7 @@ KINDS = {
     "qemu-raw": (False, False, {"multifd": 2}),
     "godwit-raw": (True, False, ["--codec", "raw"]),
     "qemu-zstd-1": (False, False, {"multifd": 2, "zstd": 1}),
+    "qemu-tls": (False, False, {"multifd": 2, "tls": True}),
     "godwit-deflate-1": (True, False, ["--codec", "deflate:1"]),
     "qemu-fresh": (False, True, {"multifd": 2}),
     "godwit-fresh": (True, True, ["--codec", "raw"]),

@@ -7,9 +7,11 @@ two sides have a network namespace of their own, whose loopback counts what they
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -109,14 +111,16 @@ class Program:
 class Machine(Program):
     """A QEMU with its RAM in a file. cold: the file is empty at its start, not populated."""
 
-    def __init__(self, wire, folder, name, ram, mib, cpu, incoming=False, cold=False):
+    def __init__(self, wire, folder, name, ram, mib, cpu, incoming=False, cold=False,
+                 binary="qemu-system-x86_64"):
+        self.folder = folder
         self.qmp, own = folder / f"{name}.qmp", folder / f"{name}.own"
         for path in (self.qmp, own):
             path.unlink(missing_ok=True)
         if cold:
             ram.unlink(missing_ok=True)
         super().__init__(
-            wire, folder, name, cpu, "qemu-system-x86_64", "-machine",
+            wire, folder, name, cpu, binary, "-machine",
             "q35,accel=tcg,memory-backend=ram0", "-nodefaults", "-no-user-config", "-display",
             "none", "-S", "-m", f"{mib}M", "-object",
             f"memory-backend-file,id=ram0,size={mib}M,mem-path={ram},share=on,"
@@ -131,6 +135,13 @@ class Machine(Program):
             self.close()
             raise
 
+    def secure(self, end):
+        """Its own migration speaks TLS, with a shared key."""
+        (self.folder / "keys.psk").write_text("qemu:" + "5a" * 32 + "\n")
+        self.monitor.run("object-add", qom_type="tls-creds-psk", id="tls0", endpoint=end,
+                         dir=str(self.folder), **({"username": "qemu"} if end == "client" else {}))
+        self.monitor.run("migrate-set-parameters", tls_creds="tls0")
+
     def capability(self, name, on):
         self.monitor.run("migrate-set-capabilities",
                          capabilities=[{"capability": name, "state": on}])
@@ -143,13 +154,16 @@ class Machine(Program):
 
 
 class Daemon(Program):
-    def __init__(self, wire, folder, name, build, cpu):
+    """keys: the folder of this host's; None: insecure. more: more options."""
+
+    def __init__(self, wire, folder, name, build, cpu, keys=None, more=()):
         self.api = folder / f"{name}.api"
         self.port = free_port()  # free there too: nothing else listens there
         self.cli = build / "control" / "godwit"
-        super().__init__(wire, folder, name, cpu, build / "control" / "godwitd", "--insecure",
+        safe = ["--insecure"] if keys is None else ["--keys", keys, "--allow", "*.bench"]
+        super().__init__(wire, folder, name, cpu, build / "control" / "godwitd", *safe,
                          "--listen", f"127.0.0.1:{self.port}", "--api", self.api,
-                         "--state-dir", folder / f"{name}.state", "--cores", cpu)
+                         "--state-dir", folder / f"{name}.state", "--cores", cpu, *more)
         self.wait_path(self.api)
 
     def command(self, *words):
@@ -162,17 +176,18 @@ def free_port():
         return s.getsockname()[1]
 
 
-def by_qemu(source, target, multifd=2, zstd=None):
-    """QEMU's own migration; a dictionary of what it took."""
-    for side in (source, target):
+def by_qemu(source, target, multifd=2, tls=False, **level):
+    """QEMU's own migration; a dictionary of what it took. level: zlib or zstd and its level."""
+    for side, end in ((source, "client"), (target, "server")):
         side.capability("multifd", multifd > 0)
         parameters = {"max_bandwidth": 1 << 40}
         if multifd:
             parameters["multifd_channels"] = multifd
-            parameters["multifd_compression"] = "none" if zstd is None else "zstd"
-            if zstd is not None:
-                parameters["multifd_zstd_level"] = zstd
+            parameters["multifd_compression"] = next(iter(level), "none")
+            parameters |= {f"multifd_{name}_level": value for name, value in level.items()}
         side.monitor.run("migrate-set-parameters", **parameters)
+        if tls:
+            side.secure(end)
     uri = f"tcp:127.0.0.1:{free_port()}"
     target.monitor.run("migrate-incoming", uri=uri)
 
@@ -185,12 +200,12 @@ def by_qemu(source, target, multifd=2, zstd=None):
         "pause_ms": source.info()["downtime"]}
 
 
-def by_godwit(source, target, daemons, *how):
-    """The same through Godwit; how: more options of migrate."""
+def by_godwit(source, target, daemons, *how, receive=()):
+    """The same through Godwit; how and receive: more options of migrate and receive."""
     here, there = daemons
     name = f"bars{target.pid}"
-    receive = subprocess.run(there.command("receive", name, "--qmp", target.qmp, "--detach"),
-                             capture_output=True, text=True)
+    receive = subprocess.run(there.command("receive", name, "--qmp", target.qmp, "--detach",
+                                           *receive), capture_output=True, text=True)
     if receive.returncode:
         raise Failed(receive.stderr.strip())
     migrate = []
@@ -209,16 +224,53 @@ def by_godwit(source, target, daemons, *how):
     if migrate[0].returncode:
         raise Failed(said.strip().splitlines()[-1])
     report = json.loads(said.strip().splitlines()[-1])["report"]
-    return took | {"pause_ms": report.get("pause_ms", 0), "copy_s": report["copy_ms"] / 1000}
+    counters = report["counters"]
+    if report["link"] != "tcp":  # not over the loopback
+        took["wire"] += counters["bytes_wire"]
+    return took | {"pause_ms": report.get("pause_ms", 0), "copy_s": report["copy_ms"] / 1000,
+                   "counters": counters}
+
+
+def own_mib(pid):
+    """Memory of a process that is not the guest's."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) / 1024 if found else 0
+
+
+class Peak:
+    """The most memory of its own that each side had, looked at now and then."""
+
+    def __init__(self, sides):
+        self.sides = [[program.pid for program in side] for side in sides]
+        self.mib = [0] * len(sides)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.look, daemon=True)
+        self.thread.start()
+
+    def look(self):
+        while not self.over.wait(0.05):
+            for n, pids in enumerate(self.sides):
+                self.mib[n] = max(self.mib[n], round(sum(own_mib(pid) for pid in pids), 1))
+
+    def close(self):
+        self.over.set()
+        self.thread.join()
+        return self.mib
 
 
 def timed(move, source, target, sides):
-    """Seconds, CPU seconds of both sides, bytes on the wire."""
+    """Seconds, CPU seconds and memory of both sides, bytes on the wire."""
     def used():
         return [sum(cpu_s(program.pid) for program in side) for side in sides]
-    before, wire = used(), wire_bytes(target.pid)
+    before, wire, peak = used(), wire_bytes(target.pid), Peak(sides)
     began = time.monotonic()
-    move()
-    took = time.monotonic() - began
-    return {"s": took, "cpu_s": [b - a for a, b in zip(before, used())],
+    try:
+        move()
+        took = time.monotonic() - began
+    finally:
+        memory = peak.close()
+    return {"s": took, "cpu_s": [b - a for a, b in zip(before, used())], "own_mib": memory,
             "wire": wire_bytes(target.pid) - wire}

@@ -13,6 +13,8 @@
  * to, which is made when the first stage asks for it. Both are far larger than the cache. */
 struct bench {
 	struct image content;
+	const char *from; /* a file to take the image from; NULL: made by content */
+	int pid;          /* a process to take it from; 0: none */
 	uint64_t pages;
 	struct region_map map; /* one region, the image */
 	uint8_t *image;

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ways from one QEMU to another, by name, and the ground that they run on: one wire, one image, the
+same two CPUs for all. A way is
+
+  godwit/LINK/CODEC[/sealed]    LINK: tcp, nic (over net_memif); CODEC as of godwit migrate
+  qemu/HOW[/tls]                HOW: precopy, multifd, zlib:LEVEL, zstd:LEVEL (both in multifd)"""
+
+import contextlib
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+import qemu_move
+from qemu_move import Failed
+
+MEMIF = """[port data]
+device = net_memif0,role={role},id=0,socket={folder}/memif,bsize=9216
+ipv4 = 198.51.100.{number}/24
+mtu = 9000
+queues = 1
+"""
+
+
+def parse(name):
+    """A function of ground and the two machines, which moves the guest and says what it took."""
+    words = name.split("/")
+    if words[0] == "qemu" and len(words) in (2, 3) and words[2:] in ([], ["tls"]):
+        how, _, level = words[1].partition(":")
+        if how in ("precopy", "multifd") and not level:
+            ask = {"multifd": 0 if how == "precopy" else 2}
+        elif how in ("zlib", "zstd") and level.isdigit():
+            ask = {"multifd": 2, how: int(level)}
+        else:
+            raise Failed(f"{name}: QEMU has precopy, multifd, zlib:LEVEL, zstd:LEVEL")
+        return lambda ground, *machines: qemu_move.by_qemu(*machines, tls=len(words) == 3, **ask)
+    if words[0] == "godwit" and len(words) in (3, 4) and words[3:] in ([], ["sealed"]):
+        seal = ["--seal", "aes-256-gcm" if words[3:] else "none"]
+        ask = ["--link", words[1], "--codec", words[2], *seal]
+        return lambda ground, *machines: qemu_move.by_godwit(
+            *machines, ground.daemons, *ask, receive=seal)
+    raise Failed(f"{name}: a way is godwit/LINK/CODEC[/sealed] or qemu/HOW[/tls]")
+
+
+class Ground:
+    """RAM files, a wire, Godwit's daemons with keys and, if asked for, a port each. image: what
+    godwit-bench image is told to fill the source's RAM with."""
+
+    def __init__(self, build, mib, image=(), nic=False, qemu="qemu-system-x86_64"):
+        if (os.cpu_count() or 1) < 2:
+            raise Failed("CPUs 0 and 1 are needed")
+        self.build, self.mib, self.qemu = build, mib, qemu
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gwways"))
+        self.ram = [pathlib.Path("/dev/shm") / f"{self.folder.name}.{side}"
+                    for side in ("source", "target")]
+        self.daemons = []
+        self.wire = qemu_move.Wire()
+        try:
+            self.fill(image)
+            self.start(nic)
+        except BaseException:
+            self.close()
+            raise
+
+    def fill(self, image):
+        with open(self.ram[0], "wb") as file:
+            file.truncate(self.mib << 20)
+        self.call(self.build / "bench/godwit-bench", "image", self.ram[0], *image)
+
+    def start(self, nic):
+        self.call(self.build / "control/godwit", "keys", "--dir", self.folder / "keys",
+                  "source.bench,127.0.0.1", "target.bench,127.0.0.1")
+        for number, side in reversed(list(enumerate(("source", "target")))):
+            more = ["--config", self.folder / f"{side}.conf"]
+            pathlib.Path(more[1]).write_text(
+                MEMIF.format(role=("client", "server")[number], folder=self.folder,
+                             number=number + 1) if nic else "")
+            self.daemons.insert(0, qemu_move.Daemon(
+                self.wire, self.folder, side, self.build, number,
+                keys=self.folder / "keys" / f"{side}.bench", more=more))
+
+    @staticmethod
+    def call(*command):
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+        return done.stdout
+
+    def once(self, way, cold=False):
+        """One move, between two new machines."""
+        with contextlib.ExitStack() as stack:
+            machines = []
+            for cpu, side in enumerate(("source", "target")):
+                machines.append(stack.enter_context(contextlib.closing(qemu_move.Machine(
+                    self.wire, self.folder, side, self.ram[cpu], self.mib, cpu,
+                    incoming=cpu == 1, cold=cold and cpu == 1, binary=self.qemu))))
+            try:
+                return parse(way)(self, *machines)
+            except Failed as why:
+                raise Failed(f"{way}: {why}{self.last_words()}") from why
+
+    def last_words(self):
+        return "".join(f"; {daemon.name}'s godwitd ended: "
+                       + pathlib.Path(daemon.log.name).read_text().strip()[-300:]
+                       for daemon in self.daemons if daemon.process.poll() is not None)
+
+    def pingpong_ns(self):
+        return float(self.call(self.build / "bench/godwit-bench", "pingpong"))
+
+    def close(self):
+        for daemon in self.daemons:
+            daemon.close()
+        self.wire.close()
+        for ram in self.ram:
+            ram.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def busy(seconds=1.0):
+    """The share of all CPUs that others use while nothing of ours runs."""
+    def read():
+        line = pathlib.Path("/proc/stat").read_text().split("\n")[0]
+        fields = [int(n) for n in line.split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+    all_before, idle_before = read()
+    time.sleep(seconds)
+    all_after, idle_after = read()
+    return 1 - (idle_after - idle_before) / max(1, all_after - all_before)
+
+
+def about(build, qemu="qemu-system-x86_64"):
+    """The machine and the versions that a result is of."""
+    def field(path, name):
+        found = re.search(rf"^{name}\s*:\s*(.*)$", pathlib.Path(path).read_text(), re.M)
+        return found[1] if found else ""
+    def version(*command):
+        return subprocess.run(command, capture_output=True, text=True).stdout.split("\n")[0]
+    def package(name):
+        return version("pkg-config", "--modversion", name)
+    return {"cpu": field("/proc/cpuinfo", "model name"), "cpus": os.cpu_count(),
+            "memory_gib": round(int(field("/proc/meminfo", "MemTotal").split()[0]) / 2**20),
+            "kernel": platform.release(),
+            "godwit": version(str(build / "control/godwitd"), "--version"),
+            "qemu": version(qemu, "--version"),
+            "libraries": {name: package(name) for name in
+                          ("libdpdk", "libisal", "libzstd", "liblz4", "libcrypto")}}
