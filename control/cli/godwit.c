@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "completion.h"
 #include "doctor.h"
 #include "godwit_client.h"
 #include "godwit_follow.h"
@@ -352,6 +353,10 @@ static int run(enum command c, int argc, char **argv)
 	if (c == COMMAND_PLOT)
 		return name != NULL ? plot(&options, name)
 				    : wrong(c, "the record's FILE is missing");
+	if (c == COMMAND_COMPLETION)
+		return name != NULL && completion_print(stdout, name) == 0
+			       ? EXIT_DONE
+			       : wrong(c, "there are scripts for bash and zsh");
 	if (c == COMMAND_KEYS)
 		return keys(&options, names, n);
 	return c == COMMAND_DOCTOR ? doctor(&options) : ask(c, &options, name);

@@ -18,6 +18,8 @@
 	X(PLOT, "plot", "FILE", "make pictures of a recorded migration, FILE.svg and FILE.png")    \
 	X(DOCTOR, "doctor", "", "tell what this host has for migrations, and what to change")      \
 	X(KEYS, "keys", "HOST...", "make a test authority, and keys and certificates of hosts")    \
+	X(COMPLETION, "completion", "SHELL",                                                       \
+		"print a script that completes command lines: bash, zsh")                          \
 	X(VERSION, "version", "", "versions of this program and of the daemon")                    \
 	X(HELP, "help", "[NAME]", "this text, or that of a sub-command")
 

@@ -10,7 +10,7 @@
 
 #define ON(x)  (1u << COMMAND_##x)
 #define ALL    ((1u << COMMANDS) - 1)
-#define ASKING (ALL & ~(ON(HELP) | ON(KEYS) | ON(PLOT)))
+#define ASKING (ALL & ~(ON(HELP) | ON(KEYS) | ON(PLOT) | ON(COMPLETION)))
 
 const struct option_row option_godwit[] = {
 	{.name = "agent",
