@@ -33,8 +33,12 @@ enum plant {
 #ifdef GODWIT_PLANT
 extern enum plant plant_active; /* set by one test before its threads start */
 #define plant(p) (plant_active == (p))
+/* The session stands at its stage for now, so that a test can plant a fault there. */
+struct session;
+bool plant_stage(struct session *s);
 #else
-#define plant(p) false
+#define plant(p)       false
+#define plant_stage(s) false
 #endif
 
 #endif

@@ -51,11 +51,8 @@ static bool can_resume(const struct session *s)
 {
 	const struct session_reconnect *r = &s->reconnect;
 
-	if (r->wait_ns == 0 || !r->joined || s->leaving || s->stage >= stage_find("load") ||
-		s->state > SESSION_SWITCHING)
-		return false;
-	/* While tracking is being switched on, its answer would come in between. */
-	return !s->source || r->lost || s->stage > stage_find("track");
+	return r->wait_ns != 0 && r->joined && !s->leaving && s->stage < stage_find("load") &&
+	       s->state <= SESSION_SWITCHING;
 }
 
 static void on_resumed_guest(void *arg, struct vmm_answer *a)
@@ -142,7 +139,8 @@ void reconnect_or_fail(struct session *s, const struct err *why)
 /* The VMM has answered all that it was asked. */
 static bool pass_is_quiet(const struct session *s)
 {
-	return s->undoing == 0 && s->pass.arming == 0 && s->pass.state != PASS_LOOKING;
+	return s->undoing == 0 && s->tracking == s->tracked && s->pass.arming == 0 &&
+	       s->pass.state != PASS_LOOKING;
 }
 
 /* The pass under way is over: what was not acknowledged is dirty again. */

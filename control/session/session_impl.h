@@ -122,7 +122,8 @@ struct session {
 	struct agent_hello hello; /* of the VMM; stays for the report when the VMM is let go */
 	uint32_t page_bytes;      /* largest backing page of its regions; 0: VMM not known yet */
 	bool vmm_ready;           /* target: the VMM answered and waits for a guest */
-	bool tracking, paused, fenced, loaded;
+	bool tracking, tracked;   /* asked for; answered */
+	bool paused, fenced, loaded;
 	bool stays_paused; /* others had paused the guest before: nobody is to resume it */
 	unsigned undoing;  /* requests of the roll-back under way */
 	uint64_t ending_ns;

@@ -4,6 +4,8 @@
 
 #include "session_impl.h"
 
+#include "plant.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -55,7 +57,8 @@ void stage_begin(struct session *s, unsigned stage)
 		event_add(s->deadline, &tv);
 	}
 	log_debug(s->name, "stage %s", st->name);
-	st->source(s);
+	if (!plant_stage(s))
+		st->source(s);
 }
 
 void stage_tell(struct session *s)

@@ -253,13 +253,14 @@ static void on_tracking(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
+	s->tracked = a->status >= 0;
 	if (!failed(s, a))
 		stage_done(s);
 }
 
 void source_track(struct session *s)
 {
-	if (s->tracking) { /* resumed: it never ended */
+	if (s->tracked) { /* resumed: it never ended */
 		stage_done(s);
 		return;
 	}
@@ -289,7 +290,7 @@ void source_track_undo(struct session *s)
 {
 	if (s->tracking)
 		undo(s, AGENT_TRACK_STOP);
-	s->tracking = false;
+	s->tracking = s->tracked = false;
 }
 
 static void on_paused(void *arg, struct vmm_answer *a)

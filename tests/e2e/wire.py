@@ -71,7 +71,8 @@ class Wire:
     """Listens, and forwards to a daemon's port. hold("load") stops at the request of that name,
     hold("load", answer=True) at its answer; held is set then, and let_go() or cut() goes on.
     hold_barriers() stops each flow before the end of a pass: a pass that is held can't be over.
-    change(op, answer, body) may return another body."""
+    change(op, answer, body) may return another body; double(op, answer) lets a message come
+    twice."""
 
     def __init__(self, port):
         self.to = ("127.0.0.1", port)
@@ -83,7 +84,8 @@ class Wire:
         self.stop_at = None
         self.op = None
         self.change = None
-        self.socks = []
+        self.twice = None
+        self.socks, self.flows = [], []
         self.control = None
         self.closing = False
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -97,6 +99,9 @@ class Wire:
         self.stop_at = (op, answer)
         self.held.clear()
         self.free.clear()
+
+    def double(self, op, answer=False):
+        self.twice = (op, answer)
 
     def wait(self):
         assert self.held.wait(60), f"{self.stop_at} never came over the wire"
@@ -120,10 +125,10 @@ class Wire:
         self.free.set()
         self.holding = False
 
-    def cut(self):
-        """Ends all connections; the message that is held never arrives."""
+    def cut(self, socks=None):
+        """Ends all connections, or these; the message that is held never arrives."""
         self.closing = True
-        for sock in list(self.socks):
+        for sock in list(self.socks if socks is None else socks):
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -158,6 +163,8 @@ class Wire:
         control = struct.unpack_from("<H", head, 6)[0] == CONTROL
         if control:
             self.control = near
+        else:
+            self.flows += [near, far]
         pump = self._messages if control else self._bytes
         for answer, a, b in ((False, near, far), (True, far, near)):
             threading.Thread(target=pump, args=(a, b, answer), daemon=True).start()
@@ -203,6 +210,8 @@ class Wire:
                     if self.change:
                         head, body = b"", message(self.change(self.op, answer, said))
                 b.sendall(head + body)
+                if kind == JSON and self.twice == (self.op, answer):
+                    b.sendall(head + body)
             b.shutdown(socket.SHUT_WR)
         except (OSError, TypeError, ValueError):
             pass
