@@ -48,7 +48,7 @@ static int track(pid_t pid, int pidfd, const struct attach_file *f, struct regio
 {
 	struct source_config c = {.map = map, .vm_fd = -1};
 	struct source *s = NULL;
-	int rc = attach_open(&c.attach, pid, pidfd, f->ram, f->n, e);
+	int rc = attach_open(&c.attach, NULL, pid, pidfd, f->ram, f->n, e);
 
 	if (rc == 0) {
 		t->stopped_ns = attach_stopped_ns(c.attach);
@@ -87,7 +87,7 @@ int track_bench(pid_t pid, const char *path, unsigned rounds, bool json)
 	rc = pidfd < 0 ? err_sys(&e, errno, "process %d", (int)pid)
 		       : attach_find_ram(pid, path, &f, &e);
 	if (rc == 0)
-		rc = fd = attach_open_file(pid, &f, &e);
+		rc = fd = attach_open_file(NULL, pid, &f, &e);
 	if (rc >= 0)
 		rc = region_add(&map, "ram", fd, f.bytes, f.page_bytes, &e);
 	for (unsigned round = 0; rc >= 0 && round < rounds; round++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Least privilege of the daemon. Run by main at the start.
+// Least privilege of the daemon, and of what looks into VMMs for it. Run by main at the start.
 //
 // The lists stand here, each entry with whom it is for; test_confine.c tries what must be refused.
 
@@ -24,10 +24,25 @@ static const int kept[] = {
 	CAP_NET_BIND_SERVICE, /* --listen below 1024, when the start is made anew */
 	CAP_NET_ADMIN,        /* larger socket buffers, ports of the nic link */
 	CAP_NET_RAW,          /* the same */
-	CAP_SYS_ADMIN,    /* attaching to a VMM: its page tables, its file system of huge pages */
-	CAP_SYS_NICE,     /* memory on a node */
-	CAP_SYS_PTRACE,   /* attaching to a VMM */
-	CAP_SYS_RESOURCE, /* open files */
+	CAP_SYS_NICE,         /* memory on a node */
+	CAP_SYS_RESOURCE,     /* open files */
+};
+
+/* What godwit-attach keeps. */
+static const int kept_to_attach[] = {
+	CAP_CHECKPOINT_RESTORE, /* the files behind mappings */
+	CAP_DAC_OVERRIDE,       /* of VMMs that run as other users */
+	CAP_DAC_READ_SEARCH,    /* the same */
+	CAP_SYS_ADMIN,          /* a VMM's seccomp filters, its files on older kernels */
+	CAP_SYS_PTRACE,         /* a call within the VMM; its page tables */
+};
+
+/* What only godwit-attach does. */
+static const int left_to_attach[] = {
+	SCMP_SYS(ptrace),
+	SCMP_SYS(process_vm_readv),
+	SCMP_SYS(process_vm_writev),
+	SCMP_SYS(pidfd_getfd),
 };
 
 /* None is made by a daemon at work; each would help whoever takes it over. */
@@ -82,14 +97,17 @@ static const int refused[] = {
 	SCMP_SYS(io_uring_setup),
 };
 
-int confine_capabilities(struct err *e)
+int confine_capabilities(enum confine_role role, struct err *e)
 {
+	const int *list = role == CONFINE_DAEMON ? kept : kept_to_attach;
+	size_t n = role == CONFINE_DAEMON ? sizeof(kept) / sizeof(kept[0])
+					  : sizeof(kept_to_attach) / sizeof(kept_to_attach[0]);
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 	uint64_t keep = 0;
 
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-		keep |= UINT64_C(1) << kept[i];
+	for (size_t i = 0; i < n; i++)
+		keep |= UINT64_C(1) << list[i];
 	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
 		/* Without CAP_SETPCAP, as another user, there is nothing to drop it for. */
 		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0 &&
@@ -107,7 +125,16 @@ int confine_capabilities(struct err *e)
 	return 0;
 }
 
-int confine_calls(struct err *e)
+static int refuse(scmp_filter_ctx filter, const int *calls, size_t n)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), calls[i], 0);
+	return rc;
+}
+
+int confine_calls(enum confine_role role, struct err *e)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	int rc = filter == NULL ? -ENOMEM : 0;
@@ -118,8 +145,11 @@ int confine_calls(struct err *e)
 	/* Older kernels would slow all code down for a filter's sake; ours runs no foreign code. */
 	if (rc == 0)
 		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
-	for (size_t i = 0; rc == 0 && i < sizeof(refused) / sizeof(refused[0]); i++)
-		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
+	if (rc == 0)
+		rc = refuse(filter, refused, sizeof(refused) / sizeof(refused[0]));
+	if (rc == 0 && role == CONFINE_DAEMON)
+		rc = refuse(
+			filter, left_to_attach, sizeof(left_to_attach) / sizeof(left_to_attach[0]));
 	if (rc == 0)
 		rc = seccomp_load(filter);
 	seccomp_release(filter);

@@ -5,11 +5,16 @@
 
 #include "err.h"
 
+enum confine_role {
+	CONFINE_DAEMON,
+	CONFINE_ATTACH, /* godwit-attach, which looks into VMMs */
+};
+
 /* Capabilities: of the calling thread and those that it makes later, so before cores are started.
  * Keeps what confine.c lists; nothing can be had back. 0 or -errno with e set. */
-int confine_capabilities(struct err *e);
-/* System calls that a daemon at work never makes fail with EPERM from now on, for all threads and
- * for what they run; and no program that is run gains rights. After ports and cores are up. */
-int confine_calls(struct err *e);
+int confine_capabilities(enum confine_role role, struct err *e);
+/* System calls that the program at work never makes fail with EPERM from now on, for all threads
+ * and for what they run; and no program that is run gains rights. After ports and cores are up. */
+int confine_calls(enum confine_role role, struct err *e);
 
 #endif

@@ -14,9 +14,11 @@
 
 #include "address.h"
 #include "api.h"
+#include "beside.h"
 #include "clock.h"
 #include "config.h"
 #include "confine.h"
+#include "helper.h"
 #include "lcore.h"
 #include "listen.h"
 #include "log.h"
@@ -274,6 +276,17 @@ static int start_tls(struct daemon *d, struct err *e)
 	return tls_host_new(&d->host.tls, &c, e);
 }
 
+/* It keeps the rights that the daemon is about to give up. Guests of other VMMs can do without. */
+static void start_helper(struct daemon *d)
+{
+	char path[BESIDE_BYTES];
+	struct err e;
+
+	if (beside_find("godwit-attach", "attaches to unmodified VMMs", path, &e) < 0 ||
+		helper_start(&d->host.helper, path, &e) < 0)
+		log_warn("godwitd", "guests of QEMU can't be moved: %s", e.text);
+}
+
 /* What is quick to fail comes first; the journals are read before anybody is served. */
 static int start(struct daemon *d, struct err *e)
 {
@@ -300,11 +313,13 @@ static int start(struct daemon *d, struct err *e)
 	if (rc == 0)
 		rc = start_metrics(d, e);
 	if (rc == 0)
-		rc = confine_capabilities(e);
+		start_helper(d);
+	if (rc == 0)
+		rc = confine_capabilities(CONFINE_DAEMON, e);
 	if (rc == 0)
 		rc = start_workers(d, e);
 	if (rc == 0)
-		rc = confine_calls(e);
+		rc = confine_calls(CONFINE_DAEMON, e);
 	if (rc == 0)
 		rc = session_recover(&d->host, e);
 	return rc;
@@ -357,6 +372,7 @@ static void start_over(struct daemon *d, int argc, char **argv)
 	again[argc] = (char *)"--huge";
 	again[argc + 1] = (char *)"no";
 	stop(d);
+	helper_end(d->host.helper);
 	execv("/proc/self/exe", again);
 	log_error("godwitd", "cannot start over: %s", strerror(errno));
 	_exit(1);

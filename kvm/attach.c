@@ -6,7 +6,9 @@
 #include "attach.h"
 
 #include "attach_ram.h"
+#include "helper.h"
 #include "inject.h"
+#include "pagemap.h"
 #include "uffd.h"
 
 #include <errno.h>
@@ -25,6 +27,7 @@ struct tracked {
 };
 
 struct attach {
+	struct helper *by; /* NULL: this process */
 	pid_t pid;
 	int pidfd; /* the caller's */
 	int uffd;
@@ -109,7 +112,7 @@ static int remember(struct attach *a, struct err *e)
 {
 	_cleanup_(free_ptr) struct attach_file *files = NULL;
 	unsigned n;
-	int rc = attach_files(a->pid, &files, &n, e);
+	int rc = attach_files(a->by, a->pid, &files, &n, e);
 
 	for (unsigned i = 0; rc == 0 && i < a->n; i++) {
 		const struct attach_file *f = find_file(files, n, &a->ram[i]);
@@ -121,7 +124,7 @@ static int remember(struct attach *a, struct err *e)
 		a->of[i].file = *f;
 		rc = check_file(a, f, e);
 		if (rc == 0)
-			a->of[i].fd = attach_open_file(a->pid, f, e);
+			a->of[i].fd = attach_open_file(a->by, a->pid, f, e);
 		if (rc == 0 && a->of[i].fd < 0)
 			rc = a->of[i].fd;
 	}
@@ -145,7 +148,7 @@ int attach_verify(const struct attach *a, struct err *e)
 	int rc;
 
 	e = e != NULL ? e : &own;
-	rc = attach_list(a->pid, &files, &n, e);
+	rc = attach_list(a->by, a->pid, &files, &n, e);
 	if (ended(a->pidfd))
 		return err_set(e, ESRCH, "process %d has ended", (int)a->pid);
 	for (unsigned i = 0; rc == 0 && i < a->n; i++) {
@@ -222,7 +225,7 @@ static int take_uffd(struct attach *a, struct err *e)
 	struct inject i = {.pid = a->pid, .pidfd = a->pidfd};
 	int rc;
 
-	a->uffd = inject_userfaultfd(&i, e);
+	a->uffd = a->by != NULL ? helper_userfaultfd(a->by, &i, e) : inject_userfaultfd(&i, e);
 	if (a->uffd < 0)
 		return a->uffd;
 	a->stopped_ns = i.stopped_ns;
@@ -248,8 +251,8 @@ static int fill(struct attach *a, const struct attach_ram *ram, unsigned n, stru
 	return 0;
 }
 
-int attach_open(struct attach **out, pid_t pid, int pidfd, const struct attach_ram *ram, unsigned n,
-	struct err *e)
+int attach_open(struct attach **out, struct helper *by, pid_t pid, int pidfd,
+	const struct attach_ram *ram, unsigned n, struct err *e)
 {
 	struct attach *a = calloc(1, sizeof(*a));
 	struct err own;
@@ -259,6 +262,7 @@ int attach_open(struct attach **out, pid_t pid, int pidfd, const struct attach_r
 	e = e != NULL ? e : &own;
 	if (a == NULL)
 		return err_set(e, ENOMEM, "out of memory");
+	a->by = by;
 	a->pid = pid;
 	a->pidfd = pidfd;
 	a->uffd = -1;
@@ -314,4 +318,9 @@ int attach_uffd(const struct attach *a)
 pid_t attach_pid(const struct attach *a)
 {
 	return a->pid;
+}
+
+int attach_pagemap(const struct attach *a)
+{
+	return a->by != NULL ? helper_pagemap(a->by, a->pid) : pagemap_open(a->pid);
 }

@@ -5,6 +5,9 @@
  * pagemap-scan. The VMM keeps nothing: when this process ends, however it ends, the kernel
  * unregisters all.
  *
+ * by: who looks into the VMM's process, see helper.h; NULL: this process itself, which takes the
+ * right to ptrace it. A helper lives as long as what was made by it.
+ *
  * Threads: attach_open() is run by one thread from begin to end (ptrace is per thread); then any
  * one thread at a time. */
 #ifndef GODWIT_KVM_ATTACH_H
@@ -47,7 +50,9 @@ struct attach_file {
 /* Files that the process maps writable, but for private ones smaller than 1 MiB (the data of
  * programs and libraries), in the order of their first address. *files is one allocation, for
  * free(). 0 or -errno: ESRCH, EPERM, E2BIG (more than ATTACH_VIEWS mappings of one file). */
-int attach_files(pid_t pid, struct attach_file **files, unsigned *n, struct err *e);
+struct helper;
+int attach_files(
+	struct helper *by, pid_t pid, struct attach_file **files, unsigned *n, struct err *e);
 
 /* The one of them that path names: by its path, or as the file itself, seen from the VMM's root.
  * ENOENT: the VMM maps no such file. */
@@ -55,18 +60,22 @@ int attach_find_ram(pid_t pid, const char *path, struct attach_file *f, struct e
 
 /* Opens the file itself, for reading and writing, through /proc/PID/map_files or /proc/PID/fd.
  * fd (O_CLOEXEC) or -errno with e set. */
-int attach_open_file(pid_t pid, const struct attach_file *f, struct err *e);
+int attach_open_file(struct helper *by, pid_t pid, const struct attach_file *f, struct err *e);
 
-/* Other processes that map the file, this one left out: their number; the first ATTACH_OTHERS are
- * in others. Reads the mappings of every process: some ms. One that can't be looked at does not
- * count.
+/* A path as the process sees it, by O_PATH; fd or -errno. */
+int attach_path(struct helper *by, pid_t pid, const char *path);
+
+/* Other processes that map the file, this one and ours left out: their number; the first
+ * ATTACH_OTHERS are in others. Reads the mappings of every process: some ms. One that can't be
+ * looked at does not count.
  */
-unsigned attach_others(pid_t pid, const struct attach_file *f, pid_t others[ATTACH_OTHERS]);
+unsigned attach_others(
+	pid_t pid, pid_t ours, const struct attach_file *f, pid_t others[ATTACH_OTHERS]);
 
 /* What stands against tracking this process's files by attach, found without touching it: each with
  * its cure. An empty list says that attach_open() and the self-test are worth trying. */
-void attach_check(
-	pid_t pid, const struct attach_file *files, unsigned n, struct findings *findings);
+void attach_check(struct helper *by, pid_t pid, const struct attach_file *files, unsigned n,
+	struct findings *findings);
 
 struct attach;
 
@@ -75,8 +84,8 @@ struct attach;
  * -errno with a sentence and its cure in e, and the VMM as it was: EPERM (ptrace or userfaultfd
  * refused), EBUSY (being traced, or RAM registered already), ENOTSUP (kernel before 6.7, backing),
  * ESRCH (the VMM ended), EAGAIN (no thread could be stopped at a place that is safe). */
-int attach_open(struct attach **a, pid_t pid, int pidfd, const struct attach_ram *ram, unsigned n,
-	struct err *e);
+int attach_open(struct attach **a, struct helper *by, pid_t pid, int pidfd,
+	const struct attach_ram *ram, unsigned n, struct err *e);
 
 /* For how long one thread of the VMM was stopped, ns. */
 uint64_t attach_stopped_ns(const struct attach *a);
@@ -94,5 +103,7 @@ int attach_verify(const struct attach *a, struct err *e);
 const struct attach_ram *attach_mappings(const struct attach *a, unsigned *n);
 int attach_uffd(const struct attach *a);
 pid_t attach_pid(const struct attach *a);
+/* As pagemap_open(). */
+int attach_pagemap(const struct attach *a);
 
 #endif

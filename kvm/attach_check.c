@@ -4,7 +4,9 @@
 // registered already) attach_open() says.
 
 #include "attach.h"
+#include "attach_ram.h"
 #include "attach_writers.h"
+#include "helper.h"
 #include "probe.h"
 #include "tracee.h"
 
@@ -88,7 +90,7 @@ static void check_backing(pid_t pid, const struct attach_file *f, struct finding
 	struct statfs fs;
 	struct err e;
 
-	fd = attach_open_file(pid, f, &e);
+	fd = attach_open_file(NULL, pid, f, &e);
 	if (fd < 0) {
 		finding_add(all, "ram-open", "run godwitd as root", "%s", e.text);
 		return;
@@ -101,10 +103,10 @@ static void check_backing(pid_t pid, const struct attach_file *f, struct finding
 			f->path);
 }
 
-static void check_others(pid_t pid, const struct attach_file *f, struct findings *all)
+static void check_others(pid_t pid, pid_t ours, const struct attach_file *f, struct findings *all)
 {
 	pid_t others[ATTACH_OTHERS];
-	unsigned n = attach_others(pid, f, others);
+	unsigned n = attach_others(pid, ours, f, others);
 
 	for (unsigned i = 0; i < n && i < ATTACH_OTHERS; i++)
 		finding_add(all, "ram-shared",
@@ -114,7 +116,7 @@ static void check_others(pid_t pid, const struct attach_file *f, struct findings
 			(int)others[i], f->path);
 }
 
-static void check_file(pid_t pid, const struct attach_file *f, struct findings *all)
+static void check_file(pid_t pid, pid_t ours, const struct attach_file *f, struct findings *all)
 {
 	if (!f->shared)
 		finding_add(all, "ram-private",
@@ -132,15 +134,39 @@ static void check_file(pid_t pid, const struct attach_file *f, struct findings *
 			break;
 		}
 	check_backing(pid, f, all);
-	check_others(pid, f, all);
+	check_others(pid, ours, f, all);
 }
 
-void attach_check(pid_t pid, const struct attach_file *files, unsigned n, struct findings *findings)
+static void check_by(struct helper *by, pid_t pid, const struct attach_file *files, unsigned n,
+	struct findings *findings)
+{
+	struct findings *more = calloc(1, sizeof(*more));
+	struct err e = {0};
+
+	if (more == NULL || helper_check(by, pid, files, n, more, &e) < 0)
+		finding_add(findings, "helper", "restart godwitd", "%s",
+			more == NULL ? "out of memory" : e.text);
+	else
+		findings_add(findings, more);
+	free(more);
+}
+
+void attach_check_for(pid_t ours, pid_t pid, const struct attach_file *files, unsigned n,
+	struct findings *findings)
 {
 	check_kernel(findings);
 	check_ptrace(pid, findings);
 	check_threads(pid, findings);
 	for (unsigned i = 0; i < n; i++)
-		check_file(pid, &files[i], findings);
+		check_file(pid, ours, &files[i], findings);
 	attach_writers(pid, findings);
+}
+
+void attach_check(struct helper *by, pid_t pid, const struct attach_file *files, unsigned n,
+	struct findings *findings)
+{
+	if (by != NULL)
+		check_by(by, pid, files, n, findings);
+	else
+		attach_check_for(getpid(), pid, files, n, findings);
 }

@@ -3,6 +3,7 @@
 
 #include "attach_ram.h"
 #include "attach.h"
+#include "helper.h"
 #include "procmap.h"
 
 #include <dirent.h>
@@ -141,9 +142,13 @@ static int open_fd_file(pid_t pid, const struct attach_file *f)
 	return fd < 0 ? -ENOENT : fd;
 }
 
-int attach_open_file(pid_t pid, const struct attach_file *f, struct err *e)
+int attach_open_file(struct helper *by, pid_t pid, const struct attach_file *f, struct err *e)
 {
-	int fd = open_map_file(pid, f);
+	int fd;
+
+	if (by != NULL)
+		return helper_open_file(by, pid, f, e);
+	fd = open_map_file(pid, f);
 
 	if (fd < 0) {
 		int other = open_fd_file(pid, f);
@@ -161,7 +166,7 @@ int attach_open_file(pid_t pid, const struct attach_file *f, struct err *e)
 /* Its size and the size of its pages; 0 where it can't be opened. */
 static void measure(pid_t pid, struct attach_file *f)
 {
-	_cleanup_(close_fd) int fd = attach_open_file(pid, f, NULL);
+	_cleanup_(close_fd) int fd = attach_open_file(NULL, pid, f, NULL);
 	struct statfs fs;
 	struct stat st;
 
@@ -171,10 +176,14 @@ static void measure(pid_t pid, struct attach_file *f)
 	f->page_bytes = (uint64_t)fs.f_type == HUGETLBFS_MAGIC ? (uint32_t)fs.f_bsize : 4096;
 }
 
-int attach_list(pid_t pid, struct attach_file **files, unsigned *n, struct err *e)
+int attach_list(
+	struct helper *by, pid_t pid, struct attach_file **files, unsigned *n, struct err *e)
 {
 	struct listing l = {.e = e};
 	int rc;
+
+	if (by != NULL)
+		return helper_files(by, HELPER_LIST, pid, files, n, e);
 
 	*files = NULL;
 	*n = 0;
@@ -194,10 +203,15 @@ int attach_list(pid_t pid, struct attach_file **files, unsigned *n, struct err *
 	return 0;
 }
 
-int attach_files(pid_t pid, struct attach_file **files, unsigned *n, struct err *e)
+int attach_files(
+	struct helper *by, pid_t pid, struct attach_file **files, unsigned *n, struct err *e)
 {
 	struct err own;
-	int rc = attach_list(pid, files, n, e != NULL ? e : &own);
+	int rc;
+
+	if (by != NULL)
+		return helper_files(by, HELPER_FILES_OF, pid, files, n, e);
+	rc = attach_list(NULL, pid, files, n, e != NULL ? e : &own);
 
 	for (unsigned i = 0; rc == 0 && i < *n; i++)
 		measure(pid, &(*files)[i]);
@@ -219,11 +233,27 @@ static bool is_at(pid_t pid, const char *path, const struct attach_file *f)
 	return stat(there, &st) == 0 && same_stat(&st, f);
 }
 
+int attach_path(struct helper *by, pid_t pid, const char *path)
+{
+	_cleanup_(free_ptr) char *there = NULL;
+	int fd;
+
+	if (by != NULL)
+		return helper_path(by, pid, path);
+	if (asprintf(&there, "/proc/%d/%s%s", (int)pid, path[0] == '/' ? "root" : "cwd/", path) <
+		0) {
+		there = NULL;
+		return -ENOMEM;
+	}
+	fd = open(there, O_PATH | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int attach_find_ram(pid_t pid, const char *path, struct attach_file *f, struct err *e)
 {
 	_cleanup_(free_ptr) struct attach_file *files = NULL;
 	unsigned n;
-	int rc = attach_files(pid, &files, &n, e);
+	int rc = attach_files(NULL, pid, &files, &n, e);
 
 	if (rc < 0)
 		return rc;
@@ -242,7 +272,8 @@ static int finds(void *arg, const struct procmap *m)
 	return m->ino != 0 && m->ino == f->ino && m->dev == f->dev;
 }
 
-unsigned attach_others(pid_t pid, const struct attach_file *f, pid_t others[ATTACH_OTHERS])
+unsigned attach_others(
+	pid_t pid, pid_t ours, const struct attach_file *f, pid_t others[ATTACH_OTHERS])
 {
 	const struct dirent *d;
 	unsigned n = 0;
@@ -251,7 +282,7 @@ unsigned attach_others(pid_t pid, const struct attach_file *f, pid_t others[ATTA
 	while (dir != NULL && (d = readdir(dir)) != NULL) {
 		pid_t other = (pid_t)atoi(d->d_name);
 
-		if (other <= 0 || other == pid || other == getpid() ||
+		if (other <= 0 || other == pid || other == ours || other == getpid() ||
 			procmap_walk(other, finds, (void *)(uintptr_t)f) != 1)
 			continue;
 		if (n < ATTACH_OTHERS)

@@ -22,3 +22,10 @@ void finding_add(struct findings *all, const char *name, const char *cure, const
 	va_end(ap);
 	all->n++;
 }
+
+void findings_add(struct findings *all, const struct findings *more)
+{
+	for (unsigned i = 0; i < more->n && i < FINDINGS_MOST; i++)
+		finding_add(all, more->f[i].name, more->f[i].cure, "%s", more->f[i].text);
+	all->left_out += more->left_out;
+}

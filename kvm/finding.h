@@ -17,6 +17,9 @@ struct findings {
 	struct finding f[FINDINGS_MOST];
 };
 
+/* Adds all of another list. */
+void findings_add(struct findings *all, const struct findings *more);
+
 /* Adds one. cure is plain text, the sentence a format. */
 void finding_add(struct findings *all, const char *name, const char *cure, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -55,7 +55,7 @@ int pagemap_scan_make(struct source **s, const struct source_config *c, struct e
 	*s = &p->source;
 	if (marks_init(&p->pending, c->map->nchunks) < 0 || take_mappings(p) < 0)
 		return err_set(e, ENOMEM, "out of memory");
-	p->pm = pagemap_open(c->attach != NULL ? attach_pid(c->attach) : 0);
+	p->pm = c->attach != NULL ? attach_pagemap(c->attach) : pagemap_open(0);
 	if (p->pm < 0)
 		return err_sys(
 			e, -p->pm, "cannot open the writer's /proc/PID/pagemap; is /proc mounted?");

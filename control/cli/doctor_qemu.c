@@ -32,7 +32,7 @@ static void try_tracker(struct doctor *d, struct qemu *u)
 	c.map = map;
 	rc = qemu_map_ram(u, map, &e);
 	if (rc == 0)
-		rc = attach_open(&c.attach, u->pid, u->pidfd, ram, n, &e);
+		rc = attach_open(&c.attach, NULL, u->pid, u->pidfd, ram, n, &e);
 	if (rc == 0)
 		rc = source_pagemap_scan.open(&source, &c, &e);
 	if (rc < 0)

@@ -197,6 +197,13 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 		}
 		session_free(s);
 	}
+	if (where->driver == VMM_QEMU && h->helper == NULL) {
+		err_set(e, ENOENT,
+			"godwit-attach, which attaches to unmodified VMMs, could not be started; "
+			"it "
+			"belongs beside godwitd");
+		return NULL;
+	}
 	s = calloc(1, sizeof(*s));
 	if (s == NULL) {
 		err_set(e, ENOMEM, "out of memory");
@@ -206,6 +213,7 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 	s->source = source;
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->where = *where;
+	s->where.by = h->helper;
 	s->state = source ? SESSION_PREPARING : SESSION_WAITING;
 	s->fig.began_ns = clock_ns();
 	s->progress_ns = s->fig.began_ns;

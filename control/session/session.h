@@ -72,6 +72,7 @@ struct session_host {
 	struct tls_host *tls;        /* NULL: insecure, plain text with others that are so too */
 	struct ports *ports;         /* of the daemon */
 	struct link_rdma_host *rdma; /* NULL: none */
+	struct helper *helper;       /* looks into unmodified VMMs; NULL: could not be started */
 };
 
 struct session;

@@ -5,10 +5,10 @@
 
 #include "keeper.h"
 
+#include "beside.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,36 +27,22 @@ struct keeper {
 	pid_t pid; /* 0: it has ended, and was waited for */
 };
 
-/* The program lies beside godwitd. */
-static int find_program(char path[PATH_MAX + 32], struct err *e)
-{
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n < 0)
-		return err_sys(e, errno, "cannot find out where godwitd lies");
-	self[n] = '\0';
-	snprintf(path, PATH_MAX + 32, "%s/godwit-keeper", dirname(self));
-	if (access(path, X_OK) != 0)
-		return err_sys(
-			e, errno, "cannot run %s, which gives a guest back if godwitd dies", path);
-	return 0;
-}
+#define WHY "gives a guest back if godwitd dies"
 
 int keeper_check(struct err *e)
 {
-	char path[PATH_MAX + 32];
+	char path[BESIDE_BYTES];
 
-	return find_program(path, e);
+	return beside_find("godwit-keeper", WHY, path, e);
 }
 
 static int spawn(struct keeper *k, int sock, int qmp_fd, struct err *e)
 {
-	char path[PATH_MAX + 32], *argv[] = {path, NULL}, *env[] = {NULL};
+	char path[BESIDE_BYTES], *argv[] = {path, NULL}, *env[] = {NULL};
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
 	sigset_t none;
-	int rc = find_program(path, e);
+	int rc = beside_find("godwit-keeper", WHY, path, e);
 
 	if (rc < 0)
 		return rc;

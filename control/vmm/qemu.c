@@ -41,11 +41,6 @@ int qemu_children(struct qmp *q, const char *path, json_t **children, struct err
 	return 0;
 }
 
-void qemu_path(const struct qemu *u, const char *path, char *here, size_t bytes)
-{
-	snprintf(here, bytes, "/proc/%d/%s%s", (int)u->pid, path[0] == '/' ? "root" : "cwd/", path);
-}
-
 int qemu_ask_status(struct qemu *u, struct err *e)
 {
 	json_t *answer = NULL;
@@ -140,6 +135,7 @@ int qemu_open(struct qemu *u, const struct vmm_where *where, unsigned timeout_ms
 
 	memset(u, 0, sizeof(*u));
 	u->pidfd = -1;
+	u->by = where->by;
 	rc = qmp_open(&u->qmp, where->socket, timeout_ms, cancel_fd, e);
 	if (rc == 0)
 		rc = find_process(u, where, e);

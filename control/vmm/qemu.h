@@ -36,6 +36,7 @@ struct qemu {
 	struct qmp *qmp;
 	pid_t pid;
 	int pidfd;
+	struct helper *by; /* who looks into it; NULL: this process */
 	char name[QEMU_NAME];
 	char status[32]; /* as query-status told last */
 	bool running;
@@ -57,8 +58,6 @@ int qemu_ask_status(struct qemu *u, struct err *e);
 int qemu_get(struct qmp *q, const char *path, const char *property, json_t **value, struct err *e);
 /* The children of an object: {"name": "type"}. New reference. */
 int qemu_children(struct qmp *q, const char *path, json_t **children, struct err *e);
-/* A path of QEMU's as this process can open it. */
-void qemu_path(const struct qemu *u, const char *path, char *here, size_t bytes);
 
 /* qemu_ram.c: the backends and their files, ordered by guest address. */
 int qemu_find_ram(struct qemu *u, struct err *e);

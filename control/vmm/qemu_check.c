@@ -221,7 +221,7 @@ int qemu_check_tracking(const struct qemu *u, bool direct, struct findings *f, s
 	for (unsigned i = 0; i < u->nram; i++)
 		if (u->ram[i].file >= 0)
 			files[n++] = u->files[u->ram[i].file];
-	attach_check(u->pid, files, n, more);
+	attach_check(u->by, u->pid, files, n, more);
 	for (unsigned i = 0; i < more->n; i++)
 		if (direct || strcmp(more->f[i].name, "direct-io") != 0)
 			finding_add(f, more->f[i].name, more->f[i].cure, "%s", more->f[i].text);

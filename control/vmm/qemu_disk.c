@@ -18,14 +18,13 @@
 /* What is known of a file, as one text that both hosts make alike. */
 static json_t *identity(const struct qemu *u, const char *path)
 {
-	char here[4200];
+	_cleanup_(close_fd) int fd = attach_path(u->by, u->pid, path);
 	struct statx sx;
 	struct statfs fs;
 
-	qemu_path(u, path, here, sizeof(here));
-	if (statx(AT_FDCWD, here, 0, STATX_INO | STATX_BTIME | STATX_TYPE, &sx) < 0)
+	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME | STATX_TYPE, &sx) < 0)
 		return json_string("not a file here");
-	if (!S_ISREG(sx.stx_mode) || statfs(here, &fs) < 0)
+	if (!S_ISREG(sx.stx_mode) || fstatfs(fd, &fs) < 0)
 		return json_string("a device");
 	return json_sprintf("inode %llu, file system 0x%llx, made %lld",
 		(unsigned long long)sx.stx_ino, (unsigned long long)fs.f_type,

@@ -100,7 +100,7 @@ int qemu_find_ram(struct qemu *u, struct err *e)
 	json_t *list = NULL, *dev;
 	char *mtree = NULL;
 	size_t i;
-	int rc = attach_files(u->pid, &u->files, &u->nfiles, e);
+	int rc = attach_files(u->by, u->pid, &u->files, &u->nfiles, e);
 
 	if (rc == 0)
 		rc = qmp_human(u->qmp, "info mtree -f", &mtree, e);
@@ -134,7 +134,7 @@ int qemu_map_ram(const struct qemu *u, struct region_map *map, struct err *e)
 				"shared; start QEMU with -object "
 				"memory-backend-file,id=%s,share=on,mem-path=...",
 				r->id, r->id);
-		fd = attach_open_file(u->pid, f, e);
+		fd = attach_open_file(u->by, u->pid, f, e);
 		if (fd < 0)
 			return fd;
 		rc = region_add(map, r->id, fd, r->bytes, f->page_bytes, e);

@@ -55,7 +55,7 @@ static int open_source(struct vmm_qemu *q, struct err *e)
 	struct attach_ram ram[ATTACH_VIEWS];
 	unsigned n = qemu_mappings(&q->qemu, ram, ATTACH_VIEWS);
 	struct source_config c = {.map = &q->vmm.map, .vm_fd = -1};
-	int rc = attach_open(&q->attach, q->qemu.pid, q->qemu.pidfd, ram, n, e);
+	int rc = attach_open(&q->attach, q->qemu.by, q->qemu.pid, q->qemu.pidfd, ram, n, e);
 
 	if (rc < 0)
 		return rc;

@@ -206,7 +206,7 @@ int far_mappings(pid_t pid, const struct region_map *map, struct attach_ram *ram
 {
 	struct attach_file *files;
 	unsigned nfiles, n = 0;
-	int rc = attach_files(pid, &files, &nfiles, e);
+	int rc = attach_files(NULL, pid, &files, &nfiles, e);
 
 	if (rc < 0)
 		return rc;
@@ -231,7 +231,7 @@ static int attach_to(struct far *f, const struct region_map *map, struct err *e)
 	struct attach_ram ram[MAPPINGS];
 	int n = far_mappings(f->pid, map, ram, MAPPINGS, e);
 
-	return n < 0 ? n : attach_open(&f->attach, f->pid, f->pidfd, ram, (unsigned)n, e);
+	return n < 0 ? n : attach_open(&f->attach, NULL, f->pid, f->pidfd, ram, (unsigned)n, e);
 }
 
 int far_open(struct far *f, const struct region_map *map, enum far_kind kind, struct err *e)

@@ -139,7 +139,8 @@ static void die_attached(struct rig *r)
 	struct err e;
 	int n = far_mappings(r->far.pid, &r->map, ram, 8, &e);
 
-	if (n < 0 || attach_open(&c.attach, r->far.pid, r->far.pidfd, ram, (unsigned)n, &e) < 0 ||
+	if (n < 0 ||
+		attach_open(&c.attach, NULL, r->far.pid, r->far.pidfd, ram, (unsigned)n, &e) < 0 ||
 		source_pagemap_scan.open(&r->source, &c, &e) < 0 ||
 		source_pagemap_scan.start(r->source, &e) < 0)
 		_exit(1);
@@ -168,7 +169,7 @@ static void daemon_dies(void **state)
 	far_do(&r.far, FAR_WRITE, 7, 1, 0);
 	n = far_mappings(r.far.pid, &r.map, ram, 8, &e);
 	assert_int_equal(
-		attach_open(&r.far.attach, r.far.pid, r.far.pidfd, ram, (unsigned)n, &e), 0);
+		attach_open(&r.far.attach, NULL, r.far.pid, r.far.pidfd, ram, (unsigned)n, &e), 0);
 	teardown(&r);
 }
 
@@ -201,20 +202,20 @@ static void refuses(void **state)
 	assert_int_equal(n, 1);
 	/* Twice. */
 	assert_int_equal(
-		attach_open(&second, r.far.pid, r.far.pidfd, ram, (unsigned)n, &e), -EBUSY);
+		attach_open(&second, NULL, r.far.pid, r.far.pidfd, ram, (unsigned)n, &e), -EBUSY);
 	assert_null(second);
 	assert_non_null(strstr(e.text, "another userfaultfd"));
 	assert_int_equal(registered(r.far.pid), 1);
 	/* Not where it was said. */
 	ram[0].offset += PAGE_BYTES;
-	assert_int_equal(attach_open(&second, r.far.pid, r.far.pidfd, ram, 1, &e), -EINVAL);
+	assert_int_equal(attach_open(&second, NULL, r.far.pid, r.far.pidfd, ram, 1, &e), -EINVAL);
 	ram[0].offset -= PAGE_BYTES;
 	/* At one more place. */
 	assert_int_equal(far_do(&r.far, FAR_REMAP, 0, 0, 0), 0);
-	assert_int_equal(attach_open(&second, r.far.pid, r.far.pidfd, ram, 1, &e), -EINVAL);
+	assert_int_equal(attach_open(&second, NULL, r.far.pid, r.far.pidfd, ram, 1, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "more places"));
 	/* Nothing. */
-	assert_int_equal(attach_open(&second, r.far.pid, r.far.pidfd, ram, 0, &e), -EINVAL);
+	assert_int_equal(attach_open(&second, NULL, r.far.pid, r.far.pidfd, ram, 0, &e), -EINVAL);
 	teardown(&r);
 }
 
@@ -275,7 +276,7 @@ static void fixed_buffers_escape(void **state)
 	assert_int_equal(byte, 'x');       /* it was written, */
 	assert_int_equal(look(&r, &e), 0); /* and nobody saw. */
 	memset(&found, 0, sizeof(found));
-	attach_check(r.far.pid, NULL, 0, &found);
+	attach_check(NULL, r.far.pid, NULL, 0, &found);
 	assert_int_equal(found.n, 1);
 	assert_string_equal(found.f[0].name, "io-uring");
 	teardown(&r);

@@ -57,7 +57,7 @@ static void finds(void **state)
 
 	(void)state;
 	start(&map, &far);
-	assert_int_equal(attach_files(far.pid, &files, &n, &e), 0);
+	assert_int_equal(attach_files(NULL, far.pid, &files, &n, &e), 0);
 	for (unsigned i = 0; i < n; i++)
 		if (strstr(files[i].path, "ram") != NULL)
 			files[0] = files[i];
@@ -65,7 +65,7 @@ static void finds(void **state)
 	assert_true(files[0].deleted && files[0].shared && files[0].writable);
 	assert_int_equal(files[0].bytes, PAGES * PAGE_BYTES);
 	assert_int_equal(files[0].page_bytes, 4096);
-	attach_check(far.pid, files, 1, &found);
+	attach_check(NULL, far.pid, files, 1, &found);
 	for (unsigned i = 0; i < found.n; i++)
 		print_message("%s: %s\n", found.f[i].name, found.f[i].text);
 	assert_int_equal(found.n, 0);
@@ -75,7 +75,7 @@ static void finds(void **state)
 	files[0].shared = false;
 	files[0].page_bytes = 1u << 30;
 	files[0].bytes -= PAGE_BYTES;
-	attach_check(far.pid, files, 1, &found);
+	attach_check(NULL, far.pid, files, 1, &found);
 	assert_non_null(find(&found, "ram-shared"));
 	assert_non_null(find(&found, "ram-private"));
 	assert_non_null(find(&found, "huge-1g"));
@@ -111,7 +111,7 @@ static void private_ram(void **state)
 		_exit(1);
 	}
 	while (!found) { /* until it has mapped it */
-		assert_int_equal(attach_files(pid, &files, &n, &e), 0);
+		assert_int_equal(attach_files(NULL, pid, &files, &n, &e), 0);
 		for (unsigned i = 0; i < n && !found; i++) {
 			found = strcmp(files[i].path, "/memfd:private") == 0;
 			files[0] = files[i];
@@ -120,7 +120,7 @@ static void private_ram(void **state)
 			free(files);
 	}
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	assert_int_equal(attach_open(&a, pid, pidfd, files[0].ram, files[0].n, &e), -ENOTSUP);
+	assert_int_equal(attach_open(&a, NULL, pid, pidfd, files[0].ram, files[0].n, &e), -ENOTSUP);
 	close(pidfd);
 	assert_non_null(strstr(e.text, "share"));
 	free(files);
@@ -149,7 +149,7 @@ static void finds_by_path(void **state)
 	assert_string_equal(f.path, path);
 	assert_int_equal(f.n, 3); /* whole, and in two pieces */
 	assert_int_equal(attach_find_ram(far.pid, "/nowhere", &f, &e), -ENOENT);
-	fd = attach_open_file(far.pid, &f, &e);
+	fd = attach_open_file(NULL, far.pid, &f, &e);
 	assert_return_code(fd, e.errnum);
 	close(fd);
 	unlink(path);

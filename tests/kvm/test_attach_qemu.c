@@ -67,7 +67,7 @@ static void attach_to(struct source_config *c, struct source **s)
 	struct err e = {0};
 
 	if (attach_find_ram(q.pid, q.ram, &f, &e) < 0 ||
-		attach_open(&c->attach, q.pid, q.pidfd, f.ram, f.n, &e) < 0 ||
+		attach_open(&c->attach, NULL, q.pid, q.pidfd, f.ram, f.n, &e) < 0 ||
 		source_pagemap_scan.open(s, c, &e) < 0 || source_pagemap_scan.start(*s, &e) < 0)
 		fail_msg("%s", e.text);
 }
@@ -149,7 +149,7 @@ static void nothing_found(void **state)
 
 	(void)state;
 	assert_int_equal(attach_find_ram(q.pid, q.ram, &f, &e), 0);
-	attach_check(q.pid, &f, 1, &found);
+	attach_check(NULL, q.pid, &f, 1, &found);
 	if (found.n != 0)
 		fail_msg("%s: %s", found.f[0].name, found.f[0].text);
 }

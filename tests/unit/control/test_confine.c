@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -82,16 +83,20 @@ static void child(void)
 	pthread_barrier_init(&gate, NULL, 2);
 	MUST(pthread_create(&t, NULL, other_thread, NULL) == 0);
 	pthread_barrier_wait(&gate);
-	MUST(confine_capabilities(&e) == 0);
-	MUST(confine_calls(&e) == 0);
+	MUST(confine_capabilities(CONFINE_DAEMON, &e) == 0);
+	MUST(confine_calls(CONFINE_DAEMON, &e) == 0);
 	pthread_barrier_wait(&gate);
 	MUST(pthread_join(t, NULL) == 0);
 	try_calls();
 	MUST(status("NoNewPrivs:", 10) == 1);
 	MUST(status("Seccomp:", 10) == 2);
-	/* CAP_SETUID, CAP_SETPCAP, CAP_SYS_MODULE, CAP_SYS_TIME, CAP_MKNOD */
-	MUST((status("CapEff:", 16) &
-		     ((1u << 7) | (1u << 8) | (1u << 16) | (1u << 25) | (1u << 27))) == 0);
+	REFUSED(syscall(SYS_ptrace, PTRACE_ATTACH, getppid(), 0, 0));
+	REFUSED(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0));
+	REFUSED(syscall(SYS_pidfd_getfd, 0, 0, 0));
+	/* CAP_SETUID, CAP_SETPCAP, CAP_SYS_MODULE, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_TIME,
+	 * CAP_MKNOD */
+	MUST((status("CapEff:", 16) & ((1u << 7) | (1u << 8) | (1u << 16) | (1u << 19) |
+					      (1u << 21) | (1u << 25) | (1u << 27))) == 0);
 	/* Its work goes on. */
 	fd = memfd_create("x", MFD_CLOEXEC);
 	MUST(fd >= 0 && ftruncate(fd, 4096) == 0);
