@@ -191,7 +191,8 @@ static void shrink_by_delay(struct congestion *c, uint64_t queue_ns)
 static void grow(struct congestion *c)
 {
 	uint64_t packets = c->window_bytes / c->mss_bytes;
-	double longer = 1.0 + (double)c->base_ns / LONG_PATH_NS;
+	uint64_t round_ns = c->blind ? c->whole_ns : c->base_ns;
+	double longer = 1.0 + (double)round_ns / LONG_PATH_NS;
 
 	if (!c->limited)
 		return;

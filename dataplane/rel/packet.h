@@ -32,7 +32,7 @@
 #define PACKET_DATA_BYTES 128u          /* what stands before the part in DATA */
 #define PACKET_PING_BYTES 64u
 #define PACKET_BYE_BYTES  48u
-#define PACKET_AWAY_NS    16384u
+#define PACKET_AWAY_NS    262144u
 #define PACKET_LINE_BYTES 64u /* parts begin at multiples of it in the payload */
 
 #define PACKET_FRAMES    4096u /* frames that can be in flight; the most a window can hold */
@@ -93,7 +93,7 @@ struct packet_ack {
 	uint8_t nmarks;       /* of them not placed; each seq, with PACKET_MARK_LOST or without */
 	uint16_t first_mark;  /* marks are numbered as they come, modulo 2^16: of the first here */
 	bool has_barrier;     /* the answer to the last barrier */
-	uint16_t away; /* the newest may have waited so long for the core, in PACKET_AWAY_NS */
+	uint16_t away; /* how long the core was away so far, in PACKET_AWAY_NS, modulo 2^16 */
 	uint64_t word[PACKET_ACK_WORDS];
 	uint64_t frame[PACKET_ACK_FRAMES];
 	uint64_t mark[PACKET_ACK_MARKS];

@@ -12,8 +12,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define BYE_EVERY_NS (10 * NS_PER_MS)
-#define AWAY_PART    4u // of the target of queueing
+#define BYE_EVERY_NS  (10 * NS_PER_MS)
+#define AWAY_PART     4u // of the target of queueing, and at most:
+#define AWAY_LEAST_NS (500 * NS_PER_US)
 
 void rel_config_init(struct rel_config *c)
 {
@@ -49,9 +50,11 @@ void rel_init(struct rel *r, const struct rel_config *cfg, uint64_t now_ns)
 void rel_look(struct rel *r, uint64_t now_ns)
 {
 	uint64_t gap = now_ns > r->looked_ns ? now_ns - r->looked_ns : 0;
+	uint64_t least = rel_min(r->cfg.target_ns / AWAY_PART, AWAY_LEAST_NS);
 
 	r->looked_ns = now_ns;
-	if (gap > r->cfg.target_ns / AWAY_PART) {
+	if (gap > least) {
+		r->away_sum_ns += gap;
 		r->away_ns = gap;
 		r->away_until_ns = now_ns + gap;
 	}
@@ -62,6 +65,11 @@ void rel_look(struct rel *r, uint64_t now_ns)
 uint64_t rel_away(const struct rel *r, uint64_t now_ns)
 {
 	return now_ns < r->away_until_ns ? r->away_ns : 0;
+}
+
+uint16_t rel_away_sum(const struct rel *r)
+{
+	return (uint16_t)(r->away_sum_ns / PACKET_AWAY_NS);
 }
 
 void rel_leave(struct rel *r, uint32_t reason, uint64_t now_ns)

@@ -79,8 +79,9 @@ struct rel {
 	uint32_t reason; /* of the goodbye, ours or the peer's */
 	uint64_t number; /* of the next packet */
 	uint64_t heard_ns, said_ns;
-	uint64_t looked_ns; /* the core was here last */
-	/* Until away_until_ns: what comes may have waited so long for the core. */
+	uint64_t looked_ns;   /* the core was here last */
+	uint64_t away_sum_ns; /* how long it was away so far */
+	/* Until away_until_ns: what was not done in so long may be made up for. */
 	uint64_t away_ns, away_until_ns;
 	uint64_t bye_at_ns;    /* the next BYE goes out; REL_NEVER: none due */
 	uint64_t bye_until_ns; /* waiting for its answer, or answering, ends */
@@ -93,8 +94,10 @@ void rel_init(struct rel *r, const struct rel_config *cfg, uint64_t now_ns);
  * finds then has waited for it, nobody knows how long, and that is no sign of the network. Nor is
  * the silence of a peer that nobody listened to. */
 void rel_look(struct rel *r, uint64_t now_ns);
-/* How long what comes now may have waited for this core; 0: it is always there. */
+/* How long the core was away lately; 0: it is back for as long again, or was not away. */
 uint64_t rel_away(const struct rel *r, uint64_t now_ns);
+/* In all, as an ACK has it. */
+uint16_t rel_away_sum(const struct rel *r);
 
 /* Ends the flow: nothing but the goodbye is sent from now on. reason: 0, or errno. */
 void rel_leave(struct rel *r, uint32_t reason, uint64_t now_ns);

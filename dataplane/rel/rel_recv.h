@@ -49,7 +49,6 @@ struct rel_recv {
 
 	bool any;
 	uint64_t largest, largest_ns;
-	uint64_t largest_away_ns;               /* it may have waited so long for this core */
 	uint64_t number[REL_RECV_NUMBERS / 64]; /* which came, at number % REL_RECV_NUMBERS */
 	uint32_t ce;
 	uint32_t unacked;

@@ -49,7 +49,6 @@ void rel_recv_count(struct rel_recv *r, uint64_t now_ns, const struct packet *p,
 		r->any = true;
 		r->largest = p->number;
 		r->largest_ns = now_ns;
-		r->largest_away_ns = rel_away(&r->c, now_ns);
 	}
 	bits_set(r->number, p->number & NUMBER_MASK);
 	r->ce += ce;
@@ -106,7 +105,7 @@ static void put_ack(const struct rel_recv *r, uint64_t now_ns, struct packet_ack
 
 	a->largest = r->any ? r->largest : 0;
 	a->delay_ns = (uint32_t)rel_min(delay, UINT32_MAX);
-	a->away = (uint16_t)rel_min(r->largest_away_ns / PACKET_AWAY_NS, UINT16_MAX);
+	a->away = rel_away_sum(&r->c);
 	a->ce = r->ce;
 	a->frame_limit = r->answered + r->c.cfg.frames;
 	a->pos_limit = r->answered_pos + r->c.cfg.ring_bytes;

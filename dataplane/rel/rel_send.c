@@ -183,6 +183,8 @@ static void launch(struct rel_send *s, uint64_t number, uint8_t kind, uint32_t b
 		.line = p->line,
 		.lines = (uint16_t)p->lines,
 		.bytes = (uint16_t)bytes,
+		.away = rel_away_sum(&s->c),
+		.peer_away = s->peer_away,
 		.kind = kind,
 		.state = REL_PACKET_FLYING,
 	};

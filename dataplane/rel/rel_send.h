@@ -35,9 +35,10 @@ struct rel_send_packet {
 	uint64_t sent_ns;
 	uint32_t line; /* first of the part */
 	uint16_t lines;
-	uint16_t bytes; /* of the IP packet */
-	uint8_t kind;   /* enum rel_packet_kind */
-	uint8_t state;  /* enum rel_packet_state */
+	uint16_t bytes;           /* of the IP packet */
+	uint16_t away, peer_away; /* of both cores, so far, when it was sent */
+	uint8_t kind;             /* enum rel_packet_kind */
+	uint8_t state;            /* enum rel_packet_state */
 };
 
 /* Lines of a frame's payload that go into one packet. */
@@ -86,6 +87,7 @@ struct rel_send {
 	uint64_t largest;    /* number acknowledged */
 	uint64_t ack_number; /* newest ACK; its counts replace older ones */
 	uint32_t ce;
+	uint16_t peer_away; /* of the target's core, by that ACK */
 	uint64_t round_end; /* the round is over when this number is acknowledged */
 
 	/* Loss: a packet is lost when one sent `reorder` later came, or late enough. */

@@ -43,11 +43,12 @@ static void on_largest(struct rel_send *s, const struct packet_ack *a, uint64_t 
 	const struct rel_send_packet *k = rel_send_packet_slot(s, a->largest);
 	uint64_t rtt = now_ns - k->sent_ns;
 
-	uint64_t away = rel_away(&s->c, now_ns) + (uint64_t)a->away * PACKET_AWAY_NS;
+	uint64_t away = (uint64_t)(uint16_t)(rel_away_sum(&s->c) - k->away) +
+			(uint16_t)(a->away - k->peer_away);
 
 	if (a->delay_ns < rtt)
 		rtt -= a->delay_ns;
-	congestion_sample(&s->cc, now_ns, rel_max(rtt, 1), away);
+	congestion_sample(&s->cc, now_ns, rel_max(rtt, 1), away * PACKET_AWAY_NS);
 }
 
 static void on_packets(struct rel_send *s, const struct packet_ack *a, uint64_t now_ns)
@@ -93,6 +94,7 @@ static void on_marks(struct rel_send *s, const struct packet *p, const struct pa
 	congestion_acked(&s->cc, 0, a->ce - s->ce);
 	s->ack_number = p->number;
 	s->ce = a->ce;
+	s->peer_away = a->away;
 }
 
 // Frames that were refused come first: what follows says only that they were answered.

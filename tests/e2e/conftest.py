@@ -116,11 +116,12 @@ class Stage:
         self.children.append(child)
         return child
 
-    def joined(self, kind, queues=1, mtu=1500, family="ipv4", more="", args=("--huge", "no")):
+    def joined(self, kind, queues=1, mtu=1500, family="ipv4", more="", args=("--huge", "no"),
+               one_cpu=False):
         """Two daemons with a port each, and their network. The target first: devices ask for
         that. They leave huge pages to the tests that have reserved them."""
         net = self.fabric(kind, queues=queues, mtu=mtu, family=family, more=more)
-        last = min(1, os.cpu_count() - 1)
+        last = 0 if one_cpu else min(1, os.cpu_count() - 1)
         target = self.target(cores=",".join([str(last)] * queues), args=args, **net.daemon(1))
         source = self.source(cores=",".join(["0"] * queues), args=args, **net.daemon(0))
         return source, target, net

@@ -3,6 +3,7 @@
 with the test, whose lines are read by a thread, and whose log is kept for a failure's report."""
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import json
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -36,6 +38,20 @@ def die_with_parent():
 def program(path, plant):
     """How to start it; plant: with this bug."""
     return ["env", f"GODWIT_PLANT={plant}", PLANTED[path]] if plant else [path]
+
+
+@contextlib.contextmanager
+def busy(count, cpu=0):
+    """So many threads that want that CPU all the time."""
+    spin = f"import os\nos.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
+    children = [subprocess.Popen([sys.executable, "-c", spin], stdin=subprocess.DEVNULL,
+                                 preexec_fn=die_with_parent) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 def wait_until(what, condition, timeout=WAIT_S):

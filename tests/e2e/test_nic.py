@@ -106,6 +106,16 @@ def test_move_smoke(stage):
     check_report(report, how)
 
 
+@pytest.mark.parametrize("kind", [Memif, pytest.param(Vhost, marks=pytest.mark.long)])
+def test_one_cpu_for_both(stage, kind):
+    """Both ends of a flow on one CPU, which others want too: each is away while the other works,
+    and neither takes that for a slow network, or for a dead peer."""
+    source, target, _ = stage.joined(kind, one_cpu=True)
+    with godwit.busy(3):
+        report = moved_whole(stage, source, target)
+    assert report["port"]["packets_bad"] == 0
+
+
 def test_vlan(stage):
     source, target, net = stage.joined(Cable, more="vlan = 77\n")
     seen = net.capture()

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LEAVE_CHANCE  200u // parts of 65536, of a packet
 #define CONTENT_BYTES ((size_t)1 << 20)
 
 static uint8_t content[CONTENT_BYTES + FRAME_PAYLOAD_BYTES];
@@ -52,6 +53,8 @@ uint64_t end_when(const struct end *e, enum end_side side, uint64_t at_ns)
 
 	if (at_ns < e->net->now_ns)
 		at_ns = e->net->now_ns;
+	if (at_ns < e->back_ns[side])
+		at_ns = e->back_ns[side];
 	if (t != 0) {
 		begin = slice_begin(e, side, at_ns / t);
 		if (at_ns >= begin + e->plan.slice_ns)
@@ -79,6 +82,8 @@ void end_wake(struct end *e, enum end_side side)
 			continue;
 		if (at > e->began_ns / t)
 			r->looked_ns = slice_begin(e, side, at - 1) + e->plan.slice_ns;
+		if (e->back_ns[side] == begin)
+			r->looked_ns = e->left_ns[side];
 		rel_look(r, begin);
 	}
 }
@@ -98,10 +103,40 @@ void end_arrive(struct end *e, enum end_side side, struct datagram *d, net_fn fn
 		net_at(e->net, at, fn, e, d);
 }
 
-void end_put_out(struct end *e, struct rel_out *o, struct net_wire *w, net_fn fn)
+static void leave(struct end *e, enum end_side side, struct datagram *d)
+{
+	net_send(side == END_SOURCE ? e->there : e->back, d,
+		(uint32_t)d->len + e->plan.cfg.overhead_bytes,
+		side == END_SOURCE ? end_recv_in : end_send_in, e);
+}
+
+static void leave_source(void *arg, struct datagram *d)
+{
+	leave(arg, END_SOURCE, d);
+}
+
+static void leave_target(void *arg, struct datagram *d)
+{
+	leave(arg, END_TARGET, d);
+}
+
+// The core may be gone before the device has it.
+static uint64_t leaves_at(struct end *e, enum end_side side)
+{
+	uint64_t now = e->net->now_ns, t = e->plan.period_ns;
+
+	if (t != 0 && e->back_ns[side] <= now && net_chance(e->net, LEAVE_CHANCE)) {
+		e->left_ns[side] = now;
+		e->back_ns[side] = slice_begin(e, side, now / t + 1);
+	}
+	return e->back_ns[side] > now ? e->back_ns[side] : now;
+}
+
+void end_put_out(struct end *e, enum end_side side, struct rel_out *o)
 {
 	struct datagram *d = net_datagram(e->net);
 	struct iovec part = {end_payload(o->seq) + o->offset, o->bytes};
+	uint64_t at = leaves_at(e, side);
 
 	packet_seal(o->hdr, o->hdr_bytes, &part, o->bytes > 0);
 	memcpy(d->bytes, o->hdr, o->hdr_bytes);
@@ -110,7 +145,10 @@ void end_put_out(struct end *e, struct rel_out *o, struct net_wire *w, net_fn fn
 	d->len = o->hdr_bytes + o->bytes;
 	memset(d->bytes + d->len, 0, o->pad_bytes);
 	d->len += o->pad_bytes;
-	net_send(w, d, (uint32_t)d->len + e->plan.cfg.overhead_bytes, fn, e);
+	if (at > e->net->now_ns)
+		net_at(e->net, at, side == END_SOURCE ? leave_source : leave_target, e, d);
+	else
+		leave(e, side, d);
 }
 
 static void begin(void *arg, struct datagram *d)

@@ -18,7 +18,8 @@ struct end_plan {
 	uint64_t place_ns;   /* the target takes this for a frame, at most */
 	uint32_t tear, drop; /* parts of 65536 that the target refuses, or drops unanswered */
 	uint64_t poll_ns;    /* both cores look only so often */
-	/* Both cores are shared: in each period they get one slice, somewhere. 0: they are not. */
+	/* Both cores are shared: in each period they get one slice, somewhere, and now and then
+	 * lose it between making packets and giving them to the device. 0: they are not. */
 	uint64_t period_ns, slice_ns;
 	unsigned ring; /* packets that wait for a core, at most; more are lost. 0: no bound */
 };
@@ -56,7 +57,9 @@ struct end {
 	uint64_t nlog;
 
 	unsigned waiting[2]; /* packets in the device of a side */
-	uint64_t seed;       /* of the slices */
+	/* By side: a core that was taken away in the middle of a turn, when, and until when. */
+	uint64_t left_ns[2], back_ns[2];
+	uint64_t seed; /* of the slices */
 
 	uint64_t goodput_bytes; /* of payload placed */
 	uint64_t began_ns, ended_ns;
@@ -79,7 +82,7 @@ uint64_t end_when(const struct end *e, enum end_side side, uint64_t at_ns);
 void end_wake(struct end *e, enum end_side side);
 /* A datagram came to a core's device: hands it to fn when the core looks. */
 void end_arrive(struct end *e, enum end_side side, struct datagram *d, net_fn fn);
-void end_put_out(struct end *e, struct rel_out *o, struct net_wire *w, net_fn fn);
+void end_put_out(struct end *e, enum end_side side, struct rel_out *o);
 void end_run_send(struct end *e);
 void end_run_recv(struct end *e);
 void end_recv_in(void *arg, struct datagram *d); /* a datagram comes to the target */

@@ -124,7 +124,7 @@ void end_run_recv(struct end *e)
 		end_wrong(e, "the source sent more than was granted", e->recv.answered);
 	take_frames(e);
 	while (rel_recv_next_packet(&e->recv, e->net->now_ns, &o))
-		end_put_out(e, &o, e->back, end_send_in);
+		end_put_out(e, END_TARGET, &o);
 	at = rel_recv_deadline(&e->recv);
 	if (at == REL_NEVER)
 		return;

@@ -133,7 +133,7 @@ void end_run_send(struct end *e)
 	take_done(e);
 	submit(e);
 	while (rel_send_next_packet(&e->send, e->net->now_ns, &o))
-		end_put_out(e, &o, e->there, end_recv_in);
+		end_put_out(e, END_SOURCE, &o);
 	at = rel_send_deadline(&e->send);
 	if (at == REL_NEVER)
 		return;

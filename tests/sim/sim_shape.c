@@ -250,10 +250,10 @@ static unsigned busy(void)
 		uint32_t mtu;
 		double need; // of the ring of packets, each period
 	} loads[] = {
-		{10 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.4},
-		{35 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.4},
+		{10 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.3},
+		{35 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.3},
 		{35 * NS_PER_MS, 3 * NS_PER_MS, 9000, 0.25},
-		{120 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.4},
+		{120 * NS_PER_MS, 3 * NS_PER_MS, 1500, 0.3},
 	};
 	unsigned bad = 0;
 
