@@ -279,7 +279,7 @@ static int nic_open(struct nic *t, const struct codec_ops *codec, int level, str
 	for (unsigned i = 2; rc == 0 && i-- > 0;) // the server first
 		rc = open_side(t, i, socket, e);
 	for (unsigned i = 0; rc == 0 && i < 2; i++)
-		udp[i] = port_udp_take(t->port[i], 0);
+		udp[i] = port_udp_take(t->port[i], 0, NULL);
 	for (unsigned i = 0; rc == 0 && i < 2; i++)
 		rc = open_flow(t, i, udp, e);
 	sleep(1); // memif's two sides find each other

@@ -127,14 +127,28 @@ int flows_nic_accept(struct session *s, json_t *msg, struct err *e)
 	return hold(s, one->port, e);
 }
 
+/* Where the datagrams of flow i will come from, if the other daemon has said so already. */
+static bool peer_of(struct sockaddr_storage *peer, json_t *msg, unsigned i)
+{
+	json_t *lane = json_array_get(json_object_get(msg, "lanes"), i);
+	char address[PORT_ADDRESS_TEXT];
+	uint64_t udp_port;
+
+	return peer_get_text(msg, "address", address, sizeof(address), NULL) &&
+	       peer_get_u64(lane, "udp_port", UINT16_MAX, &udp_port, NULL) &&
+	       port_address_parse(peer, address, (uint16_t)udp_port) == 0;
+}
+
 /* A queue, a UDP port and a token for each flow. */
-static int take_lanes(struct session *s, struct err *e)
+static int take_lanes(struct session *s, json_t *msg, struct err *e)
 {
 	for (unsigned i = 0; i < s->nflows; i++) {
 		struct nic_lane *l = &s->nic.lane[i];
+		struct sockaddr_storage peer;
 
 		l->queue = (port_pick_queue(s->nic.port) + i) % s->nic.queues;
-		l->udp_port = port_udp_take(s->nic.port, l->queue);
+		l->udp_port =
+			port_udp_take(s->nic.port, l->queue, peer_of(&peer, msg, i) ? &peer : NULL);
 		if (l->udp_port == 0)
 			return err_set(e, ENOSPC, "port %s has no UDP port left for flow %u",
 				s->nic.offer.name, i);
@@ -229,10 +243,10 @@ static int open_flows(struct session *s, json_t *msg, struct err *e)
 	return 0;
 }
 
-static int prepare(struct session *s, struct err *e)
+static int prepare(struct session *s, json_t *msg, struct err *e)
 {
 	s->nic.queues = s->nic.info.queues > 0 ? s->nic.info.queues : 1;
-	return take_lanes(s, e);
+	return take_lanes(s, msg, e);
 }
 
 static void on_lanes(struct session *s, json_t *answer)
@@ -253,7 +267,7 @@ void source_flows_nic(struct session *s)
 {
 	struct err e;
 
-	if (prepare(s, &e) < 0)
+	if (prepare(s, NULL, &e) < 0)
 		session_fail(s, &e);
 	else
 		peer_ask(s, tell_lanes(s), on_lanes);
@@ -263,7 +277,7 @@ void target_flows_nic(struct session *s, json_t *msg)
 {
 	struct err e;
 
-	if (prepare(s, &e) < 0 || open_flows(s, msg, &e) < 0) {
+	if (prepare(s, msg, &e) < 0 || open_flows(s, msg, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

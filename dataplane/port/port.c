@@ -116,6 +116,7 @@ int port_open(struct port **out, const struct port_config *c, struct err *e)
 	if (p->own.has6)
 		address_of(&p->info.ipv6, &p->own.ip6);
 	port_steer_probe(p);
+	port_rss_probe(p);
 	*out = p;
 	return 0;
 }
@@ -237,20 +238,47 @@ unsigned port_queue_lcore(const struct port *p, unsigned queue)
 	return queue < p->nqueues ? p->queue[queue]->lcore : 0;
 }
 
-// Not the one that was given back last, so that late packets for it meet nobody.
-uint16_t port_udp_take(struct port *p, unsigned queue)
+static bool slot_is_free(const struct port *p, unsigned n)
 {
-	for (unsigned i = 0; queue < p->nqueues && i < PORT_LINKS; i++) {
-		unsigned n = p->next_slot++ % PORT_LINKS;
-		struct port_slot *s = &p->slot[n];
+	return atomic_load_explicit((_Atomic uint8_t *)&p->slot[n].queue, memory_order_relaxed) ==
+	       PORT_NOBODY;
+}
 
-		if (atomic_load_explicit(&s->queue, memory_order_relaxed) != PORT_NOBODY)
-			continue;
-		atomic_store_explicit(&s->queue, (uint8_t)queue, memory_order_relaxed);
-		port_steer(p, s, (uint16_t)(PORT_UDP_FIRST + n));
-		return (uint16_t)(PORT_UDP_FIRST + n);
+// The next free slot, from `first` on, whose datagrams come in on this queue; PORT_LINKS: none.
+// from NULL: any free one.
+static unsigned find_slot(const struct port *p, unsigned first, unsigned queue,
+	const struct udp_addr *from, uint16_t from_port)
+{
+	for (unsigned i = 0; i < PORT_LINKS; i++) {
+		unsigned n = (first + i) % PORT_LINKS;
+
+		if (slot_is_free(p, n) &&
+			(from == NULL || port_rss_queue(p, from, from_port,
+						 (uint16_t)(PORT_UDP_FIRST + n)) == queue))
+			return n;
 	}
-	return 0;
+	return PORT_LINKS;
+}
+
+// Not the one that was given back last, so that late packets for it meet nobody.
+uint16_t port_udp_take(struct port *p, unsigned queue, const struct sockaddr_storage *peer)
+{
+	unsigned first = p->next_slot, n = PORT_LINKS;
+	struct udp_addr from;
+	uint16_t from_port;
+
+	if (queue >= p->nqueues)
+		return 0;
+	if (peer != NULL && !p->has_flow && port_addr_of(&from, &from_port, peer) == 0)
+		n = find_slot(p, first, queue, &from, from_port);
+	if (n == PORT_LINKS)
+		n = find_slot(p, first, queue, NULL, 0);
+	if (n == PORT_LINKS)
+		return 0;
+	p->next_slot = n + 1;
+	atomic_store_explicit(&p->slot[n].queue, (uint8_t)queue, memory_order_relaxed);
+	port_steer(p, &p->slot[n], (uint16_t)(PORT_UDP_FIRST + n));
+	return (uint16_t)(PORT_UDP_FIRST + n);
 }
 
 void port_udp_give(struct port *p, uint16_t udp_port)

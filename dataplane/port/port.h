@@ -107,8 +107,10 @@ unsigned port_pick_queue(const struct port *p);
 unsigned port_queue_lcore(const struct port *p, unsigned queue);
 
 /* A UDP port that no link has, for a link on this queue; given back by link_nic's close, or by
- * port_udp_give() where no link was opened on it. 0: none is left. */
-uint16_t port_udp_take(struct port *p, unsigned queue);
+ * port_udp_give() where no link was opened on it. 0: none is left. peer: whose datagrams will come
+ * to it, so that a device that spreads packets by a known hash brings them to the queue; NULL: not
+ * known yet. */
+uint16_t port_udp_take(struct port *p, unsigned queue, const struct sockaddr_storage *peer);
 void port_udp_give(struct port *p, uint16_t udp_port);
 
 /* "192.0.2.7" or "2001:db8::7" and a UDP port: for messages between daemons. 0 or -EINVAL. */

@@ -22,6 +22,7 @@
 #define PORT_LINKS     1024u  /* at most */
 #define PORT_NOBODY    UINT8_MAX
 #define PORT_SEGS      16u  /* external pieces of one packet, at most */
+#define PORT_RETA      512u /* entries of a device's table of queues, at most */
 #define PORT_FORWARD   512u /* packets on their way to another lcore; a power of two */
 
 struct link_nic;
@@ -54,6 +55,14 @@ struct port_slot {
 	void *rule;            /* of rte_flow; control only */
 };
 
+/* How a device spreads what comes, as far as it tells. Control only. */
+struct port_rss {
+	bool udp4, udp6; /* it hashes addresses and ports of these */
+	uint32_t key[16];
+	uint16_t entries;
+	uint16_t queue[PORT_RETA];
+};
+
 struct port {
 	struct port_info info;
 	struct udp_own own;
@@ -62,7 +71,9 @@ struct port {
 	uint8_t prefix4, prefix6;
 	bool check_ip_sum; /* the device does not */
 	bool has_flow;     /* rte_flow steers */
-	bool copies;       /* the device has read a packet when it says that it took it */
+	bool spreads;      /* RSS is on */
+	struct port_rss rss;
+	bool copies; /* the device has read a packet when it says that it took it */
 	unsigned segs_most;
 	unsigned rx_frame_bytes; /* the device's own buffers: as many must fit into ours */
 	uint64_t ns_mult;        /* nanoseconds a cycle, times 2^32 */
@@ -110,6 +121,11 @@ void port_remove(struct port *p);
 int port_addresses(struct port *p, const struct port_config *c, struct err *e);
 int port_next_hop(const struct port *p, const struct udp_addr *peer, struct udp_addr *hop);
 int port_addr_of(struct udp_addr *a, uint16_t *udp_port, const struct sockaddr_storage *s);
+/* port_rss.c: the queue on which datagrams of that address and port to a port of ours come in;
+ * PORT_NOBODY: not known. */
+void port_rss_probe(struct port *p);
+unsigned port_rss_queue(
+	const struct port *p, const struct udp_addr *from, uint16_t from_port, uint16_t to_port);
 /* port_steer.c */
 void port_steer_probe(struct port *p);
 void port_steer(struct port *p, struct port_slot *s, uint16_t udp_port);

@@ -228,7 +228,8 @@ static int configure(
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = RSS_WANTED & i->flow_type_rss_offloads;
 	}
-	p->info.steering = conf.rxmode.mq_mode == RTE_ETH_MQ_RX_RSS ? "rss" : "software";
+	p->spreads = conf.rxmode.mq_mode == RTE_ETH_MQ_RX_RSS;
+	p->info.steering = p->spreads ? "rss" : "software";
 	rc = rte_eth_dev_configure(p->id, (uint16_t)p->nqueues, (uint16_t)p->nqueues, &conf);
 	if (rc < 0)
 		return err_sys(e, -rc, "port %s: its device refuses %u queues with an MTU of %u",

@@ -279,7 +279,7 @@ static void open_flow(struct world_side *s, unsigned n)
 		.port = s->port,
 		.queue = queue,
 		.source = s->source,
-		.udp_port = port_udp_take(s->port, queue),
+		.udp_port = port_udp_take(s->port, queue, NULL),
 		.token_in = WORLD_TOKEN + 2 * n + s->source,
 		.token_out = WORLD_TOKEN + 2 * n + !s->source,
 		.mtu_most = o->mtu,
