@@ -3,7 +3,7 @@
 // beside it a bare loop over the same ports, which attaches the same pages to packets, sums them on
 // both sides, and copies them to memory over there (nic_bare.c). All memory is populated. The
 // source runs on CPU 0, the target on CPU 1. A flow runs again with 1 % and 10 % of all datagrams
-// lost at random, both ways.
+// lost at random, both ways; another flow over the same ports is sealed.
 
 #include "nic.h"
 
@@ -35,25 +35,28 @@ struct nic {
 
 	struct port *port[2]; // source, target
 	struct send_job send_job;
-	struct recv_job recv_job;
 	struct dirty dirty;
 	struct claim claim;
-	struct flow *flow[2];
-	uint32_t pass;
+	struct lane {
+		struct recv_job recv_job;
+		struct flow *flow[2];
+		uint32_t pass;
+	} lane[2];    // plain, sealed
 	char dir[32]; // of memif's socket, which the driver removes
 };
 
 struct race {
 	const char *name;
-	bool bare;
+	bool bare, sealed;
 	uint32_t lose; // parts of 65536
 };
 
 static const struct race races[] = {
-	{"nic/bare", true, 0},
-	{"nic/flow", false, 0},
-	{"nic/flow-loss-1", false, 655},
-	{"nic/flow-loss-10", false, 6554},
+	{"nic/bare", true, false, 0},
+	{"nic/flow", false, false, 0},
+	{"nic/sealed", false, true, 0},
+	{"nic/flow-loss-1", false, false, 655},
+	{"nic/flow-loss-10", false, false, 6554},
 };
 #define RACES (sizeof(races) / sizeof(races[0]))
 
@@ -63,7 +66,7 @@ struct runner {
 	unsigned side;
 };
 
-static void flow_prepare(struct nic *t)
+static void flow_prepare(struct nic *t, uint32_t pass)
 {
 	uint64_t n = t->b->map.nchunks;
 
@@ -76,19 +79,19 @@ static void flow_prepare(struct nic *t)
 		if (claim_publish(&t->claim, 0, &s, 1) != 1)
 			t->failed = ENOSPC;
 	}
-	claim_close_pass(&t->claim, t->pass);
+	claim_close_pass(&t->claim, pass);
 }
 
 // What a lcore does: the queue, then the flow.
-static void flow_run(struct nic *t, unsigned side)
+static void flow_run(struct nic *t, struct lane *l, unsigned side)
 {
-	struct flow *f = t->flow[side];
+	struct flow *f = l->flow[side];
 	struct port_queue *q = t->port[side]->queue[0];
 
 	if (side == 0)
-		atomic_store(&f->run_pass, t->pass);
+		atomic_store(&f->run_pass, l->pass);
 	// The target answers as long as the source asks.
-	while (side == 0 ? atomic_load(&f->done_pass) != t->pass : !atomic_load(&t->done)) {
+	while (side == 0 ? atomic_load(&f->done_pass) != l->pass : !atomic_load(&t->done)) {
 		bool moved = port_turn(q);
 
 		moved |= flow_poll(f);
@@ -126,7 +129,7 @@ static void *run_side(void *arg)
 	else if (t->failed == 0 && r->race->bare)
 		nic_bare_target(&bare, &t->done);
 	else if (t->failed == 0)
-		flow_run(t, r->side);
+		flow_run(t, &t->lane[r->race->sealed], r->side);
 	if (r->side == 0) {
 		t->ns = clock_ns() - t0;
 		if (!r->race->bare || t->failed != 0)
@@ -136,12 +139,14 @@ static void *run_side(void *arg)
 	return NULL;
 }
 
-static double a_page(const struct nic *t, unsigned side, enum stats_id id, const uint64_t *before)
+static double a_page(
+	const struct nic *t, const struct flow *f, enum stats_id id, const uint64_t *before)
 {
-	return (double)(stats_get(&t->flow[side]->stats, id) - before[id]) / (double)t->b->pages;
+	return (double)(stats_get(&f->stats, id) - before[id]) / (double)t->b->pages;
 }
 
-static void report_stages(struct nic *t, unsigned round, uint64_t before[2][STATS], bool json)
+static void report_stages(struct nic *t, const struct race *race, unsigned round,
+	uint64_t before[2][STATS], bool json)
 {
 	static const struct {
 		const char *name;
@@ -156,12 +161,13 @@ static void report_stages(struct nic *t, unsigned round, uint64_t before[2][STAT
 	if (!json)
 		printf("                   cycles a page:");
 	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
-		double cycles = a_page(t, stages[i].side, stages[i].id, before[stages[i].side]);
+		const struct flow *f = t->lane[race->sealed].flow[stages[i].side];
+		double cycles = a_page(t, f, stages[i].id, before[stages[i].side]);
 
 		if (json)
-			printf("{\"stage\": \"nic/cycles/%s\", \"round\": %u, "
+			printf("{\"stage\": \"nic/%scycles/%s\", \"round\": %u, "
 			       "\"cycles_a_page\": %.1f}\n",
-				stages[i].name, round, cycles);
+				race->sealed ? "sealed-" : "", stages[i].name, round, cycles);
 		else
 			printf(" %s %.1f;", stages[i].name, cycles);
 	}
@@ -169,16 +175,16 @@ static void report_stages(struct nic *t, unsigned round, uint64_t before[2][STAT
 		printf("\n");
 }
 
-static void report(struct nic *t, const char *name, unsigned round, bool json)
+static void report(struct nic *t, const struct race *race, unsigned round, bool json)
 {
 	double gib = (double)t->b->pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
 	struct link_nic_info i;
 
-	link_nic_info(t->flow[0]->link, &i);
+	link_nic_info(t->lane[race->sealed].flow[0]->link, &i);
 	printf(json ? "{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"gib_per_s\": "
 		      "%.3f, \"rtt_us\": %.0f, \"lost\": %llu}\n"
 		    : "%-18s round %u, %s: %.2f GiB/s; round trip %.0f us, lost so far %llu\n",
-		name, round, image_name(t->b->content.content), gib, (double)i.rtt_ns / 1e3,
+		race->name, round, image_name(t->b->content.content), gib, (double)i.rtt_ns / 1e3,
 		(unsigned long long)i.lost);
 	fflush(stdout);
 }
@@ -186,34 +192,35 @@ static void report(struct nic *t, const char *name, unsigned round, bool json)
 static void run_race(struct nic *t, const struct race *race, unsigned round, bool json)
 {
 	struct runner r[2] = {{t, race, 0}, {t, race, 1}};
+	struct lane *l = &t->lane[race->sealed];
 	uint64_t before[2][STATS];
 	pthread_t thread[2];
 
 	memset(t->b->target, race->bare ? 0xa5 : 0, t->b->pages * PAGE_BYTES);
-	memset(t->recv_job.written, 0xff, t->b->target_map.nchunks * sizeof(*t->recv_job.written));
+	memset(l->recv_job.written, 0xff, t->b->target_map.nchunks * sizeof(*l->recv_job.written));
 	atomic_store(&t->done, false);
 	for (unsigned i = 0; i < 2; i++) {
-		((struct link_nic *)t->flow[i]->link)->faults.lose = race->lose;
+		((struct link_nic *)l->flow[i]->link)->faults.lose = race->lose;
 		for (unsigned k = 0; k < STATS; k++)
-			before[i][k] = stats_get(&t->flow[i]->stats, k);
+			before[i][k] = stats_get(&l->flow[i]->stats, k);
 	}
 	if (!race->bare)
-		flow_prepare(t);
+		flow_prepare(t, l->pass);
 	for (unsigned i = 0; i < 2; i++)
 		if (pthread_create(&thread[i], NULL, run_side, &r[i]) != 0)
 			abort();
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
-	t->pass += !race->bare;
+	l->pass += !race->bare;
 	if (t->failed == 0 && memcmp(t->b->image, t->b->target, t->b->pages * PAGE_BYTES) != 0) {
 		fprintf(stderr, "godwit-bench: %s: memory differs\n", race->name);
 		t->failed = EBADMSG;
 	}
 	if (t->failed != 0 || round == 0)
 		return;
-	report(t, race->name, round, json);
+	report(t, race, round, json);
 	if (!race->bare && race->lose == 0)
-		report_stages(t, round, before, json);
+		report_stages(t, race, round, before, json);
 }
 
 static int open_side(struct nic *t, unsigned side, const char *socket, struct err *e)
@@ -231,13 +238,24 @@ static int open_side(struct nic *t, unsigned side, const char *socket, struct er
 	return port_open(&t->port[side], &c, e);
 }
 
-static int open_flow(struct nic *t, unsigned side, uint16_t udp[2], struct err *e)
+static int seal(struct link *l, unsigned side, struct err *e)
 {
+	struct seal_secret secret[2] = {{.key = {1}}, {.key = {2}}};
+	const struct seal_ops *ops = seal_best("aes-256-gcm");
+
+	if (ops == NULL)
+		return err_set(e, ENOTSUP, "this CPU can't seal");
+	return l->ops->seal(l, ops, &secret[side], &secret[!side], -1, e);
+}
+
+static int open_flow(struct nic *t, unsigned lane, unsigned side, uint16_t udp[2], struct err *e)
+{
+	struct flow **f = &t->lane[lane].flow[side];
 	struct link_nic_config c = {.port = t->port[side],
 		.source = side == 0,
 		.udp_port = udp[side],
-		.token_in = side,
-		.token_out = !side,
+		.token_in = 2 * lane + side,
+		.token_out = 2 * lane + !side,
 		.mtu_most = MTU,
 		.map = &t->b->map,
 		.faults = {.seed = side + 1}};
@@ -246,10 +264,12 @@ static int open_flow(struct nic *t, unsigned side, uint16_t udp[2], struct err *
 
 	port_address_parse(&c.peer, side == 0 ? "192.0.2.2" : "192.0.2.1", udp[!side]);
 	rc = link_nic_open(&l, &c, e);
+	if (rc == 0 && lane == 1)
+		rc = seal(l, side, e);
 	if (rc < 0)
 		return rc;
-	return side == 0 ? flow_send_new(&t->flow[0], &t->send_job, l, 1, -1, e)
-			 : flow_recv_new(&t->flow[1], &t->recv_job, l, 2, -1, e);
+	return side == 0 ? flow_send_new(f, &t->send_job, l, 1, -1, e)
+			 : flow_recv_new(f, &t->lane[lane].recv_job, l, 2, -1, e);
 }
 
 static int nic_open(struct nic *t, const struct codec_ops *codec, int level, struct err *e)
@@ -274,26 +294,36 @@ static int nic_open(struct nic *t, const struct codec_ops *codec, int level, str
 		.claim = &t->claim,
 		.codec = codec,
 		.level = level};
-	rc = recv_job_init(&t->recv_job, &t->b->target_map, false, e);
-	t->recv_job.alone = true;
+	for (unsigned i = 0; rc == 0 && i < 2; i++) {
+		rc = recv_job_init(&t->lane[i].recv_job, &t->b->target_map, false, e);
+		t->lane[i].recv_job.alone = true;
+	}
 	for (unsigned i = 2; rc == 0 && i-- > 0;) // the server first
 		rc = open_side(t, i, socket, e);
-	for (unsigned i = 0; rc == 0 && i < 2; i++)
-		udp[i] = port_udp_take(t->port[i], 0, NULL);
-	for (unsigned i = 0; rc == 0 && i < 2; i++)
-		rc = open_flow(t, i, udp, e);
+	for (unsigned lane = 0; lane < 2; lane++) {
+		for (unsigned i = 0; rc == 0 && i < 2; i++)
+			udp[i] = port_udp_take(t->port[i], 0, NULL);
+		for (unsigned i = 0; rc == 0 && i < 2; i++)
+			rc = open_flow(t, lane, i, udp, e);
+	}
 	sleep(1); // memif's two sides find each other
 	return rc;
 }
 
 static void nic_close(struct nic *t)
 {
-	for (unsigned i = 0; i < 2; i++)
-		flow_free(t->flow[i]);
-	for (unsigned i = 0; i < 2; i++)
-		port_close(t->port[i]);
+	for (unsigned i = 0; i < 2; i++) {
+		flow_free(t->lane[0].flow[i]);
+		flow_free(t->lane[1].flow[i]);
+	}
+	// memif frees what is left of the other side in a thread of its own, and not safely while
+	// anybody else frees.
+	port_close(t->port[0]);
+	sleep(1);
+	port_close(t->port[1]);
 	rmdir(t->dir);
-	recv_job_fini(&t->recv_job);
+	for (unsigned i = 0; i < 2; i++)
+		recv_job_fini(&t->lane[i].recv_job);
 	claim_fini(&t->claim);
 	dirty_fini(&t->dirty);
 	eal_stop();
@@ -312,8 +342,9 @@ int nic_bench(struct bench *b, const struct codec_ops *codec, int level, unsigne
 		return 1;
 	}
 	pthread_barrier_init(&t->gate, NULL, 2);
-	// Round 0 is not told: the flow finds its window and the path's MTU.
+	// Round 0 is not told: the flows find their windows and the path's MTU.
 	run_race(t, &races[1], 0, json);
+	run_race(t, &races[2], 0, json);
 	for (unsigned round = 1; round <= rounds && t->failed == 0; round++) {
 		double ns = pingpong_ns(0, 1);
 
