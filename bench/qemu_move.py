@@ -165,6 +165,13 @@ class Daemon(Program):
                          "--listen", f"127.0.0.1:{self.port}", "--api", self.api,
                          "--state-dir", folder / f"{name}.state", "--cores", cpu, *more)
         self.wait_path(self.api)
+        wait_for(f"{name} is ready", self.ready)
+
+    def ready(self):
+        said = pathlib.Path(self.log.name).read_text()
+        if self.process.poll() is not None:
+            raise Failed(f"{self.name}: {said.strip()}")
+        return "ready on " in said
 
     def command(self, *words):
         return [str(word) for word in (self.cli, *words, "--api", self.api)]
@@ -222,7 +229,8 @@ def by_godwit(source, target, daemons, *how, receive=()):
     took = timed(move, source, target, [[source, here], [target, there]])
     said, _ = migrate[0].communicate(timeout=WAIT_S)
     if migrate[0].returncode:
-        raise Failed(said.strip().splitlines()[-1])
+        last = said.strip().splitlines()[-1]
+        raise Failed(json.loads(last)["error"] if last.startswith("{") else last)
     report = json.loads(said.strip().splitlines()[-1])["report"]
     counters = report["counters"]
     if report["link"] != "tcp":  # not over the loopback

@@ -48,12 +48,14 @@ def parse(name):
 
 class Ground:
     """RAM files, a wire, Godwit's daemons with keys and, if asked for, a port each. image: what
-    godwit-bench image is told to fill the source's RAM with."""
+    godwit-bench image is told to fill the source's RAM with; None: it is all holes, at the source
+    too."""
 
     def __init__(self, build, mib, image=(), nic=False, qemu="qemu-system-x86_64"):
         if (os.cpu_count() or 1) < 2:
             raise Failed("CPUs 0 and 1 are needed")
         self.build, self.mib, self.qemu = build, mib, qemu
+        self.empty = image is None
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gwways"))
         self.ram = [pathlib.Path("/dev/shm") / f"{self.folder.name}.{side}"
                     for side in ("source", "target")]
@@ -69,19 +71,24 @@ class Ground:
     def fill(self, image):
         with open(self.ram[0], "wb") as file:
             file.truncate(self.mib << 20)
-        self.call(self.build / "bench/godwit-bench", "image", self.ram[0], *image)
+        if image is not None:
+            self.call(self.build / "bench/godwit-bench", "image", self.ram[0],
+                      *image)
 
     def start(self, nic):
         self.call(self.build / "control/godwit", "keys", "--dir", self.folder / "keys",
                   "source.bench,127.0.0.1", "target.bench,127.0.0.1")
-        for number, side in reversed(list(enumerate(("source", "target")))):
-            more = ["--config", self.folder / f"{side}.conf"]
+        for number, name in ((1, "there"), (0, "here")):  # memif's server first
+            side = ("source", "target")[number]
+            more = ["--config", self.folder / f"{name}.conf"]
             pathlib.Path(more[1]).write_text(
                 MEMIF.format(role=("client", "server")[number], folder=self.folder,
                              number=number + 1) if nic else "")
             self.daemons.insert(0, qemu_move.Daemon(
-                self.wire, self.folder, side, self.build, number,
+                self.wire, self.folder, name, self.build, number,
                 keys=self.folder / "keys" / f"{side}.bench", more=more))
+        if nic:
+            time.sleep(3)  # memif's two sides find each other
 
     @staticmethod
     def call(*command):
@@ -97,7 +104,7 @@ class Ground:
             for cpu, side in enumerate(("source", "target")):
                 machines.append(stack.enter_context(contextlib.closing(qemu_move.Machine(
                     self.wire, self.folder, side, self.ram[cpu], self.mib, cpu,
-                    incoming=cpu == 1, cold=cold and cpu == 1, binary=self.qemu))))
+                    incoming=cpu == 1, cold=cold and (cpu == 1 or self.empty), binary=self.qemu))))
             try:
                 return parse(way)(self, *machines)
             except Failed as why:
