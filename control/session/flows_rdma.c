@@ -155,7 +155,7 @@ void source_flows_rdma(struct session *s)
 
 		if (link_rdma_dial(s->host->rdma, &lane->end, s->rdma.address, s->rdma.port,
 			    s->token, i, DIAL_DEADLINE_NS, on_up, lane, &e) < 0) {
-			session_fail(s, &e);
+			reconnect_or_fail(s, &e);
 			return;
 		}
 	}

@@ -67,9 +67,8 @@ static const char *operation(const struct link_rdma *r, uint64_t wr_id)
 		return r->source ? "receiving an answer" : "receiving a frame";
 	switch (r->queue.wr[wr_id % RDMA_SENDS].opcode) {
 	case IBV_WR_RDMA_WRITE_WITH_IMM:
-		return "writing a frame to a slot of the target";
 	case IBV_WR_RDMA_WRITE:
-		return "writing pages to the target";
+		return "writing a frame to a slot of the target";
 	default:
 		return r->source ? "sending a frame" : "sending an answer";
 	}

@@ -4,12 +4,13 @@
  * the two ends; link_rdma_seal.c does what only sealed ones do; link_rdma_error.c says what went
  * wrong; link_rdma_host.c connects.
  *
- * Each frame is one send: its header alone, as a message, or where it has a payload header, payload
- * and tag written to the next slot of the target's ring, with the slot's index as immediate data. A
- * queue pair keeps the order, so frames come as they were numbered. The target's answer to a frame
- * is the credit for its receive buffer and its slot: a source has no more than RDMA_FRAMES frames
- * and RDMA_SLOTS slots under way, and each frame has at most two answers, so that a receiver that
- * posts its buffers before it answers is never found without one. */
+ * A frame is sent as a message, its header alone; or where it has a payload, header, payload and
+ * tag are written to the next slot of the target's ring, in pieces, the last one with the slot's
+ * index as immediate data. A queue pair keeps the order, so frames come as they were numbered. The
+ * target's answer to a frame is the credit for its receive buffer and its slot: a source has no
+ * more than RDMA_FRAMES frames and RDMA_SLOTS slots under way, and each frame has at most two
+ * answers, so that a receiver that posts its buffers before it answers is never found without one.
+ */
 #ifndef GODWIT_DATAPLANE_LINK_RDMA_IMPL_H
 #define GODWIT_DATAPLANE_LINK_RDMA_IMPL_H
 
@@ -19,9 +20,12 @@
 #include "link_rdma_hello.h"
 #include "link_rdma_verbs.h"
 
-#define RDMA_FRAMES        128u /* under way, at most; a power of two */
-#define RDMA_SLOTS         16u  /* a power of two */
-#define RDMA_SLOT_BYTES    ((uint32_t)CHUNK_BYTES + 4096u)
+#define RDMA_FRAMES     128u /* under way, at most; a power of two */
+#define RDMA_SLOTS      16u  /* a power of two */
+#define RDMA_SLOT_BYTES ((uint32_t)CHUNK_BYTES + 4096u)
+/* A slot is written in pieces: devices count their tries for each request, and a loss costs one, so
+ * that a long request fails on a network that loses some packets of a hundred. */
+#define RDMA_PIECE_BYTES   16384u
 #define RDMA_ANSWERS       (2 * RDMA_FRAMES + 2) /* not yet read by the source, at most */
 #define RDMA_SENDS         512u /* posted or to be posted, and not completed; a power of two */
 #define RDMA_MESSAGE_BYTES 128u /* room for a header and a tag */
@@ -96,6 +100,7 @@ struct link_rdma {
 
 	/* target */
 	uint64_t slots_in;     /* that came, counted from 0 */
+	uint8_t *own;          /* sealed: RDMA_SLOT_BYTES that are not the device's */
 	uint64_t ack, ack_out; /* next frame to be answered; as last told to the source */
 
 	/* close() gives the link here; NULL: frees it */

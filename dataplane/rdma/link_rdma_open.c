@@ -161,6 +161,11 @@ int link_rdma_seal(struct link *l, const struct seal_ops *ops, const struct seal
 
 	if (rc == 0)
 		rc = seal_new(&r->seal_in, ops, in, node, e);
+	if (rc == 0 && !r->source) {
+		r->own = mem_new(RDMA_SLOT_BYTES, node);
+		if (r->own == NULL)
+			rc = err_set(e, ENOMEM, "rdma: no memory for the seal of a flow");
+	}
 	if (rc < 0)
 		return rc;
 	r->link.sealed = true;
@@ -178,6 +183,7 @@ void link_rdma_free(struct link *l)
 		r->v->dereg_mr(r->mr);
 	seal_free(r->seal_out);
 	seal_free(r->seal_in);
+	mem_free(r->own, RDMA_SLOT_BYTES);
 	mem_free(r->memory, r->memory_bytes);
 	mem_free(r->queue.wr, RDMA_SENDS * sizeof(*r->queue.wr));
 	mem_free(r->queue.sge, RDMA_SENDS * sizeof(*r->queue.sge));

@@ -75,7 +75,7 @@ int64_t rdma_queue_post(struct link_rdma *r)
 	}
 	if (bad != NULL && bad->wr_id >= q->posted && bad->wr_id < q->tail)
 		taken(q, bad->wr_id);
-	if (rc == ENOMEM && q->signalled > q->freed)
+	if (rc == ENOMEM && (q->posted > before || q->signalled > q->freed))
 		return (int64_t)(q->posted - before); // its queue is full: completions make room
 	return link_rdma_post_failed(r, "send", rc);
 }

@@ -7,9 +7,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+// Header, payload and tag.
+static uint32_t bytes_of(const struct link_rdma *r, const struct frame *f)
+{
+	return FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes;
+}
+
 static bool room(const struct link_rdma *r, const struct link_tx *f)
 {
-	if (r->link.next_seq - r->reported == RDMA_FRAMES || !rdma_queue_room(&r->queue, 1))
+	unsigned sends = 1 + bytes_of(r, &f->hdr) / RDMA_PIECE_BYTES;
+
+	if (r->link.next_seq - r->reported == RDMA_FRAMES || !rdma_queue_room(&r->queue, sends))
 		return false;
 	return f->hdr.payload_bytes == 0 || r->slots_used - r->slots_free < RDMA_SLOTS;
 }
@@ -18,20 +26,27 @@ static bool room(const struct link_rdma *r, const struct link_tx *f)
 static bool queue_slot(struct link_rdma *r, struct link_tx *f)
 {
 	uint32_t slot = r->slots_used % RDMA_SLOTS;
-	uint32_t bytes = FRAME_HDR_BYTES + f->hdr.payload_bytes + r->tag_bytes;
-	uint8_t *p = r->slot + (size_t)slot * RDMA_SLOT_BYTES, *unused;
-	struct ibv_send_wr *wr;
+	uint32_t bytes = bytes_of(r, &f->hdr), len;
+	size_t from = (size_t)slot * RDMA_SLOT_BYTES;
 
-	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, p))
+	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, r->slot + from))
 		return false;
 	r->slots_used++;
-	wr = rdma_queue_next(&r->queue, &unused);
-	wr->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
-	wr->imm_data = htonl(slot);
-	wr->wr.rdma.remote_addr = r->remote_addr + (uint64_t)slot * RDMA_SLOT_BYTES;
-	wr->wr.rdma.rkey = r->remote_key;
-	*wr->sg_list = (struct ibv_sge){(uintptr_t)p, bytes, r->mr->lkey};
 	r->queue.waiting_bytes += bytes;
+	for (uint32_t at = 0; at < bytes; at += len) {
+		uint8_t *unused;
+		struct ibv_send_wr *wr = rdma_queue_next(&r->queue, &unused);
+
+		len = bytes - at < RDMA_PIECE_BYTES ? bytes - at : RDMA_PIECE_BYTES;
+		wr->opcode = IBV_WR_RDMA_WRITE;
+		if (at + len == bytes) {
+			wr->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+			wr->imm_data = htonl(slot);
+		}
+		wr->wr.rdma.remote_addr = r->remote_addr + from + at;
+		wr->wr.rdma.rkey = r->remote_key;
+		*wr->sg_list = (struct ibv_sge){(uintptr_t)r->slot + from + at, len, r->mr->lkey};
+	}
 	return true;
 }
 
@@ -40,7 +55,7 @@ static bool queue_message(struct link_rdma *r, struct frame *f)
 	uint8_t *message;
 	struct ibv_send_wr *wr = rdma_queue_next(&r->queue, &message);
 
-	rdma_queue_message(&r->queue, wr, FRAME_HDR_BYTES + r->tag_bytes);
+	rdma_queue_message(&r->queue, wr, bytes_of(r, f));
 	return link_rdma_put(r, f, NULL, 0, message);
 }
 
@@ -64,7 +79,7 @@ static bool tx_one(struct link_rdma *r, struct link_tx *f)
 		r->barrier = seq;
 	r->link.next_seq++;
 	r->link.sent = r->link.next_seq; // the payload was copied
-	r->link.tx_bytes += FRAME_HDR_BYTES + f->hdr.payload_bytes + r->tag_bytes;
+	r->link.tx_bytes += bytes_of(r, &f->hdr);
 	return true;
 }
 

@@ -4,17 +4,25 @@
 
 #include "link_rdma_impl.h"
 
-// Where the bytes of what came lie, and how many there may be; NULL: it came where it must not.
+#include <string.h>
+
+// Where the bytes of what came lie; NULL: it came where it must not.
 static uint8_t *place_of(struct link_rdma *r, const struct rdma_in *in)
 {
 	if (in->slot == RDMA_NO_SLOT)
 		return in->bytes <= RDMA_MESSAGE_BYTES
 			       ? r->recv + (size_t)in->buffer * RDMA_MESSAGE_BYTES
 			       : NULL;
-	if (in->slot != r->slots_in % RDMA_SLOTS || in->bytes > RDMA_SLOT_BYTES)
+	if (in->slot != r->slots_in % RDMA_SLOTS || in->bytes > RDMA_PIECE_BYTES)
 		return NULL;
 	r->slots_in++;
 	return r->slot + (size_t)in->slot * RDMA_SLOT_BYTES;
+}
+
+// Bytes that the completion of such a frame tells: of a slot its last piece.
+static uint32_t told(const struct rdma_in *in, uint32_t bytes)
+{
+	return in->slot == RDMA_NO_SLOT ? bytes : (bytes - 1) % RDMA_PIECE_BYTES + 1;
 }
 
 // 0, or what is wrong as -enum frame_bad; 1: its seal.
@@ -22,12 +30,13 @@ static int read_frame(struct link_rdma *r, const struct rdma_in *in, uint8_t *p,
 {
 	int rc;
 
-	if (p == NULL || in->bytes < FRAME_HDR_BYTES)
+	if (p == NULL || (in->slot == RDMA_NO_SLOT && in->bytes < FRAME_HDR_BYTES))
 		return -FRAME_BAD_LENGTH;
+	// What was in the slot before has another seq.
 	rc = frame_decode(f, p);
 	if (rc < 0)
 		return rc;
-	if (in->bytes != FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes)
+	if (in->bytes != told(in, FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes))
 		return -FRAME_BAD_LENGTH;
 	// What it says of itself is believed once its seal is open.
 	if (!link_rdma_unseal(r, p, f->payload_bytes))
@@ -40,11 +49,18 @@ unsigned link_rdma_rx(struct link *l, struct link_rx *f, unsigned n)
 	struct link_rdma *r = rdma_of(l);
 	unsigned i = 0;
 
+	// A sealed frame is opened in memory that the fabric can't write to: what was checked is
+	// what is used. There is room for one.
+	n = r->seal_in != NULL && n > 1 ? 1 : n;
 	for (; i < n && !r->source && l->error == 0 && r->in_head != r->in_tail; i++) {
 		const struct rdma_in *in = &r->in[r->in_head % RDMA_IN];
 		uint8_t *p = place_of(r, in);
-		int rc = read_frame(r, in, p, &f[i].hdr);
+		int rc;
 
+		if (p != NULL && r->seal_in != NULL)
+			p = memcpy(r->own, p,
+				in->slot == RDMA_NO_SLOT ? RDMA_MESSAGE_BYTES : RDMA_SLOT_BYTES);
+		rc = read_frame(r, in, p, &f[i].hdr);
 		if (rc > 0)
 			link_rdma_seal_wrong(r);
 		if (rc < 0)
@@ -54,7 +70,7 @@ unsigned link_rdma_rx(struct link *l, struct link_rx *f, unsigned n)
 		f[i].placed = false;
 		f[i].payload = p + FRAME_HDR_BYTES;
 		l->next_seq++;
-		l->rx_bytes += in->bytes;
+		l->rx_bytes += FRAME_HDR_BYTES + f[i].hdr.payload_bytes + r->tag_bytes;
 		// A message has no payload: its header was read. Slots are freed by answers.
 		rdma_recv_again(r, in->buffer);
 		r->in_head++;

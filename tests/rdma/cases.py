@@ -41,6 +41,7 @@ def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100"):
 
 
 def moved(target, migration):
+    migration.end(900)
     report = migration.done()
     assert report["link"] == "rdma" and report["rdma"]["device"] == "rxe0"
     assert report["verified_pages"] > 0
@@ -111,13 +112,13 @@ def stray(source, target):
 
 def held(source, target, *args, **how):
     """Passes go on and on."""
-    migration = begin(source, target, "--hold", "--peer-timeout", "10", *args, **how)
+    migration = begin(source, target, "--hold", *args, **how)
     source.daemon.wait_state("guest", "holding")
     return migration
 
 
 def kill_target(source, target):
-    migration = held(source, target)
+    migration = held(source, target, "--reconnect", "1")
     target.kill("daemon")
     stays(source, migration)
     target.close()
@@ -126,7 +127,7 @@ def kill_target(source, target):
 
 def kill_source(source, target):
     """Its guest runs on by itself; the target's VM waits, or ended, and never runs."""
-    held(source, target)
+    held(source, target, "--reconnect", "1")
     source.kill("daemon")
     source.ticks()
     source.whole()
@@ -159,20 +160,21 @@ def lose(source, percent):
                "match", "ip", "dport", str(LOSS_PORT), "0xffff", "flowid", "1:3")
 
 
-def lossy(source, target, percent):
+def lossy(source, target, percent, memory):
     lose(source, percent)
     try:
-        move(source, target, "--flows", "2")
+        move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
+             memory=memory)
     finally:
         lose(source, 0)
 
 
 def loss_half(source, target):
-    lossy(source, target, 0.5)
+    lossy(source, target, 0.5, "8M")
 
 
 def loss_15(source, target):
-    lossy(source, target, 15)
+    lossy(source, target, 15, "2M")
 
 
 def cut_3s(source, target):
@@ -186,11 +188,23 @@ def cut_3s(source, target):
 
 
 def cut_for_ever(source, target):
-    migration = begin(source, target, "--hold", "--peer-timeout", "60")
-    source.daemon.wait_state("guest", "holding")
+    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "0")
     lose(source, 100)
     try:
         stays(source, migration, "flow 0", "rdma: ", "did not answer", "cables")
     finally:
         lose(source, 0)
     assert target.ended("guest") == "failed"
+
+
+def cut_and_back(source, target):
+    """Longer than a queue pair has patience: new ones are made, and what was under way goes again."""
+    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100")
+    lose(source, 100)
+    try:
+        source.daemon.wait_line("the network was lost .*did not answer")
+    finally:
+        lose(source, 0)
+    source.daemon.wait_line("guest: stage=flows", len(source.daemon.lines))
+    source.daemon.ok("switch-now", "guest")
+    assert moved(target, migration)["reconnects"] >= 1
