@@ -160,21 +160,21 @@ def lose(source, percent):
                "match", "ip", "dport", str(LOSS_PORT), "0xffff", "flowid", "1:3")
 
 
-def lossy(source, target, percent, memory):
+def lossy(source, target, percent, vm):
     lose(source, percent)
     try:
         move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
-             memory=memory)
+             vm=vm)
     finally:
         lose(source, 0)
 
 
 def loss_half(source, target):
-    lossy(source, target, 0.5, "8M")
+    lossy(source, target, 0.5, ())
 
 
 def loss_15(source, target):
-    lossy(source, target, 15, "2M")
+    lossy(source, target, 15, ("--populate", "30"))
 
 
 def cut_3s(source, target):
