@@ -68,32 +68,15 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 	return 0;
 }
 
-static int seal_link(struct session *s, struct link *link, unsigned i, int node, struct err *e)
-{
-	struct seal_secret out, in;
-	int rc;
-
-	if (s->seal == NULL)
-		return 0;
-	rc = session_seal_secrets(s, i, &out, &in, e);
-	if (rc == 0)
-		rc = link_rdma_seal(link, s->seal, &out, &in, node, e);
-	explicit_bzero(&out, sizeof(out));
-	explicit_bzero(&in, sizeof(in));
-	return rc;
-}
-
 /* Cores near the device: it reads and writes the slots. */
 static int flow_up(struct session *s, unsigned i, struct link *link, struct err *e)
 {
 	unsigned lcore = lcore_pick(s->rdma.info.node);
 	int node = (int)lcore_node(lcore), rc;
 
-	rc = seal_link(s, link, i, node, e);
-	if (rc < 0) {
-		link->ops->close(link);
+	rc = session_seal_link(s, link, i, node, e);
+	if (rc < 0)
 		return rc;
-	}
 	rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
 		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
 	if (rc < 0)

@@ -99,5 +99,6 @@ const struct link_ops link_rdma = {
 	.done = link_rdma_done,
 	.rx = link_rdma_rx,
 	.answer = link_rdma_answer,
+	.seal = link_rdma_seal,
 	.close = link_rdma_close,
 };

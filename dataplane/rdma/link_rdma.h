@@ -77,10 +77,6 @@ int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const c
 /* Gives up an end whose up was not called; it will not be. NULL is allowed. */
 void link_rdma_cancel(struct link_rdma_end *end);
 
-/* Seals what it sends with out and opens what comes with in. Before the flow is made. */
-int link_rdma_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
-	const struct seal_secret *in, int node, struct err *e);
-
 /* Locked memory that one flow needs, bytes. */
 uint64_t link_rdma_locked_bytes(void);
 

@@ -129,6 +129,9 @@ int link_rdma_open(struct link **l, const struct link_rdma_config *c, struct err
 void link_rdma_offer(const struct link *l, struct rdma_hello_accept *a);
 /* Source: what the target said. -EPROTO: nonsense. */
 int link_rdma_meet(struct link *l, const struct rdma_hello_accept *a, struct err *e);
+/* As link_ops has it. */
+int link_rdma_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
+	const struct seal_secret *in, int node, struct err *e);
 /* The queue pair is gone. NULL is allowed. */
 void link_rdma_free(struct link *l);
 void link_rdma_close(struct link *l);

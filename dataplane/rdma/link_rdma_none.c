@@ -58,17 +58,6 @@ void link_rdma_cancel(struct link_rdma_end *end)
 	(void)end;
 }
 
-int link_rdma_seal(struct link *l, const struct seal_ops *ops, const struct seal_secret *out,
-	const struct seal_secret *in, int node, struct err *e)
-{
-	(void)l;
-	(void)ops;
-	(void)out;
-	(void)in;
-	(void)node;
-	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
-}
-
 uint64_t link_rdma_locked_bytes(void)
 {
 	return 0;

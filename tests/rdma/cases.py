@@ -198,7 +198,7 @@ def cut_for_ever(source, target):
 
 
 def cut_and_back(source, target):
-    """Longer than a queue pair has patience: new ones are made, and what was under way goes again."""
+    """Longer than a queue pair has patience: new ones are made, and the guest moves."""
     migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100")
     lose(source, 100)
     try:
