@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Compression alone: ISA-L by itself, and the codec's way back.
+// Compression alone: ISA-L by itself, and the rows of the codec table, there and back.
 
 #include "stage.h"
 
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "choose.h"
 #include "codec.h"
 #include "mem.h"
 #include "zero.h"
@@ -65,31 +66,11 @@ static void plain_close(void *state)
 	mem_free(state, sizeof(struct plain));
 }
 
-// Inflate of chunks that were encoded before, as many as the store holds.
-#define STORE_BYTES (UINT64_C(128) << 20)
-#define STORE_MOST  (STORE_BYTES / 64)
-
-struct packed {
-	uint64_t at;
-	uint32_t bytes;
-	uint32_t pages;
-};
-
-struct inflate {
-	struct codec *codec;
-	uint64_t n;
-	uint8_t pages[CHUNK_BYTES];
-	uint8_t store[STORE_BYTES];
-	struct packed packed[STORE_MOST];
-};
-
-static void inflate_close(void *state)
-{
-	struct inflate *s = state;
-
-	codec_isal.close(s->codec);
-	mem_free(s, sizeof(*s));
-}
+// Rows of the codec table. What a stage is of: a row, a level, and how many pages it gets at once.
+#define OF(row, level, pages) ((row) << 16 | (level) << 8 | (pages))
+#define ROW_OF(arg)           ((uint8_t)((arg) >> 16))
+#define LEVEL_OF(arg)         ((arg) >> 8 & 0xff)
+#define PAGES_OF(arg)         ((uint32_t)(arg)&0xff)
 
 // The chunk's pages of content, gathered. Returns how many.
 static uint32_t gather(const uint8_t *base, uint8_t *pages)
@@ -103,20 +84,114 @@ static uint32_t gather(const uint8_t *base, uint8_t *pages)
 	return n;
 }
 
-static int inflate_open(struct bench *b, int arg, void **state)
+// Encoding, the gathering included: what the core pays for a page that goes by this codec.
+struct encoding {
+	struct codec *codec;
+	uint8_t pages[CHUNK_BYTES];
+	uint8_t out[CHUNK_BYTES];
+};
+
+static void encode_close(void *state)
 {
-	struct inflate *s = mem_new(sizeof(*s), -1);
+	struct encoding *s = state;
+
+	s->codec->ops->close(s->codec);
+	mem_free(s, sizeof(*s));
+}
+
+static int encode_open(struct bench *b, int arg, void **state)
+{
+	struct encoding *s = mem_new(sizeof(*s), -1);
+
+	(void)b;
+	if (s == NULL)
+		return -errno;
+	zero_init();
+	if (codec_by_id(ROW_OF(arg))->open(&s->codec, LEVEL_OF(arg), -1, NULL) != 0) {
+		mem_free(s, sizeof(*s));
+		return -ENOMEM;
+	}
+	*state = s;
+	return 0;
+}
+
+static uint64_t encode_run(struct bench *b, int arg, void *state)
+{
+	struct encoding *s = state;
+	uint64_t done = 0, bytes = 0;
+
+	for (uint64_t c = 0; c < b->map.nchunks; c++) {
+		uint32_t n = gather(region_chunk_addr(&b->map.r[0], c), s->pages);
+
+		for (uint32_t at = 0; at < n; at += PAGES_OF(arg)) {
+			uint32_t some = n - at < PAGES_OF(arg) ? n - at : PAGES_OF(arg);
+
+			bytes += s->codec->ops->encode(s->codec, s->pages + at * PAGE_BYTES,
+				some * PAGE_BYTES, s->out, some * PAGE_BYTES);
+		}
+		done += n;
+	}
+	bench_use(bytes);
+	return done > 0 ? done : b->pages;
+}
+
+// The look that tells what kind of content a chunk holds.
+static uint64_t kind_run(struct bench *b, int arg, void *state)
+{
+	uint64_t sum = 0;
+
+	(void)arg;
+	(void)state;
+	for (uint64_t c = 0; c < b->map.nchunks; c++) {
+		struct iovec seg = {region_chunk_addr(&b->map.r[0], c), CHUNK_BYTES};
+
+		sum += choose_kind(&seg, 1, CHUNK_BYTES);
+	}
+	bench_use(sum);
+	return b->pages;
+}
+
+// Decoding of chunks that were encoded before, as many as the store holds.
+#define STORE_BYTES (UINT64_C(128) << 20)
+#define STORE_MOST  (STORE_BYTES / 64)
+
+struct packed {
+	uint64_t at;
+	uint32_t bytes;
+	uint32_t pages;
+};
+
+struct decoding {
+	struct codec *codec;
+	uint64_t n;
+	uint8_t pages[CHUNK_BYTES];
+	uint8_t store[STORE_BYTES];
+	struct packed packed[STORE_MOST];
+};
+
+static void decode_close(void *state)
+{
+	struct decoding *s = state;
+
+	s->codec->ops->close(s->codec);
+	mem_free(s, sizeof(*s));
+}
+
+static int decode_open(struct bench *b, int arg, void **state)
+{
+	struct decoding *s = mem_new(sizeof(*s), -1);
 	uint64_t at = 0;
 
 	if (s == NULL)
 		return -errno;
-	if (codec_isal.open(&s->codec, arg, -1, NULL) != 0) {
+	zero_init();
+	if (codec_by_id(ROW_OF(arg))->open(&s->codec, LEVEL_OF(arg), -1, NULL) != 0) {
 		mem_free(s, sizeof(*s));
 		return -ENOMEM;
 	}
 	for (uint64_t c = 0; c < b->map.nchunks && at + CHUNK_BYTES <= STORE_BYTES; c++) {
 		uint32_t n = gather(region_chunk_addr(&b->map.r[0], c), s->pages);
-		size_t bytes = codec_isal.encode(
+		size_t bytes = s->codec->ops->encode(
 			s->codec, s->pages, n * PAGE_BYTES, s->store + at, n * PAGE_BYTES);
 
 		if (bytes == 0 || s->n == STORE_MOST)
@@ -125,16 +200,16 @@ static int inflate_open(struct bench *b, int arg, void **state)
 		at += bytes;
 	}
 	if (s->n == 0) {
-		inflate_close(s);
+		decode_close(s);
 		return -ENODATA;
 	}
 	*state = s;
 	return 0;
 }
 
-static uint64_t inflate_run(struct bench *b, int arg, void *state)
+static uint64_t decode_run(struct bench *b, int arg, void *state)
 {
-	struct inflate *s = state;
+	struct decoding *s = state;
 	uint64_t done = 0;
 
 	(void)b;
@@ -142,7 +217,7 @@ static uint64_t inflate_run(struct bench *b, int arg, void *state)
 	for (uint64_t i = 0; i < s->n; i++) {
 		const struct packed *p = &s->packed[i];
 
-		if (codec_isal.decode(s->codec, s->store + p->at, p->bytes, s->pages,
+		if (s->codec->ops->decode(s->codec, s->store + p->at, p->bytes, s->pages,
 			    p->pages * PAGE_BYTES) != 0)
 			abort();
 		done += p->pages;
@@ -150,15 +225,41 @@ static uint64_t inflate_run(struct bench *b, int arg, void *state)
 	return done;
 }
 
-#define PLAIN "isal_deflate_stateless, one call a chunk"
+#define PLAIN  "isal_deflate_stateless, one call a chunk"
+#define ISAL   plain_open, plain_run, plain_close
+#define ENCODE encode_open, encode_run, encode_close
+#define DECODE decode_open, decode_run, decode_close
+#define WHOLE  "content of a chunk gathered and encoded"
+#define PIECES "the same, so many pages at a time"
+#define BACK   "decoded again"
 
 const struct stage stage_codec[] = {
-	{"isal/0", PLAIN, 0, plain_open, plain_run, plain_close},
-	{"isal/1", PLAIN, 1, plain_open, plain_run, plain_close},
-	{"isal/2", PLAIN, 2, plain_open, plain_run, plain_close},
-	{"isal/3", PLAIN, 3, plain_open, plain_run, plain_close},
-	{"inflate/0", "decode what level 0 made", 0, inflate_open, inflate_run, inflate_close},
-	{"inflate/1", "decode what level 1 made", 1, inflate_open, inflate_run, inflate_close},
-	{"inflate/3", "decode what level 3 made", 3, inflate_open, inflate_run, inflate_close},
+	{"isal/0", PLAIN, 0, ISAL},
+	{"isal/1", PLAIN, 1, ISAL},
+	{"isal/2", PLAIN, 2, ISAL},
+	{"isal/3", PLAIN, 3, ISAL},
+	{"encode/lz4", WHOLE, OF(CODEC_LZ4, 0, 64), ENCODE},
+	{"encode/lz4-16", PIECES, OF(CODEC_LZ4, 0, 16), ENCODE},
+	{"encode/lz4-4", PIECES, OF(CODEC_LZ4, 0, 4), ENCODE},
+	{"encode/lz4-1", PIECES, OF(CODEC_LZ4, 0, 1), ENCODE},
+	{"encode/deflate:0", WHOLE, OF(CODEC_DEFLATE, 0, 64), ENCODE},
+	{"encode/deflate:1", WHOLE, OF(CODEC_DEFLATE, 1, 64), ENCODE},
+	{"encode/deflate:1-16", PIECES, OF(CODEC_DEFLATE, 1, 16), ENCODE},
+	{"encode/deflate:1-4", PIECES, OF(CODEC_DEFLATE, 1, 4), ENCODE},
+	{"encode/deflate:1-1", PIECES, OF(CODEC_DEFLATE, 1, 1), ENCODE},
+	{"encode/deflate:3", WHOLE, OF(CODEC_DEFLATE, 3, 64), ENCODE},
+	{"encode/zstd:1", WHOLE, OF(CODEC_ZSTD, 1, 64), ENCODE},
+	{"encode/zstd:1-16", PIECES, OF(CODEC_ZSTD, 1, 16), ENCODE},
+	{"encode/zstd:1-4", PIECES, OF(CODEC_ZSTD, 1, 4), ENCODE},
+	{"encode/zstd:1-1", PIECES, OF(CODEC_ZSTD, 1, 1), ENCODE},
+	{"encode/zstd:3", WHOLE, OF(CODEC_ZSTD, 3, 64), ENCODE},
+	{"encode/zstd:5", WHOLE, OF(CODEC_ZSTD, 5, 64), ENCODE},
+	{"encode/kind", "the kind of content of a chunk, for auto", 0, NULL, kind_run, NULL},
+	{"decode/lz4", BACK, OF(CODEC_LZ4, 0, 64), DECODE},
+	{"decode/deflate:0", BACK, OF(CODEC_DEFLATE, 0, 64), DECODE},
+	{"decode/deflate:1", BACK, OF(CODEC_DEFLATE, 1, 64), DECODE},
+	{"decode/deflate:3", BACK, OF(CODEC_DEFLATE, 3, 64), DECODE},
+	{"decode/zstd:1", BACK, OF(CODEC_ZSTD, 1, 64), DECODE},
+	{"decode/zstd:3", BACK, OF(CODEC_ZSTD, 3, 64), DECODE},
 	{NULL, NULL, 0, NULL, NULL, NULL},
 };

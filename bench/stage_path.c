@@ -34,7 +34,9 @@ static unsigned sink_tx(struct link *l, struct link_tx *f, unsigned n)
 
 static const struct link_ops sink_ops = {.name = "sink", .tx = sink_tx};
 
-// arg: level of deflate; -1: raw.
+// arg: level of deflate; below 0: one of
+enum { PATH_RAW = -1, PATH_LZ4 = -2, PATH_ZSTD_1 = -3 };
+
 static int path_open(struct bench *b, int arg, void **state)
 {
 	size_t bytes = (sizeof(struct path) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
@@ -45,8 +47,11 @@ static int path_open(struct bench *b, int arg, void **state)
 		return -ENOMEM;
 	*p = (struct path){.sink = {.ops = &sink_ops}};
 	p->job.map = &b->map;
-	p->job.codec = arg < 0 ? &codec_raw : &codec_isal;
-	p->job.level = arg < 0 ? 0 : arg;
+	p->job.codec = arg >= 0             ? &codec_isal
+		       : arg == PATH_LZ4    ? &codec_lz4
+		       : arg == PATH_ZSTD_1 ? &codec_zstd
+					    : &codec_raw;
+	p->job.level = arg >= 0 ? arg : arg == PATH_ZSTD_1;
 	zero_init();
 	rc = pack_open(&p->pack, &p->job, &p->sink, &p->stats, -1, NULL);
 	if (rc != 0) {
@@ -92,7 +97,10 @@ static void path_close(void *state)
 }
 
 const struct stage stage_path[] = {
-	{"path/raw", "scan, sum, frame", -1, path_open, path_run, path_close},
+	{"path/lz4", "scan, stage, lz4, sum, frame", PATH_LZ4, path_open, path_run, path_close},
+	{"path/zstd:1", "scan, stage, zstd level 1, sum, frame", PATH_ZSTD_1, path_open, path_run,
+		path_close},
+	{"path/raw", "scan, sum, frame", PATH_RAW, path_open, path_run, path_close},
 	{"path/0", "scan, stage, deflate level 0, sum, frame", 0, path_open, path_run, path_close},
 	{"path/1", "scan, stage, deflate level 1, sum, frame", 1, path_open, path_run, path_close},
 	{"path/2", "scan, stage, deflate level 2, sum, frame", 2, path_open, path_run, path_close},

@@ -129,6 +129,7 @@ static void place_close(void *state)
 	struct recv_job *job = state;
 
 	map_free(job->written, job->map->nchunks * sizeof(uint64_t));
+	map_free(job->stale, job->map->nchunks * sizeof(uint64_t));
 	free(job);
 }
 
@@ -144,8 +145,9 @@ static int place_open(struct bench *b, int arg, void **state)
 		return -ENOMEM;
 	job->map = &b->target_map;
 	job->written = map_lazy(job->map->nchunks * sizeof(uint64_t));
-	if (job->written == NULL) {
-		free(job);
+	job->stale = map_lazy(job->map->nchunks * sizeof(uint64_t));
+	if (job->written == NULL || job->stale == NULL) {
+		place_close(job);
 		return -ENOMEM;
 	}
 	for (uint64_t c = 0; arg == PLACE_OLD && c < job->map->nchunks; c++)

@@ -62,3 +62,12 @@ def test_images_of_files_and_processes(tmp_path):
     source.write_bytes(b"less than a page")
     assert run(BENCH, "image", ram, "--from", source).returncode == 1
     assert run(BENCH, "image", ram, "--from", tmp_path / "none").returncode == 1
+
+
+def test_each_stage_runs():
+    done = run(BENCH, "--size", 8, "--rounds", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    told = {json.loads(line)["stage"] for line in done.stdout.splitlines()}
+    listed = {line.split()[0] for line in run(BENCH, "--list").stdout.splitlines()}
+    missing = {name for name in listed - told if f"{name} is left out" not in done.stderr}
+    assert not missing
