@@ -70,7 +70,8 @@ static void on_event(void *arg, json_t *event)
 	size_t waits = conn_backlog(c->conn);
 	bool end = what != NULL && strcmp(what, "end") == 0;
 
-	if (waits > API_BACKLOG_BYTES && what != NULL && strcmp(what, "progress") == 0)
+	if (waits > API_BACKLOG_BYTES && what != NULL &&
+		(strcmp(what, "progress") == 0 || strcmp(what, "placing") == 0))
 		return;
 	if (waits > API_DROP_BYTES) {
 		log_warn("api", "%s reads too slowly, it is told no more of this session",

@@ -47,7 +47,7 @@ bool view_take(struct view *v, const json_t *event)
 	} else if (strcmp(what, "pass") == 0) {
 		keep(&v->pass, event);
 		keep(&v->progress, NULL);
-	} else if (strcmp(what, "progress") == 0) {
+	} else if (strcmp(what, "progress") == 0 || strcmp(what, "placing") == 0) {
 		keep(&v->progress, event);
 	} else if (strcmp(what, "passed") == 0) {
 		json_array_append(v->passed, (json_t *)event);
@@ -164,11 +164,17 @@ static void rates(const struct view *v, FILE *out)
 
 	if (p == NULL)
 		return;
-	fprintf(out, "  guest memory %s/s, wire %s/s, ratio %.2f\n",
+	fprintf(out, "  guest memory %s/s, wire %s/s",
 		unit_put_bytes(count(report_number(p, "pages_per_s") * PAGE), guest),
-		unit_put_bytes(count(report_number(p, "wire_per_s")), wire),
-		report_number(p, "ratio"));
-	fprintf(out, "  %s sent", unit_put_bytes(count(report_number(p, "bytes_wire")), sent));
+		unit_put_bytes(count(report_number(p, "wire_per_s")), wire));
+	if (known(p, "ratio"))
+		fprintf(out, ", ratio %.2f", report_number(p, "ratio"));
+	else /* the target tells of no passes */
+		fprintf(out, ", %.0f pages with content, %.0f zero, %.0f holes",
+			report_number(p, "pages_data"), report_number(p, "pages_zero"),
+			report_number(p, "pages_hole"));
+	fprintf(out, "\n  %s on the wire",
+		unit_put_bytes(count(report_number(p, "bytes_wire")), sent));
 	if (known(p, "dirty_per_s"))
 		fprintf(out, ", written by the guest %s/s",
 			unit_put_bytes(count(report_number(p, "dirty_per_s") * PAGE), dirty));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How the source's copying goes, as events: a pass begins, it goes on, it has ended. Run by the
+// How the copying goes, as events: a pass begins, it goes on, it has ended; and what the target
+// places. Run by the
 // control loop at a slow, fixed pace; the cores only bump their own counters. godwit-events(5)
 // tells each field, and a test compares.
 
@@ -202,6 +203,34 @@ static void emit(struct session *s, uint64_t now)
 	json_object_set_new(o, "stall_ms", stall(s));
 	json_object_set_new(o, "cores", core_shares(s, ns));
 	watch_emit(s, o);
+}
+
+static void emit_placing(struct session *s, uint64_t now)
+{
+	const uint64_t *st = s->fig.stats;
+	uint64_t ns = now - s->seen.at_ns, then[STATS];
+
+	memcpy(then, st, sizeof(then));
+	session_sum_stats(s);
+	watch_emit(s,
+		json_pack("{s:s, s:f, s:o, s:o, s:o, s:o, s:f, s:f, s:o}", "event", "placing",
+			"elapsed_ms", ms(now - s->fig.began_ns), "pages_data",
+			num(st[STAT_pages_data]), "pages_zero", num(st[STAT_pages_zero]),
+			"pages_hole", num(st[STAT_pages_hole]), "bytes_wire",
+			num(st[STAT_bytes_wire]), "pages_per_s",
+			per_s(since(s, then, STAT_bytes_pages) / PAGE_BYTES, ns), "wire_per_s",
+			per_s(since(s, then, STAT_bytes_wire), ns), "cores", core_shares(s, ns)));
+}
+
+void progress_placing(struct session *s)
+{
+	uint64_t now = clock_ns();
+
+	if (s->flows_up == 0 || now - s->seen.at_ns < PROGRESS_NS)
+		return;
+	if (!LIST_EMPTY(&s->watches))
+		emit_placing(s, now);
+	s->seen.at_ns = now;
 }
 
 void progress_tick(struct session *s)

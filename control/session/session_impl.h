@@ -270,6 +270,8 @@ void progress_pass(struct session *s, const struct converge_decision *d);
 uint64_t progress_pass_over(struct session *s, uint64_t now);
 /* From the tick, in stages that copy. */
 void progress_tick(struct session *s);
+/* The same at the target, while its flows are there. */
+void progress_placing(struct session *s);
 
 /* totals.c: the session has ended. */
 void totals_ended(struct session *s);

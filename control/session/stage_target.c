@@ -350,6 +350,7 @@ void target_tick(struct session *s)
 	session_tick_every(s, s->loading || preparing ? 100 : 2000);
 	if (preparing)
 		target_prepare_on(s);
+	progress_placing(s);
 	if (s->loading && session_flows_detached(s)) {
 		s->loading = false;
 		if (!all_spoken_of(s))

@@ -21,7 +21,8 @@ def told(stage, pair, *args, guest=("--rate", "3000"), memory="64M"):
 
 
 def test_schema_is_read():
-    assert set(events.EVENTS) == {"state", "stage", "pass", "progress", "passed", "log", "end"}
+    assert set(events.EVENTS) == {"state", "stage", "pass", "progress", "placing", "passed", "log",
+                                  "end"}
     assert len(events.EVENTS["progress"]) > 15 and len(events.OBJECTS["report"]) > 30
     assert events.compare({"flow": 0}, events.OBJECTS["core"], "core")
     assert events.compare([], events.OBJECTS["core"], "core")
@@ -58,6 +59,9 @@ def test_events(stage, pair):
     for event in told + theirs:
         events.check(event)
     assert {e["event"] for e in told} >= {"state", "stage", "pass", "progress", "passed", "end"}
+    placed = [e for e in theirs if e["event"] == "placing"]
+    assert placed and placed[-1]["pages_data"] <= report["pages_data"]
+    assert any(c["place"] > 0 or c["recv"] > 0 for e in placed for c in e["cores"])
     passed = [e for e in told if e["event"] == "passed"]
     assert len(passed) == report["passes"] == len({e["pass"] for e in told if e["event"] == "pass"})
     for key in ("pages_data", "pages_zero", "pages_hole"):

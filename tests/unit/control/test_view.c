@@ -60,7 +60,7 @@ static void test_picture(void **state)
 		"    0 live       1020       600       400        20        10  1.500 s\n"
 		"    1 live        100        20         5         0         0  25 % [##......]\n"
 		"  guest memory 1.00 GiB/s, wire 1.00 MiB/s, ratio 2.50\n"
-		"  2.00 MiB sent, written by the guest 1.00 MiB/s, stall 12 ms\n"
+		"  2.00 MiB on the wire, written by the guest 1.00 MiB/s, stall 12 ms\n"
 		"  flow 0, CPU 3: scan 25 %\n");
 	assert_int_equal(lines, 7);
 	free(text);
