@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What looking on costs: one guest hops between two daemons of this host, by turns looked at and
-not, compressed, so that a hop takes some seconds. Looked at: metrics of both daemons are scraped once a second, the migration is recorded, its
-picture is drawn on a terminal, and another program follows its events. Each hop's figure is the
-speed of pass 0 into memory that was populated before."""
+not, compressed, so that a hop takes some seconds. Looked at: metrics of both daemons are scraped
+once a second, the migration is recorded, its picture is drawn on a terminal, and another program
+follows its events. Each hop's figure is the speed of pass 0 into memory that was populated
+before."""
 
 import http.client
 import json
