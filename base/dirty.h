@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DIRTY_GROUP 512u /* chunks: a page of each plane */
+#define DIRTY_GROUP 8u /* chunks: a cache line of each plane */
 
 struct dirty {
 	uint64_t nchunks;

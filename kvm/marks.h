@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Marked pages: one word a chunk, lazily populated, with a bit above each group of 64 words, so
+/* Marked pages: one word a chunk, lazily populated, with a bit above each group of 8 words, so
  * that a walk over a terabyte without marks costs microseconds. Any thread may mark at any time;
  * one thread at a time does the rest. */
 #ifndef GODWIT_KVM_MARKS_H
@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define MARKS_GROUP 64u /* words under one group bit */
+#define MARKS_GROUP 8u /* words under one group bit: a cache line */
 
 struct marks {
 	uint64_t nwords;

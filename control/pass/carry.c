@@ -11,7 +11,7 @@
 
 int carry_init(struct carry *c, const uint64_t *now, uint64_t nchunks)
 {
-	*c = (struct carry){.nchunks = nchunks, .now = now, .cursor = nchunks};
+	*c = (struct carry){.nchunks = nchunks, .now = now};
 	c->told = map_lazy(nchunks * sizeof(uint64_t));
 	return c->told != NULL ? 0 : -ENOMEM;
 }
@@ -22,9 +22,10 @@ void carry_fini(struct carry *c)
 	c->told = NULL;
 }
 
-void carry_look(struct carry *c)
+void carry_look(struct carry *c, uint64_t first, uint64_t end)
 {
-	c->cursor = 0;
+	c->cursor = first;
+	c->end = end < c->nchunks ? end : c->nchunks;
 }
 
 size_t carry_next(struct carry *c, uint8_t buf[CARRY_BLOB_BYTES])
@@ -34,14 +35,14 @@ size_t carry_next(struct carry *c, uint8_t buf[CARRY_BLOB_BYTES])
 
 	wire_write_init(&w, buf, CARRY_BLOB_BYTES);
 	wire_put_u64(&w, 0); /* the head, later */
-	while (c->cursor < c->nchunks && runs < CARRY_RUNS) {
+	while (c->cursor < c->end && runs < CARRY_RUNS) {
 		uint64_t first = c->cursor, word = c->now[first];
 
 		if (word == c->told[first]) {
 			c->cursor++;
 			continue;
 		}
-		for (; c->cursor < c->nchunks && c->now[c->cursor] == word &&
+		for (; c->cursor < c->end && c->now[c->cursor] == word &&
 			c->told[c->cursor] != word;
 			c->cursor++)
 			c->told[c->cursor] = word;

@@ -23,15 +23,16 @@ struct carry {
 	uint64_t nchunks;
 	const uint64_t *now; /* the source's, as of the last look; changes between calls */
 	uint64_t *told;      /* what the target knows */
-	uint64_t cursor;     /* all before it is told */
+	uint64_t cursor;     /* all before it is told; */
+	uint64_t end;        /* nothing was ever in the balloon from here on */
 };
 
 /* 0 or -ENOMEM; fini either way. */
 int carry_init(struct carry *c, const uint64_t *now, uint64_t nchunks);
 void carry_fini(struct carry *c);
 
-/* now may have changed. */
-void carry_look(struct carry *c);
+/* now may have changed, in chunks [first, end). */
+void carry_look(struct carry *c, uint64_t first, uint64_t end);
 /* The next blob into buf: its bytes, or 0: the target knows all. */
 size_t carry_next(struct carry *c, uint8_t buf[CARRY_BLOB_BYTES]);
 

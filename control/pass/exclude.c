@@ -17,7 +17,7 @@
 int exclude_init(struct exclude *x, struct region_map *map, uint64_t *shared, int shared_fd)
 {
 	*x = (struct exclude){.map = map, .shared = shared, .shared_fd = shared_fd};
-	x->whole_from = UINT64_MAX;
+	x->whole_from = x->balloon_first = UINT64_MAX;
 	x->balloon = map_lazy(map->nchunks * sizeof(uint64_t));
 	x->free = map_lazy(map->nchunks * sizeof(uint64_t));
 	if (x->balloon == NULL || x->free == NULL) {
@@ -65,6 +65,10 @@ static void look_run(void *arg, uint64_t first, uint64_t end)
 
 		if (w != x->balloon[c])
 			x->balloon[c] = w;
+		if (w != 0 && c < x->balloon_first)
+			x->balloon_first = c;
+		if (w != 0 && c >= x->balloon_end)
+			x->balloon_end = c + 1;
 		x->any_balloon |= w != 0;
 	}
 }

@@ -19,7 +19,8 @@ struct exclude {
 	uint64_t *balloon; /* as of the last look; a word a chunk */
 	uint64_t *free;    /* left out of pass 0 as free, and not written since */
 	bool any_balloon;
-	uint64_t free_pages; /* bits in free */
+	uint64_t balloon_first, balloon_end; /* words of it that ever were not 0 lie in between */
+	uint64_t free_pages;                 /* bits in free */
 	uint64_t whole_from; /* the large page that was looked at last, and whether it is whole */
 	bool whole;
 };

@@ -14,10 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Spans of one window at most: every chunk of it a span of its own group of SPAN_CHUNKS. */
-#define WINDOW_SPANS (PASS_WINDOW_CHUNKS / SPAN_CHUNKS + 1)
-#define SPANS        (WINDOW_SPANS * PASS_WINDOWS)
-
 int pass_init(struct pass *p, struct region_map *map, struct dirty *d, struct claim *c,
 	uint64_t *out, uint64_t *in, int planes_fd, const struct pass_io *io, void *io_arg)
 {
@@ -33,7 +29,7 @@ int pass_init(struct pass *p, struct region_map *map, struct dirty *d, struct cl
 	p->io = io;
 	p->io_arg = io_arg;
 	p->populated = map_lazy(map->nchunks * sizeof(uint64_t));
-	p->spans = calloc(SPANS, sizeof(*p->spans));
+	p->spans = calloc(PASS_SPANS, sizeof(*p->spans));
 	if (p->populated == NULL || p->spans == NULL) {
 		pass_fini(p);
 		return -ENOMEM;
@@ -149,6 +145,8 @@ static uint64_t follow_holes(struct pass *p)
 			d->hole[c] = holes;
 		p->facts.hole_pages += bits_count(holes);
 		p->facts.dirty_pages += bits_count(d->set[c]);
+		if (p->populated[c] != 0)
+			p->populated[c] = 0;
 	}
 	return there;
 }
@@ -191,7 +189,6 @@ void pass_looked(struct pass *p, int status, const struct err *why)
 	p->facts.walk_ns = clock_ns() - t0;
 
 	t0 = clock_ns();
-	map_drop(p->populated, p->map->nchunks * sizeof(uint64_t));
 	for (unsigned i = 0; i < p->map->n; i++) {
 		struct region *r = &p->map->r[i];
 		struct found f = {p, r};
@@ -226,110 +223,6 @@ void pass_go(struct pass *p)
 	pass_poll(p);
 }
 
-/* Hands armed spans to the flows as far as their queues have room. */
-static void publish(struct pass *p)
-{
-	while (p->span_head != p->span_tail) {
-		struct span *s = &p->spans[p->span_head % SPANS];
-		int node = p->map->r[s->region].node;
-
-		if (claim_publish(p->claim, node < 0 ? 0 : (unsigned)node, s, 1) == 0)
-			return;
-		p->span_head++;
-	}
-}
-
-/* Turns the taken words of [first, end) of one region into spans. */
-static void make_spans(struct pass *p, unsigned region, uint64_t first, uint64_t end)
-{
-	uint64_t base = p->map->r[region].first_chunk;
-	struct dirty *d = p->dirty;
-
-	for (uint64_t c = first; c < end;) {
-		struct span s = {.region = (uint16_t)region};
-		uint64_t group;
-
-		while (c < end && (d->taken[c] | d->hole[c]) == 0)
-			c++;
-		if (c == end)
-			return;
-		s.chunk = c;
-		/* Of the region, so that a group never ends inside a large backing page. */
-		group = c + SPAN_CHUNKS - (c - base) % SPAN_CHUNKS;
-		for (; c < end && c < group; c++) {
-			if ((d->taken[c] | d->hole[c]) == 0)
-				continue;
-			s.nchunks = (uint16_t)(c - s.chunk + 1);
-			s.holes |= d->hole[c] != 0;
-		}
-		p->spans[p->span_tail++ % SPANS] = s;
-	}
-}
-
-static void take_window(struct pass *p, uint64_t first, uint64_t n)
-{
-	struct region *r = region_of_chunk(p->map, first);
-
-	for (uint64_t c = first; c < first + n; c++) {
-		uint64_t also = p->out[c] & region_chunk_mask(r, c - r->first_chunk);
-
-		if (p->out[c] != 0)
-			p->out[c] = 0;
-		if (p->in[c] != 0)
-			p->in[c] = 0;
-		if ((p->dirty->set[c] | also) != 0)
-			dirty_take(p->dirty, c, also);
-		if (p->x != NULL)
-			exclude_send(p->x, c, also);
-		/* A hole that was filled since the look, its report consumed by this arming. */
-		if ((p->dirty->hole[c] & p->dirty->taken[c]) != 0)
-			p->dirty->hole[c] &= ~p->dirty->taken[c];
-	}
-	make_spans(p, (unsigned)(r - p->map->r), first, first + n);
-}
-
-/* Pages that are armed together. What is armed can't be left out any more, so while the guest may
- * still tell what is free, little is taken at a time. */
-static uint64_t window_pages(const struct pass *p)
-{
-	return p->free_id != 0 && !p->free_ended ? p->free_window_pages : PASS_WINDOW_PAGES;
-}
-
-/* Asks to arm the next window. False when nothing is left. A window stays in one region. */
-static bool ask_window(struct pass *p)
-{
-	struct dirty *d = p->dirty;
-	uint64_t first = dirty_next(d, p->cursor, d->nchunks);
-	struct region *r = region_of_chunk(p->map, first);
-	uint64_t end, limit, last = first, pages = 0;
-
-	if (r == NULL) {
-		p->cursor = d->nchunks;
-		return false;
-	}
-	limit = r->first_chunk + r->nchunks;
-	if (limit > first + PASS_WINDOW_CHUNKS)
-		limit = first + PASS_WINDOW_CHUNKS;
-	for (end = first; end < limit && pages < window_pages(p); end++) {
-		pages += bits_count(d->set[end] | d->hole[end]);
-		if (d->set[end] != 0)
-			p->in[end] = d->set[end];
-		if ((d->set[end] | d->hole[end]) != 0)
-			last = end + 1;
-	}
-	end = last; /* a sparse window costs what is in it */
-	if (p->arming++ == 0)
-		p->arm_began = clock_ns();
-	p->cursor = end;
-	p->facts.windows += !p->prearm;
-	if (plant(PLANT_LAW1_READ_BEFORE_ARM) && !p->prearm) {
-		take_window(p, first, end - first);
-		publish(p);
-	}
-	p->io->arm(p->io_arg, first, end - first);
-	return true;
-}
-
 void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const struct err *why)
 {
 	uint64_t now = clock_ns();
@@ -348,13 +241,13 @@ void pass_armed(struct pass *p, uint64_t first, uint64_t n, int status, const st
 		take_out_range(p, first, first + n);
 		return;
 	}
-	take_window(p, first, n);
-	publish(p);
+	pass_take_window(p, first, n);
+	pass_publish(p);
 }
 
 static void poll_prearm(struct pass *p)
 {
-	while (p->arming < PASS_WINDOWS && ask_window(p))
+	while (p->arming < PASS_WINDOWS && pass_ask_window(p))
 		;
 	if (p->cursor == p->dirty->nchunks && p->arming == 0)
 		pass_free_ask(p);
@@ -368,15 +261,16 @@ void pass_poll(struct pass *p)
 		poll_prearm(p);
 	if (p->prearm)
 		return;
-	publish(p);
+	pass_publish(p);
 	pass_free_poll(p);
 	/* Room for every window that is under way is kept free, so pass_armed() always has it; and
 	 * no more is armed than the flows will soon read. */
-	while (p->arming + (p->span_tail - p->span_head + WINDOW_SPANS - 1) / WINDOW_SPANS <
+	while (p->arming + (p->span_tail - p->span_head + PASS_WINDOW_SPANS - 1) /
+					PASS_WINDOW_SPANS <
 			PASS_WINDOWS &&
 		claim_backlog(p->claim) <=
-			PASS_WINDOWS * window_pages(p) / (CHUNK_PAGES * SPAN_CHUNKS) &&
-		ask_window(p))
+			PASS_WINDOWS * pass_window_pages(p) / (CHUNK_PAGES * SPAN_CHUNKS) &&
+		pass_ask_window(p))
 		;
 	if (p->cursor == p->dirty->nchunks && p->arming == 0 && p->span_head == p->span_tail) {
 		claim_close_pass(p->claim, p->facts.number);

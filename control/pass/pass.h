@@ -127,7 +127,15 @@ void pass_poll(struct pass *p);
  * acknowledged goes back to the set. Returns pages put back and holes not made. */
 uint64_t pass_close(struct pass *p);
 
-/* Between pass.c and pass_free.c. */
+/* Spans of one window at most: every chunk of it a span of its own group of SPAN_CHUNKS. */
+#define PASS_WINDOW_SPANS (PASS_WINDOW_CHUNKS / SPAN_CHUNKS + 1)
+#define PASS_SPANS        (PASS_WINDOW_SPANS * PASS_WINDOWS)
+
+/* Between pass.c, pass_window.c and pass_free.c. */
+uint64_t pass_window_pages(const struct pass *p);
+bool pass_ask_window(struct pass *p); /* false: nothing is left */
+void pass_take_window(struct pass *p, uint64_t first, uint64_t n);
+void pass_publish(struct pass *p); /* as far as the flows' queues have room */
 void pass_fail(struct pass *p, const struct err *why);
 void pass_take_out(struct pass *p); /* the source's OUT words to the set */
 void pass_free_ask(struct pass *p);

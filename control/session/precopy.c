@@ -243,7 +243,7 @@ static void on_looked(void *arg, struct vmm_answer *a)
 		s->fig.skipped_pages = s->pass.facts.skipped_pages;
 	if (s->state == SESSION_RECONNECTING)
 		return;
-	carry_look(&s->carry);
+	carry_look(&s->carry, s->exclude.balloon_first, s->exclude.balloon_end);
 	if (s->pass.facts.kind == PASS_LIVE) {
 		looked_live(s);
 	} else {
