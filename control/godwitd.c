@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -384,6 +385,7 @@ int main(int argc, char **argv)
 	enum log_level level = LOG_INFO;
 	struct err e;
 
+	log_open();
 	if (read_options(&d.options, &d.ports, argc - 1, argv + 1, &e) < 0) {
 		fprintf(stderr, "godwitd: %s\n", e.text);
 		return 2;

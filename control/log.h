@@ -8,6 +8,9 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG_ };
 
 /* Control loop only, once it runs. */
+/* First of all: where standard input, output or error are closed, no socket is to be taken for
+ * them. */
+void log_open(void);
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 const char *log_level_name(enum log_level level);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The daemon's TCP port. Run by the control loop. A connection is half open until its 32 bytes of
 // preamble have come, and its TLS handshake is done where there is one; there are at most
-// LISTEN_HALF_OPEN of these. A newcomer takes the place of the oldest: an honest peer sends its
-// preamble at once, so a crowd of silent ones can't lock it out.
+// LISTEN_HALF_OPEN of these. A newcomer takes the place of the oldest of the address that has most:
+// an honest peer sends its preamble at once, so a crowd of silent ones can't lock it out.
+// Handshakes cost time that sessions need; so many begin in a second, and others wait their turn.
 
 #include "listen.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +20,11 @@
 #include "clock.h"
 #include "log.h"
 
-#define BACKLOG        128
-#define ACCEPT_AT_ONCE 16 /* a turn of the loop */
-#define REST_S         1  /* no accept while the process is out of descriptors or memory */
+#define ACCEPT_AT_ONCE 16   /* a turn of the loop */
+#define REST_S         1    /* no accept while the process is out of descriptors or memory */
+#define SHAKES_PER_S   200u /* handshakes begun; each costs some 0.5 ms */
+#define SHAKES_AT_ONCE 32u
+#define SHAKE_WAIT_NS  (20 * NS_PER_MS)
 
 struct half {
 	TAILQ_ENTRY(half) next;
@@ -34,6 +36,7 @@ struct half {
 	uint8_t buf[PREAMBLE_BYTES];
 	struct preamble preamble;
 	struct tls *tls; /* shakes hands; the preamble has come */
+	bool waits;      /* to begin that */
 	char peer[ADDRESS_TEXT];
 };
 
@@ -46,6 +49,7 @@ struct listen {
 	listen_fn fn;
 	void *arg;
 	unsigned nhalves;
+	uint64_t shakes_ns;        /* the time up to which handshakes were begun, by their rate */
 	TAILQ_HEAD(, half) halves; /* oldest first */
 };
 
@@ -63,14 +67,20 @@ static void half_free(struct half *h)
 
 static void on_half(evutil_socket_t fd, short what, void *arg);
 
-static void half_wait(struct half *h, short what)
+static void half_wait_ns(struct half *h, short what, uint64_t left)
 {
-	uint64_t now = clock_ns(), left = h->until_ns > now ? h->until_ns - now : 0;
 	struct timeval tv = {.tv_sec = (time_t)(left / NS_PER_S),
 		.tv_usec = (suseconds_t)(left % NS_PER_S / NS_PER_US)};
 
 	event_assign(h->readable, h->l->base, h->fd, what, on_half, h);
 	event_add(h->readable, &tv);
+}
+
+static void half_wait(struct half *h, short what)
+{
+	uint64_t now = clock_ns();
+
+	half_wait_ns(h, what, h->until_ns > now ? h->until_ns - now : 0);
 }
 
 static void half_done(struct half *h)
@@ -113,6 +123,27 @@ static void half_shake(struct half *h)
 	}
 }
 
+static bool may_shake(struct listen *l)
+{
+	const uint64_t each = NS_PER_S / SHAKES_PER_S, now = clock_ns();
+
+	if (l->shakes_ns + SHAKES_AT_ONCE * each < now)
+		l->shakes_ns = now - SHAKES_AT_ONCE * each;
+	if (l->shakes_ns + each > now)
+		return false;
+	l->shakes_ns += each;
+	return true;
+}
+
+static void half_begin(struct half *h)
+{
+	h->waits = !may_shake(h->l);
+	if (h->waits)
+		half_wait_ns(h, EV_TIMEOUT, SHAKE_WAIT_NS);
+	else
+		half_shake(h);
+}
+
 static void half_preamble(struct half *h)
 {
 	struct err e;
@@ -137,7 +168,8 @@ static void half_preamble(struct half *h)
 		half_free(h);
 		return;
 	}
-	half_shake(h);
+	h->waits = true;
+	half_begin(h);
 }
 
 static void on_half(evutil_socket_t fd, short what, void *arg)
@@ -145,6 +177,10 @@ static void on_half(evutil_socket_t fd, short what, void *arg)
 	struct half *h = arg;
 	ssize_t n;
 
+	if (h->waits && clock_ns() < h->until_ns) {
+		half_begin(h);
+		return;
+	}
 	if (!(what & (EV_READ | EV_WRITE))) {
 		log_warn("listen", "%s: no %s within %d s, closed", h->peer,
 			h->tls != NULL ? "TLS handshake" : "preamble", LISTEN_WAIT_S);
@@ -172,6 +208,33 @@ static void on_half(evutil_socket_t fd, short what, void *arg)
 		half_preamble(h);
 }
 
+static bool same_host(const struct half *a, const struct half *b)
+{
+	const char *port = strrchr(a->peer, ':');
+
+	return port != NULL && strncmp(a->peer, b->peer, (size_t)(port - a->peer) + 1) == 0;
+}
+
+/* Who has to go: the oldest of those that come from where most come from. */
+static struct half *most_crowded(struct listen *l)
+{
+	struct half *h, *other, *found = NULL;
+	unsigned most = 0;
+
+	TAILQ_FOREACH(h, &l->halves, next)
+	{
+		unsigned n = 0;
+
+		TAILQ_FOREACH(other, &l->halves, next)
+		n += same_host(h, other);
+		if (n > most) {
+			most = n;
+			found = h;
+		}
+	}
+	return found;
+}
+
 static void half_new(struct listen *l, int fd)
 {
 	struct half *h = calloc(1, sizeof(*h));
@@ -181,9 +244,9 @@ static void half_new(struct listen *l, int fd)
 		return;
 	}
 	if (l->nhalves >= LISTEN_HALF_OPEN) {
-		struct half *oldest = TAILQ_FIRST(&l->halves);
+		struct half *oldest = most_crowded(l);
 
-		log_warn("listen", "%s: %u connections are silent, the oldest was closed",
+		log_warn("listen", "%s: %u connections are half open, this one was closed",
 			oldest->peer, LISTEN_HALF_OPEN);
 		half_free(oldest);
 	}
@@ -233,76 +296,6 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 	event_add(l->readable, NULL);
 }
 
-static int bind_one(const struct addrinfo *ai)
-{
-	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int on = 1, off = 0, errnum;
-
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (ai->ai_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	errnum = errno;
-	close(fd);
-	return -errnum;
-}
-
-static int no_listening(const char *address, const char *port, int errnum, struct err *e)
-{
-	if (errnum == EADDRINUSE)
-		return err_set(e, errnum,
-			"cannot listen on %s: port %s is in use. `ss -ltnp 'sport = :%s'` shows by "
-			"which "
-			"process (another godwitd?): end it, or choose another port with --listen",
-			address, port, port);
-	if (errnum == EADDRNOTAVAIL)
-		return err_set(e, errnum,
-			"cannot listen on %s: this host has no such address (see `ip address`); "
-			"choose "
-			"another with --listen",
-			address);
-	if (errnum == EACCES)
-		return err_set(e, errnum,
-			"cannot listen on %s: ports below 1024 need root; choose another with "
-			"--listen",
-			address);
-	return err_sys(e, errnum, "cannot listen on %s", address);
-}
-
-/* Binds to the first address that takes it. Names are looked up here, before the loop runs. */
-static int listen_open(const char *address, struct err *e)
-{
-	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *list = NULL;
-	char host[ADDRESS_HOST], port[6];
-	int fd = -EADDRNOTAVAIL, rc;
-
-	rc = address_split(address, host, port, e);
-	if (rc < 0)
-		return rc;
-	/* No host: "::" takes IPv4 too; the wildcard of IPv4 where the kernel has no IPv6. */
-	rc = getaddrinfo(host[0] ? host : "::", port, &hints, &list);
-	if (rc != 0)
-		return err_set(
-			e, EADDRNOTAVAIL, "cannot listen on %s: %s", address, gai_strerror(rc));
-	for (const struct addrinfo *ai = list; ai != NULL && fd < 0; ai = ai->ai_next)
-		fd = bind_one(ai);
-	freeaddrinfo(list);
-	if (host[0] == '\0' && (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)) {
-		struct sockaddr_in any = {
-			.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-		struct addrinfo v4 = {.ai_family = AF_INET,
-			.ai_addr = (struct sockaddr *)&any,
-			.ai_addrlen = sizeof(any)};
-
-		log_info("listen", "this kernel has no IPv6: listening on IPv4 only");
-		fd = bind_one(&v4);
-	}
-	return fd < 0 ? no_listening(address, port, -fd, e) : fd;
-}
-
 int listen_new(struct listen **out, struct event_base *base, const char *address, listen_fn fn,
 	void *arg, struct err *e)
 {
@@ -316,7 +309,7 @@ int listen_new(struct listen **out, struct event_base *base, const char *address
 	l->base = base;
 	l->fn = fn;
 	l->arg = arg;
-	l->fd = listen_open(address, e);
+	l->fd = listen_bind(address, e);
 	if (l->fd < 0) {
 		int rc = l->fd;
 

@@ -36,6 +36,10 @@ struct listen;
 /* fd is the callee's, and tls, which is NULL but for PREAMBLE_CONTROL_TLS. */
 typedef void (*listen_fn)(void *arg, int fd, struct tls *tls, const struct preamble *p);
 
+/* A socket that listens there; or -errno with a sentence and its cure. Looks names up, and blocks.
+ */
+int listen_bind(const char *address, struct err *e);
+
 /* address "HOST:PORT", "[v6]:PORT", ":PORT". The port in use is an error that says what to do. */
 int listen_new(struct listen **l, struct event_base *base, const char *address, listen_fn fn,
 	void *arg, struct err *e);

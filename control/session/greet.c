@@ -12,9 +12,11 @@
 
 #define GREET_DEADLINE_MS 5000
 #define GREET_AGAIN_MS    20
+#define GREET_MOST        64u /* at once; a newcomer takes the place of the oldest */
 
 /* A control connection whose session is not known yet. */
 struct greeting {
+	TAILQ_ENTRY(greeting) next;
 	struct session_host *host;
 	struct conn *conn;
 	struct event *deadline;
@@ -22,8 +24,13 @@ struct greeting {
 	struct event *again; /* looks whether it has */
 };
 
+static TAILQ_HEAD(, greeting) greetings = TAILQ_HEAD_INITIALIZER(greetings);
+static unsigned ngreetings;
+
 static void greeting_free(struct greeting *g)
 {
+	TAILQ_REMOVE(&greetings, g, next);
+	ngreetings--;
 	if (g->deadline != NULL)
 		event_free(g->deadline);
 	if (g->again != NULL)
@@ -164,6 +171,12 @@ static void accept_control(struct session_host *h, int fd, struct tls *tls)
 		tls_free(tls);
 		close(fd);
 		return;
+	}
+	TAILQ_INSERT_TAIL(&greetings, g, next);
+	if (++ngreetings > GREET_MOST) {
+		log_warn("peer", "%u connections said no hello yet, the oldest was closed",
+			GREET_MOST);
+		greeting_free(TAILQ_FIRST(&greetings));
 	}
 	g->host = h;
 	g->conn = conn_new(h->base, fd, tls, &e);

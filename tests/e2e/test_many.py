@@ -106,7 +106,9 @@ class Many:
         migration = self.stage.migrate(
             self.here.daemon, self.there.daemon, self.vm, waiting, name, "--flows", 2,
             "--verify", "memory", "--downtime", "60s", "--bandwidth",
-            self.dice.choice(["0", "8M", "30M"]), "--reconnect", "30", "--peer-timeout", "5s",
+            # Its VMM is killed while the guest is not its own yet.
+            "8M" if fault == "kill target VMM" else self.dice.choice(["0", "8M", "30M"]),
+            "--reconnect", "30", "--peer-timeout", "5s",
             to=self.there.cord.address)
         self.strike(fault, migration, name, waiting)
         arrived = self.arrived(name, waiting, migration)

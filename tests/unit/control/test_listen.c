@@ -42,15 +42,22 @@ static int teardown(void **state)
 	return 0;
 }
 
-static int dial(void)
+static int dial_from(uint32_t address)
 {
+	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
 	struct sockaddr_in to = {.sin_family = AF_INET,
 		.sin_port = htons(listen_port(l)),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
+	assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	return fd;
+}
+
+static int dial(void)
+{
+	return dial_from(INADDR_LOOPBACK);
 }
 
 /* The other side closed fd: end of file or reset. */
@@ -138,6 +145,24 @@ static void test_silent_crowd(void **state)
 	close(honest);
 }
 
+/* Who comes in a crowd makes room for it himself. */
+static void test_crowd_of_one_host(void **state)
+{
+	int other = dial_from(INADDR_LOOPBACK + 1), fds[LISTEN_HALF_OPEN + 4];
+
+	(void)state;
+	harness_turn(base, 10);
+	for (unsigned i = 0; i < LISTEN_HALF_OPEN + 4; i++)
+		fds[i] = dial();
+	harness_turn(base, 50);
+	assert_false(is_closed(other));
+	assert_true(is_closed(fds[4]));
+	assert_false(is_closed(fds[5]));
+	for (unsigned i = 0; i < LISTEN_HALF_OPEN + 4; i++)
+		close(fds[i]);
+	close(other);
+}
+
 /* The deadline is for the whole preamble: a byte now and then does not put it off. */
 static void test_deadline(void **state)
 {
@@ -184,6 +209,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_silent_crowd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_crowd_of_one_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
 	};
