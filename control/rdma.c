@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define LOOK_MS 100
 
@@ -57,6 +58,7 @@ int rdma_start(struct rdma **out, struct event_base *base, const struct option_s
 		.traffic_class = option_given(o, "rdma-traffic-class")
 					 ? (int)option_number(o, "rdma-traffic-class")
 					 : -1,
+		.trusted = strcmp(option_text(o, "rdma-fabric"), "trusted") == 0,
 		.asked = asked,
 		.arg = arg,
 	};
@@ -105,6 +107,7 @@ json_t *rdma_status(const struct link_rdma_host *h)
 	if (h == NULL)
 		return json_null();
 	link_rdma_host_info(h, &i);
-	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b}", "device", i.device, "address", i.address,
-		"port", i.port, "mtu", (int)i.mtu, "node", i.node, "odp", i.odp);
+	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b, s:b}", "device", i.device, "address",
+		i.address, "port", i.port, "mtu", (int)i.mtu, "node", i.node, "odp", i.odp,
+		"trusted", i.trusted);
 }

@@ -21,7 +21,7 @@ int rdma_start(struct rdma **r, struct event_base *base, const struct option_set
 void rdma_stop(struct rdma *r);
 struct link_rdma_host *rdma_host(const struct rdma *r);
 
-/* device, address, port, mtu, node, odp; null where there is none. New reference. */
+/* device, address, port, mtu, node, odp, trusted; null where there is none. New reference. */
 json_t *rdma_status(const struct link_rdma_host *h);
 
 #endif

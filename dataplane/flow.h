@@ -38,6 +38,10 @@ struct recv_job {
 	 * stale: of these, what was there before the session, and no frame has spoken of since.
 	 * One word a chunk; written by the flow that owns the chunk in this pass. */
 	uint64_t *written, *stale;
+	/* Regions that a device may write by itself, until recv_job_release(); constant while flows
+	 * are attached. later: their pages that are to be holes then, and hold zeros now. */
+	bool pinned[REGION_MAX];
+	uint64_t *later;       /* as written; NULL: no such region */
 	bool kept[REGION_MAX]; /* regions whose old content was kept. Constant once ready */
 	struct punch *punch;   /* makes holes, off the polling core */
 	bool alone;            /* one flow writes all; set by control before flows are attached */
@@ -104,6 +108,12 @@ uint64_t recv_job_stale(const struct recv_job *j);
 /* After ready(): all pages were given memory since, which reads as zeros. They are no holes, so
  * zeros are written to them and holes give them back. */
 void recv_job_populated(struct recv_job *j);
+/* Before flows are attached: this region, all of whose memory is there, may be written by a device
+ * of its own accord. 0 or -errno. */
+int recv_job_pin(struct recv_job *j, unsigned region, struct err *e);
+/* Flows have let go and no device can write any more: makes the holes that had to wait. 1: they are
+ * made, 0: not yet, call again; -errno with e set. */
+int recv_job_release(struct recv_job *j, struct err *e);
 /* Flows are gone. */
 void recv_job_fini(struct recv_job *j);
 

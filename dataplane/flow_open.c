@@ -68,7 +68,7 @@ int recv_new(struct flow *f, struct recv_job *job, int node, struct err *e)
 		recv_free(r);
 		return rc;
 	}
-	r->sink = (struct link_sink){recv_begin, r};
+	r->sink = (struct link_sink){recv_begin, recv_came, r};
 	f->link->sink = &r->sink;
 	f->priv = r;
 	return 0;

@@ -26,6 +26,7 @@ struct place {
 	uint16_t index;    // of the region
 	uint64_t *written; // of the region's first chunk
 	uint64_t *stale;
+	uint64_t *later; // of a region whose memory a device writes; else NULL
 };
 
 // Lowest run of set bits in mask: its first bit and length. mask is not 0.
@@ -47,6 +48,16 @@ static void spoken_of(const struct place *p, uint32_t chunk, uint64_t mask)
 {
 	if ((p->stale[chunk] & mask) != 0)
 		p->stale[chunk] &= ~mask;
+	if (p->later != NULL && (p->later[chunk] & mask) != 0)
+		p->later[chunk] &= ~mask;
+}
+
+// The pages are in their place already.
+static void placed_data(const struct place *p, uint32_t chunk, uint64_t mask)
+{
+	if ((mask & ~p->written[chunk]) != 0)
+		p->written[chunk] |= mask;
+	spoken_of(p, chunk, mask);
 }
 
 static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, const uint8_t *pages)
@@ -54,10 +65,10 @@ static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, con
 	uint64_t at = (uint64_t)chunk << CHUNK_SHIFT;
 	uint64_t fresh = mask & (~p->written[chunk] | p->stale[chunk]);
 
-	if (fresh != 0) {
+	if (fresh != 0)
 		p->written[chunk] |= mask;
+	if (fresh != 0 || p->later != NULL)
 		spoken_of(p, chunk, mask);
-	}
 	while (mask != 0) {
 		bool first_is_fresh = (fresh & mask & -mask) != 0;
 		unsigned first;
@@ -96,9 +107,23 @@ static unsigned place_zeros(const struct place *p, uint32_t chunk, uint64_t mask
 	return pages;
 }
 
+// While a device may write this memory, a hole would leave it with pages that are the file's no
+// more: until it lets go, a hole is zeros. Returns pages written.
+static unsigned place_holes_later(const struct place *p, uint32_t chunk, uint64_t mask)
+{
+	unsigned pages = place_zeros(p, chunk, mask);
+
+	p->later[chunk] |= mask & p->written[chunk];
+	return pages;
+}
+
 // Queues the holes of one chunk; false when the queue is full.
 static bool place_holes(const struct place *p, uint32_t chunk, uint64_t mask)
 {
+	if (p->later != NULL) {
+		place_holes_later(p, chunk, mask);
+		return true;
+	}
 	mask &= p->written[chunk];
 	while (mask != 0) {
 		unsigned first;
@@ -116,13 +141,15 @@ static bool place_holes(const struct place *p, uint32_t chunk, uint64_t mask)
 
 static bool place_zero_run(const struct place *p, const struct frame *f, uint32_t *at)
 {
+	bool holes = f->type == FRAME_HOLE;
 	unsigned pages = 0;
 	uint32_t looked = 0;
 
 	while (*at < f->chunks) {
 		if (pages >= PLACE_ZERO_PAGES || looked++ == PLACE_LOOK_CHUNKS)
 			return false;
-		pages += place_zeros(p, f->chunk + (*at)++, ~UINT64_C(0));
+		pages += (holes ? place_holes_later : place_zeros)(
+			p, f->chunk + (*at)++, ~UINT64_C(0));
 	}
 	return true;
 }
@@ -179,12 +206,14 @@ bool place_frame(struct recv_job *job, const struct frame *f, const uint8_t *pag
 	};
 	bool all = true;
 
+	if (job->later != NULL && job->pinned[f->region])
+		p.later = job->later + p.region->first_chunk;
 	switch (f->type) {
 	case FRAME_ZERO:
 		all = place_zero_run(&p, f, at);
 		break;
 	case FRAME_HOLE:
-		all = place_hole_run(&p, f, at);
+		all = p.later != NULL ? place_zero_run(&p, f, at) : place_hole_run(&p, f, at);
 		break;
 	case FRAME_CHUNK:
 		// Holes first: they alone can be refused, and what is then done again costs
@@ -193,6 +222,8 @@ bool place_frame(struct recv_job *job, const struct frame *f, const uint8_t *pag
 			return false;
 		if (f->data != 0 && pages != NULL)
 			place_data(&p, f->chunk, f->data, pages);
+		else if (f->data != 0)
+			placed_data(&p, f->chunk, f->data);
 		place_zeros(&p, f->chunk, f->zero);
 		break;
 	default:

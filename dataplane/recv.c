@@ -81,6 +81,17 @@ uint8_t *recv_begin(void *arg, const struct frame *f)
 	return region_chunk_addr(&m->r[f->region], f->chunk);
 }
 
+// What a device placed before its header came: only where it may, only in the pass under way, only
+// once (law 5). The pages count as written at once, whatever becomes of the frame.
+bool recv_came(void *arg, const struct frame *f)
+{
+	struct recv *r = arg;
+
+	return f->type == FRAME_CHUNK && f->codec == CODEC_RAW && f->data != 0 &&
+	       frame_check(f, r->job->map) == 0 && r->job->pinned[f->region] &&
+	       f->pass == r->pass && !r->answering && !settle(r, f);
+}
+
 static enum verdict judge(struct recv *r, const struct link_rx *x)
 {
 	const struct frame *f = &x->hdr;

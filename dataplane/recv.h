@@ -33,6 +33,7 @@ int recv_new(struct flow *f, struct recv_job *job, int node, struct err *e);
 void recv_free(struct recv *r);
 /* For links that place parts: struct link_sink. */
 uint8_t *recv_begin(void *arg, const struct frame *f);
+bool recv_came(void *arg, const struct frame *f);
 /* True when something moved. */
 bool recv_turn(struct recv *r);
 

@@ -137,6 +137,7 @@ void recv_job_fini(struct recv_job *j)
 		map_free(j->placed_pass, j->map->nchunks * sizeof(*j->placed_pass));
 		map_free(j->written, j->map->nchunks * sizeof(*j->written));
 		map_free(j->stale, j->map->nchunks * sizeof(*j->stale));
+		map_free(j->later, j->map->nchunks * sizeof(*j->later));
 	}
 	memset(j, 0, sizeof(*j));
 }

@@ -106,6 +106,15 @@ const struct option_row option_godwitd[] = {
 		.max = 65535,
 		.fallback = "0",
 		.help = "port there for other daemons' RDMA connections; 0: any"},
+	{.name = "rdma-fabric",
+		.arg = "HOW",
+		.kind = OPTION_CHOICE,
+		.where = BOTH,
+		.choices = "untrusted|trusted",
+		.fallback = "untrusted",
+		.help = "trusted, on both hosts: raw pages that are not sealed are written right "
+			"into "
+			"guests' memory"},
 	{.name = "rdma-traffic-class",
 		.arg = "N",
 		.kind = OPTION_COUNT,

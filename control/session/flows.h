@@ -37,7 +37,12 @@ struct rdma_lane {
 };
 
 struct session_rdma {
-	bool on;                               /* the link is this one */
+	bool on;                         /* the link is this one */
+	bool direct;                     /* both sides trust the fabric, and nothing is sealed */
+	struct link_rdma_memory *memory; /* target: registered, or being so */
+	bool registering;
+	struct link_rdma_key keys[REGION_MAX]; /* source: of the target's regions */
+	uint64_t registered_bytes, register_ns;
 	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
 	uint16_t port;
 	struct link_rdma_info info; /* of the device here */
@@ -85,6 +90,17 @@ int flows_rdma_choose(struct session *s, struct err *e);
 void flows_rdma_describe(const struct session *s, json_t *msg);
 int flows_rdma_accept(struct session *s, json_t *msg, struct err *e);
 void source_flows_rdma(struct session *s);
+/* Target, its memory being ready: begins to register what may be written directly; 1 where there is
+ * nothing, or all is done; 0: ask again; -errno with e set. */
+int flows_rdma_register(struct session *s, struct err *e);
+/* Target: adds the keys to the answer of prepare. Source: takes them. -EPROTO with e set. */
+void flows_rdma_tell_keys(const struct session *s, json_t *msg);
+int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e);
+/* Target, flows have let go: nobody can write the guest's memory any more, and holes that waited
+ * are made. As flows_rdma_register(). */
+int flows_rdma_release(struct session *s, struct err *e);
+/* For the report: the device, and how pages go. */
+json_t *flows_rdma_report(const struct session *s);
 /* Connections that are being made come to nothing. */
 void flows_rdma_cancel(struct session *s);
 

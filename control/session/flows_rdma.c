@@ -9,7 +9,9 @@
 #include "session_impl.h"
 
 #include "affinity.h"
+#include "clock.h"
 #include "lcore.h"
+#include "rdma.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,6 +19,14 @@
 #include <string.h>
 
 #define DIAL_DEADLINE_NS (12 * NS_PER_S)
+
+/* How pages go. */
+static const char *way(const struct session *s)
+{
+	if (s->seal != NULL)
+		return "sealed, through slots";
+	return s->rdma.direct ? "raw pages directly where memory is registered" : "through slots";
+}
 
 int flows_rdma_choose(struct session *s, struct err *e)
 {
@@ -38,16 +48,19 @@ int flows_rdma_choose(struct session *s, struct err *e)
 	r->port = (uint16_t)port;
 	r->on = true;
 	link_rdma_host_info(s->host->rdma, &r->info);
-	watch_text(s, LOG_INFO, "link rdma: device %s, %s to %s port %u", r->info.device,
-		r->info.address, r->address, r->port);
+	r->direct = s->seal == NULL && r->info.trusted &&
+		    json_is_true(json_object_get(there, "trusted"));
+	watch_text(s, LOG_INFO, "link rdma: device %s, %s to %s port %u, %s", r->info.device,
+		r->info.address, r->address, r->port, way(s));
 	return 0;
 }
 
 void flows_rdma_describe(const struct session *s, json_t *msg)
 {
 	if (s->rdma.on)
-		json_object_set_new(
-			msg, "rdma", json_pack("{s:i}", "version", (int)LINK_RDMA_VERSION));
+		json_object_set_new(msg, "rdma",
+			json_pack("{s:i, s:b}", "version", (int)LINK_RDMA_VERSION, "direct",
+				s->rdma.direct));
 }
 
 int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
@@ -65,6 +78,11 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 			version, LINK_RDMA_VERSION);
 	s->rdma.on = true;
 	link_rdma_host_info(s->host->rdma, &s->rdma.info);
+	s->rdma.direct = json_is_true(json_object_get(json_object_get(msg, "rdma"), "direct"));
+	if (s->rdma.direct && (s->seal != NULL || !s->rdma.info.trusted))
+		return err_set(e, EACCES,
+			"the source wants to write this guest's memory by itself, and the target "
+			"does not trust the fabric: give rdma-fabric on both hosts the same value");
 	return 0;
 }
 
@@ -77,6 +95,8 @@ static int flow_up(struct session *s, unsigned i, struct link *link, struct err 
 	rc = session_seal_link(s, link, i, node, e);
 	if (rc < 0)
 		return rc;
+	if (s->rdma.direct)
+		link_rdma_direct(link, s->source ? s->rdma.keys : NULL);
 	rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
 		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
 	if (rc < 0)
@@ -191,4 +211,105 @@ void flows_rdma_cancel(struct session *s)
 		link_rdma_cancel(s->rdma.lane[i].end);
 		s->rdma.lane[i].end = NULL;
 	}
+}
+
+/* Registering a hole allocates it, so only regions whose memory is all there. */
+static int begin_register(struct session *s, struct err *e)
+{
+	const struct region_map *map = &s->vmm->map;
+	bool which[REGION_MAX] = {false}, any = false;
+
+	for (unsigned i = 0; i < map->n; i++) {
+		which[i] = s->populate || s->recv.kept[i];
+		any |= which[i];
+	}
+	if (!s->rdma.direct || !any)
+		return 1;
+	s->rdma.registering = true;
+	return link_rdma_memory_new(&s->rdma.memory, s->host->rdma, map, which, e);
+}
+
+int flows_rdma_register(struct session *s, struct err *e)
+{
+	struct session_rdma *r = &s->rdma;
+	struct link_rdma_key k;
+	int rc;
+
+	if (!r->registering)
+		return begin_register(s, e);
+	rc = link_rdma_memory_ready(r->memory, e);
+	if (rc == 0)
+		return 0;
+	r->registering = false;
+	for (unsigned i = 0; rc > 0 && i < s->vmm->map.n; i++)
+		if (link_rdma_memory_key(r->memory, i, &k) && recv_job_pin(&s->recv, i, e) < 0)
+			rc = -e->errnum;
+	link_rdma_memory_figures(r->memory, &r->registered_bytes, &r->register_ns);
+	return rc;
+}
+
+void flows_rdma_tell_keys(const struct session *s, json_t *msg)
+{
+	json_t *list = json_array();
+	struct link_rdma_key k;
+
+	for (unsigned i = 0; s->rdma.memory != NULL && i < s->vmm->map.n; i++) {
+		bool there = link_rdma_memory_key(s->rdma.memory, i, &k);
+
+		json_array_append_new(
+			list, there ? json_sprintf("%016" PRIx64 " %08" PRIx32, k.addr, k.rkey)
+				    : json_null());
+	}
+	json_object_set_new(msg, "rdma_keys", list);
+}
+
+int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e)
+{
+	json_t *list = json_object_get(msg, "rdma_keys"), *one;
+	const char *text;
+	size_t i;
+	int end;
+
+	if (!s->rdma.direct || json_array_size(list) == 0)
+		return 0;
+	if (json_array_size(list) != s->vmm->map.n)
+		return err_set(e, EPROTO, "the target's daemon told keys of %zu regions and not %u",
+			json_array_size(list), s->vmm->map.n);
+	json_array_foreach(list, i, one)
+	{
+		struct link_rdma_key *k = &s->rdma.keys[i];
+
+		*k = (struct link_rdma_key){0};
+		if (json_is_null(one))
+			continue;
+		text = json_string_value(one);
+		end = 0;
+		if (text == NULL || strlen(text) != 25 || strspn(text, "0123456789abcdef ") != 25 ||
+			sscanf(text, "%16" SCNx64 " %8" SCNx32 "%n", &k->addr, &k->rkey, &end) !=
+				2 ||
+			end != 25)
+			return err_set(e, EPROTO,
+				"the target's daemon told a key of region %zu that is none", i);
+		k->there = true;
+		s->rdma.registered_bytes += s->vmm->map.r[i].bytes;
+	}
+	return 0;
+}
+
+int flows_rdma_release(struct session *s, struct err *e)
+{
+	link_rdma_memory_free(s->rdma.memory);
+	s->rdma.memory = NULL;
+	return recv_job_release(&s->recv, e);
+}
+
+json_t *flows_rdma_report(const struct session *s)
+{
+	json_t *r = rdma_status(s->host->rdma);
+
+	json_object_set_new(r, "way", json_string(way(s)));
+	json_object_set_new(
+		r, "registered_bytes", json_integer((json_int_t)s->rdma.registered_bytes));
+	json_object_set_new(r, "register_ms", json_real((double)s->rdma.register_ns / NS_PER_MS));
+	return r;
 }

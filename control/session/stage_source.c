@@ -228,7 +228,10 @@ static void on_prepared(struct session *s, json_t *answer)
 			"the target's daemon kept memory of a region that the guest has not");
 		return;
 	}
-	stage_done(s);
+	if (flows_rdma_take_keys(s, answer, &e) < 0)
+		session_fail(s, &e);
+	else
+		stage_done(s);
 }
 
 void source_prepare(struct session *s)

@@ -345,15 +345,22 @@ static bool all_spoken_of(struct session *s)
 
 void target_tick(struct session *s)
 {
-	bool preparing = s->clearing || s->populating != NULL;
+	bool preparing = s->clearing || s->populating != NULL || s->rdma.registering;
+	struct err e;
 
 	session_tick_every(s, s->loading || preparing ? 100 : 2000);
 	if (preparing)
 		target_prepare_on(s);
 	progress_placing(s);
 	if (s->loading && session_flows_detached(s)) {
+		int rc = flows_rdma_release(s, &e);
+
+		if (rc == 0)
+			return;
 		s->loading = false;
-		if (!all_spoken_of(s))
+		if (rc < 0)
+			session_fail(s, &e);
+		if (rc < 0 || !all_spoken_of(s))
 			return;
 		/* In order: the VMM has its balloon before its devices. */
 		if (s->balloon_end != 0)
@@ -368,6 +375,8 @@ void target_fini(struct session *s)
 	s->populating = NULL;
 	vmm_death_cancel(s->death);
 	s->death = NULL;
+	link_rdma_memory_free(s->rdma.memory);
+	s->rdma.memory = NULL;
 	if (s->have_recv)
 		recv_job_fini(&s->recv);
 	s->have_recv = false;

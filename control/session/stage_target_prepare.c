@@ -43,10 +43,12 @@ static void prepared(struct session *s)
 		return;
 	}
 	json_object_set_new(tell, "kept", kept_regions(s));
+	flows_rdma_tell_keys(s, tell);
 	peer_answer(s, tell);
 }
 
-/* Stale content first, then all of the memory where that was asked for. */
+/* Stale content first, then all of the memory where that was asked for, then a device may know it.
+ */
 void target_prepare_on(struct session *s)
 {
 	struct err e;
@@ -56,7 +58,7 @@ void target_prepare_on(struct session *s)
 		s->clearing = false;
 		if (s->populate)
 			rc = populate_start(&s->populating, &s->vmm->map, &e);
-	} else if (rc == 1) {
+	} else if (s->populating != NULL) {
 		rc = populate_ready(s->populating, &e);
 		if (rc == 1)
 			recv_job_populated(&s->recv);
@@ -65,6 +67,8 @@ void target_prepare_on(struct session *s)
 		populate_free(s->populating);
 		s->populating = NULL;
 	}
+	if (rc == 1)
+		rc = flows_rdma_register(s, &e);
 	if (rc < 0)
 		session_fail(s, &e);
 	else if (rc == 1)

@@ -4,7 +4,6 @@
 #include "session_impl.h"
 
 #include "clock.h"
-#include "rdma.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,7 +167,7 @@ json_t *watch_report(struct session *s)
 	if (s->nic.about[0] != '\0')
 		add_nic(r, &s->nic);
 	if (s->rdma.on)
-		json_object_set_new(r, "rdma", rdma_status(s->host->rdma));
+		json_object_set_new(r, "rdma", flows_rdma_report(s));
 	if (s->source) {
 		json_object_set_new(
 			r, "codec", json_string(s->opt.codec != NULL ? s->opt.codec->name : ""));

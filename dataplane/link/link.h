@@ -43,6 +43,9 @@ struct link_rx {
  * PAGE_BYTES), or NULL: the frame is to be kept whole and handed out by rx(). */
 struct link_sink {
 	uint8_t *(*begin)(void *arg, const struct frame *f);
+	/* For links whose device has placed the pages of a raw frame before its header came: may
+	 * that be? False: the frame breaks a rule. */
+	bool (*came)(void *arg, const struct frame *f);
 	void *arg;
 };
 

@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "link.h"
+#include "region.h"
 
 #define LINK_RDMA_VERSION       1u
 #define LINK_RDMA_TOKEN_BYTES   16u
@@ -44,6 +45,7 @@ struct link_rdma_host_config {
 	const char *address; /* of an RDMA device: IPv4 or IPv6, without a port */
 	uint16_t port;       /* to listen on; 0: any */
 	int traffic_class;   /* of packets; -1: as the system has it */
+	bool trusted;        /* who can use this fabric may read and write guests; see info */
 	/* False: nobody waits with this token for this flow; the ask is refused. */
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w);
 	void *arg;
@@ -57,6 +59,7 @@ struct link_rdma_info {
 	int node;         /* NUMA node of the device, or -1 */
 	bool odp;         /* on-demand paging of reliable connections */
 	uint64_t most_mr; /* largest memory region, bytes */
+	bool trusted;     /* as the host was configured */
 };
 
 /* -ENOTSUP: built without rdma-core. */
@@ -76,6 +79,32 @@ int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const c
 	link_rdma_up_fn up, void *arg, struct err *e);
 /* Gives up an end whose up was not called; it will not be. NULL is allowed. */
 void link_rdma_cancel(struct link_rdma_end *end);
+
+/* The target's guest memory, for sources that write raw pages to their place by themselves. */
+struct link_rdma_memory;
+struct link_rdma_key {
+	uint64_t addr; /* of the region's first byte, as the target's device knows it */
+	uint32_t rkey;
+	bool there; /* false: the region is not registered */
+};
+/* Begins to register the regions of which[], whose memory is all there. map lives as long. */
+int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
+	const struct region_map *map, const bool which[REGION_MAX], struct err *e);
+/* 1: it is; 0: not yet; -errno with e set. */
+int link_rdma_memory_ready(struct link_rdma_memory *m, struct err *e);
+/* Then: false where the region is not registered. */
+bool link_rdma_memory_key(
+	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k);
+/* What was registered, and how long that took. */
+void link_rdma_memory_figures(const struct link_rdma_memory *m, uint64_t *bytes, uint64_t *ns);
+/* No device can write it any more when this returns. Waits for what is being registered; NULL is
+ * allowed. */
+void link_rdma_memory_free(struct link_rdma_memory *m);
+
+/* Before the flow is made, and not with a seal. Source: raw pages of regions that have a key are
+ * written to their place; keys is an array by region that outlives the link. Target: they may be.
+ */
+void link_rdma_direct(struct link *l, const struct link_rdma_key *keys);
 
 /* Locked memory that one flow needs, bytes. */
 uint64_t link_rdma_locked_bytes(void);

@@ -85,9 +85,11 @@ static void release(void *arg, struct link *l)
 {
 	struct link_rdma_end *d = arg;
 
-	(void)l;
 	d->state = RDMA_END_LEAVING;
 	d->until_ns = clock_ns() + (d->source ? GOODBYE_NS : LINGER_NS);
+	// Its queue pair could still write guest memory: from here on it takes nothing.
+	if (rdma_of(l)->direct)
+		(void)rdma_disconnect(d->id);
 	if (d->over || (d->source && rdma_disconnect(d->id) != 0))
 		rdma_end_free(d);
 }

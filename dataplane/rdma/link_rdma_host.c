@@ -146,6 +146,7 @@ int link_rdma_host_open(
 	h->cfg = *c;
 	snprintf(h->info.address, sizeof(h->info.address), "%s", c->address);
 	h->cfg.address = h->info.address;
+	h->info.trusted = c->trusted;
 	rc = open_listener(h, e);
 	if (rc < 0) {
 		link_rdma_host_close(h);

@@ -90,16 +90,20 @@ struct link_rdma {
 	uint64_t send_end[RDMA_FRAMES]; /* position after the frame's sends */
 	uint64_t slot_end[RDMA_FRAMES]; /* slots used when it was queued */
 	bool torn[RDMA_FRAMES];
-	uint64_t slots_used, slots_free; /* of the ring, counted from 0: [free, used) hold frames */
+	uint64_t slots_used, slots_free; /* own ones, counted from 0: [free, used) hold frames */
 	uint64_t answered, completed;    /* frames below were answered; left the queue pair */
 	uint64_t reported;               /* frames below were returned by done() */
 	uint64_t barrier;                /* seq of the barrier under way, or RDMA_NO_SEQ */
 	struct frame barrier_ack;
+	uint64_t slots_out; /* of the target's ring, counted from 0 */
+	const struct link_rdma_key
+		*keys;        /* of the target's guest memory; NULL: all goes to slots */
 	uint64_t remote_addr; /* of the target's ring */
 	uint32_t remote_key;
 
 	/* target */
 	uint64_t slots_in;     /* that came, counted from 0 */
+	bool direct;           /* pages may come to their place before their header */
 	uint8_t *own;          /* sealed: RDMA_SLOT_BYTES that are not the device's */
 	uint64_t ack, ack_out; /* next frame to be answered; as last told to the source */
 

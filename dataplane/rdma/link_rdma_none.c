@@ -58,6 +58,48 @@ void link_rdma_cancel(struct link_rdma_end *end)
 	(void)end;
 }
 
+int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
+	const struct region_map *map, const bool which[REGION_MAX], struct err *e)
+{
+	(void)m;
+	(void)h;
+	(void)map;
+	(void)which;
+	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
+}
+
+int link_rdma_memory_ready(struct link_rdma_memory *m, struct err *e)
+{
+	(void)m;
+	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
+}
+
+bool link_rdma_memory_key(
+	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k)
+{
+	(void)m;
+	(void)region;
+	*k = (struct link_rdma_key){0};
+	return false;
+}
+
+void link_rdma_memory_figures(const struct link_rdma_memory *m, uint64_t *bytes, uint64_t *ns)
+{
+	(void)m;
+	*bytes = *ns = 0;
+}
+
+void link_rdma_memory_free(struct link_rdma_memory *m)
+{
+	(void)m;
+}
+
+void link_rdma_direct(struct link *l, const struct link_rdma_key *keys)
+{
+	(void)l;
+	(void)keys;
+}
+
 uint64_t link_rdma_locked_bytes(void)
 {
 	return 0;

@@ -173,6 +173,16 @@ int link_rdma_seal(struct link *l, const struct seal_ops *ops, const struct seal
 	return 0;
 }
 
+void link_rdma_direct(struct link *l, const struct link_rdma_key *keys)
+{
+	struct link_rdma *r = rdma_of(l);
+
+	if (r->source)
+		r->keys = keys;
+	else
+		r->direct = true;
+}
+
 void link_rdma_free(struct link *l)
 {
 	struct link_rdma *r = (struct link_rdma *)l;

@@ -4,8 +4,10 @@
 
 #include "link_rdma_impl.h"
 
+#include "bits.h"
+#include "codec.h"
+
 #include <arpa/inet.h>
-#include <errno.h>
 
 // Header, payload and tag.
 static uint32_t bytes_of(const struct link_rdma *r, const struct frame *f)
@@ -15,38 +17,52 @@ static uint32_t bytes_of(const struct link_rdma *r, const struct frame *f)
 
 static bool room(const struct link_rdma *r, const struct link_tx *f)
 {
-	unsigned sends = 1 + bytes_of(r, &f->hdr) / RDMA_PIECE_BYTES;
+	unsigned sends = 2 + bytes_of(r, &f->hdr) / RDMA_PIECE_BYTES + f->nseg;
 
 	if (r->link.next_seq - r->reported == RDMA_FRAMES || !rdma_queue_room(&r->queue, sends))
 		return false;
 	return f->hdr.payload_bytes == 0 || r->slots_used - r->slots_free < RDMA_SLOTS;
 }
 
-// The header, and the payload behind it, go to the next slot.
+// Writes what lies in a slot of ours, in pieces. Returns the last one.
+static struct ibv_send_wr *queue_writes(
+	struct link_rdma *r, const uint8_t *from, uint32_t bytes, uint64_t to, uint32_t key)
+{
+	struct ibv_send_wr *wr = NULL;
+	uint32_t len;
+
+	r->queue.waiting_bytes += bytes;
+	for (; bytes > 0; bytes -= len, from += len, to += len) {
+		uint8_t *unused;
+
+		len = bytes < RDMA_PIECE_BYTES ? bytes : RDMA_PIECE_BYTES;
+		wr = rdma_queue_next(&r->queue, &unused);
+		wr->opcode = IBV_WR_RDMA_WRITE;
+		wr->wr.rdma.remote_addr = to;
+		wr->wr.rdma.rkey = key;
+		*wr->sg_list = (struct ibv_sge){(uintptr_t)from, len, r->mr->lkey};
+	}
+	return wr;
+}
+
+static uint8_t *next_slot(struct link_rdma *r)
+{
+	return r->slot + (size_t)(r->slots_used++ % RDMA_SLOTS) * RDMA_SLOT_BYTES;
+}
+
+// The header, and the payload behind it, go to the next slot of the target.
 static bool queue_slot(struct link_rdma *r, struct link_tx *f)
 {
-	uint32_t slot = r->slots_used % RDMA_SLOTS;
-	uint32_t bytes = bytes_of(r, &f->hdr), len;
-	size_t from = (size_t)slot * RDMA_SLOT_BYTES;
+	uint32_t slot = r->slots_out++ % RDMA_SLOTS;
+	uint8_t *own = next_slot(r);
+	struct ibv_send_wr *last;
 
-	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, r->slot + from))
+	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, own))
 		return false;
-	r->slots_used++;
-	r->queue.waiting_bytes += bytes;
-	for (uint32_t at = 0; at < bytes; at += len) {
-		uint8_t *unused;
-		struct ibv_send_wr *wr = rdma_queue_next(&r->queue, &unused);
-
-		len = bytes - at < RDMA_PIECE_BYTES ? bytes - at : RDMA_PIECE_BYTES;
-		wr->opcode = IBV_WR_RDMA_WRITE;
-		if (at + len == bytes) {
-			wr->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
-			wr->imm_data = htonl(slot);
-		}
-		wr->wr.rdma.remote_addr = r->remote_addr + from + at;
-		wr->wr.rdma.rkey = r->remote_key;
-		*wr->sg_list = (struct ibv_sge){(uintptr_t)r->slot + from + at, len, r->mr->lkey};
-	}
+	last = queue_writes(r, own, bytes_of(r, &f->hdr),
+		r->remote_addr + (uint64_t)slot * RDMA_SLOT_BYTES, r->remote_key);
+	last->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	last->imm_data = htonl(slot);
 	return true;
 }
 
@@ -55,8 +71,45 @@ static bool queue_message(struct link_rdma *r, struct frame *f)
 	uint8_t *message;
 	struct ibv_send_wr *wr = rdma_queue_next(&r->queue, &message);
 
-	rdma_queue_message(&r->queue, wr, bytes_of(r, f));
+	rdma_queue_message(&r->queue, wr, FRAME_HDR_BYTES + r->tag_bytes);
 	return link_rdma_put(r, f, NULL, 0, message);
+}
+
+static bool goes_direct(const struct link_rdma *r, const struct frame *f)
+{
+	return r->keys != NULL && f->type == FRAME_CHUNK && f->codec == CODEC_RAW &&
+	       f->payload_bytes > 0 && r->keys[f->region].there;
+}
+
+// Pages go to their place in the target's guest memory, neighbours together, and the header after
+// them. They are copied first: the device reads memory that is ours, whatever becomes of the
+// guest's.
+static bool queue_pages(struct link_rdma *r, struct link_tx *f)
+{
+	const struct link_rdma_key *k = &r->keys[f->hdr.region];
+	uint64_t to = k->addr + ((uint64_t)f->hdr.chunk << CHUNK_SHIFT), mask = f->hdr.data;
+	uint8_t *own = next_slot(r);
+
+	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, own))
+		return false;
+	own += FRAME_HDR_BYTES;
+	while (mask != 0) {
+		unsigned first = (unsigned)__builtin_ctzll(mask);
+		uint64_t rest = ~(mask >> first);
+		unsigned n = rest == 0 ? CHUNK_PAGES : (unsigned)__builtin_ctzll(rest);
+
+		queue_writes(r, own, n * (uint32_t)PAGE_BYTES, to + first * PAGE_BYTES, k->rkey);
+		own += n * PAGE_BYTES;
+		mask &= ~(bits_low(n) << first);
+	}
+	return queue_message(r, &f->hdr);
+}
+
+static bool queue_frame(struct link_rdma *r, struct link_tx *f)
+{
+	if (goes_direct(r, &f->hdr))
+		return queue_pages(r, f);
+	return f->hdr.payload_bytes > 0 ? queue_slot(r, f) : queue_message(r, &f->hdr);
 }
 
 static bool tx_one(struct link_rdma *r, struct link_tx *f)
@@ -67,7 +120,7 @@ static bool tx_one(struct link_rdma *r, struct link_tx *f)
 	if (!room(r, f))
 		return false;
 	f->hdr.seq = seq;
-	if (!(f->hdr.payload_bytes > 0 ? queue_slot(r, f) : queue_message(r, &f->hdr))) {
+	if (!queue_frame(r, f)) {
 		link_rdma_seal_failed(r);
 		return false;
 	}

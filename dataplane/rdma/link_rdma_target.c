@@ -19,9 +19,19 @@ static uint8_t *place_of(struct link_rdma *r, const struct rdma_in *in)
 	return r->slot + (size_t)in->slot * RDMA_SLOT_BYTES;
 }
 
-// Bytes that the completion of such a frame tells: of a slot its last piece.
-static uint32_t told(const struct rdma_in *in, uint32_t bytes)
+// Its pages were written to their place before: only its header came.
+static bool placed(const struct link_rdma *r, const struct rdma_in *in, const struct frame *f)
 {
+	return r->direct && in->slot == RDMA_NO_SLOT && f->payload_bytes > 0;
+}
+
+// Bytes that the completion of such a frame tells: of a slot its last piece.
+static uint32_t told(const struct link_rdma *r, const struct rdma_in *in, const struct frame *f)
+{
+	uint32_t bytes = FRAME_HDR_BYTES + r->tag_bytes;
+
+	if (!placed(r, in, f))
+		bytes += f->payload_bytes;
 	return in->slot == RDMA_NO_SLOT ? bytes : (bytes - 1) % RDMA_PIECE_BYTES + 1;
 }
 
@@ -36,12 +46,16 @@ static int read_frame(struct link_rdma *r, const struct rdma_in *in, uint8_t *p,
 	rc = frame_decode(f, p);
 	if (rc < 0)
 		return rc;
-	if (in->bytes != told(in, FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes))
+	if (in->bytes != told(r, in, f))
 		return -FRAME_BAD_LENGTH;
 	// What it says of itself is believed once its seal is open.
-	if (!link_rdma_unseal(r, p, f->payload_bytes))
+	if (!link_rdma_unseal(r, p, placed(r, in, f) ? 0 : f->payload_bytes))
 		return 1;
-	return f->seq == r->link.next_seq ? 0 : -FRAME_BAD_ORDER;
+	if (f->seq != r->link.next_seq)
+		return -FRAME_BAD_ORDER;
+	if (placed(r, in, f) && !r->link.sink->came(r->link.sink->arg, f))
+		return -FRAME_BAD_ORDER;
+	return 0;
 }
 
 unsigned link_rdma_rx(struct link *l, struct link_rx *f, unsigned n)
@@ -67,8 +81,8 @@ unsigned link_rdma_rx(struct link *l, struct link_rx *f, unsigned n)
 			link_rdma_wrong(r, l->next_seq, rc);
 		if (rc != 0)
 			break;
-		f[i].placed = false;
-		f[i].payload = p + FRAME_HDR_BYTES;
+		f[i].placed = placed(r, in, &f[i].hdr);
+		f[i].payload = f[i].placed ? NULL : p + FRAME_HDR_BYTES;
 		l->next_seq++;
 		l->rx_bytes += FRAME_HDR_BYTES + f[i].hdr.payload_bytes + r->tag_bytes;
 		// A message has no payload: its header was read. Slots are freed by answers.

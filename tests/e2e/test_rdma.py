@@ -92,9 +92,9 @@ def look(request, machines, name):
 
 
 @pytest.mark.parametrize("name", [
-    smoke("raw"), smoke("sealed_deflate"),
-    *("deflate", "sealed", "huge", "stray", "no_device", "kill_target", "kill_source",
-           "slow_target")])
+    smoke("raw"), smoke("sealed_deflate"), smoke("direct"),
+    *("deflate", "sealed", "huge", "direct_huge", "stray", "no_device", "kill_target",
+      "kill_source", "slow_target")])
 def test_one_machine(request, name):
     look(request, one, name)
 

@@ -18,6 +18,7 @@ def prepare(source, target, alone):
     source.keys = godwit.make_keys(
         source.folder / "keys", "source.test,10.77.0.1", "target.test,10.77.0.2")
     source.alone = alone
+    source.fabric = "untrusted"
     with open("/proc/sys/vm/nr_hugepages", "w", encoding="utf-8") as f:
         f.write("32" if alone else "16")
     source.start(keys_of(source.keys, "source.test"))
@@ -26,16 +27,18 @@ def prepare(source, target, alone):
 
 def start_target(source, target):
     source.to = target.start(
-        keys_of(source.keys, "target.test"), "1" if source.alone else "0")
+        keys_of(source.keys, "target.test"), "1" if source.alone else "0", True,
+        ["--rdma-fabric", source.fabric])
 
 
-def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100"):
+def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100",
+          reserve="book"):
     """A guest that writes, and a VM that waits for it; the migration has begun."""
     huge = [a for a in vm if a == "--hugepages"]
     target.guest(huge, memory, True)
     source.guest(["--rate", rate, "--stay", *vm], memory)
     source.ticks()
-    target.receive("guest", "--seal", seal)
+    target.receive("guest", "--seal", seal, "--reserve", reserve)
     return godwit.Migration(source.daemon, "guest", source.vm, source.to, "--link", "rdma",
                             "--seal", seal, "--verify", "memory", "--downtime", "10000", *args)
 
@@ -81,6 +84,38 @@ def sealed(source, target):
 
 def sealed_deflate(source, target):
     move(source, target, "--flows", "2", "--codec", "deflate:1", seal="auto")
+
+
+def direct(source, target):
+    """Where both trust the fabric, pages are written to their place; and a guest gives some up."""
+    with_fabric(source, target, "trusted")
+    try:
+        report = move(source, target, "--flows", "2", reserve="populate",
+                      vm=("--balloon", "20", "--free", "10", "--churn", "50"))
+        assert "directly" in report["rdma"]["way"], report["rdma"]
+        assert report["rdma"]["registered_bytes"] > 0
+        report = move(source, target, "--flows", "2", seal="auto", reserve="populate")
+        assert report["rdma"]["way"].startswith("sealed")
+    finally:
+        with_fabric(source, target, "untrusted")
+
+
+def direct_huge(source, target):
+    with_fabric(source, target, "trusted")
+    try:
+        report = move(source, target, "--flows", "1", reserve="populate", vm=("--hugepages",))
+        assert "directly" in report["rdma"]["way"] and report["rdma"]["registered_bytes"] > 0
+    finally:
+        with_fabric(source, target, "untrusted")
+
+
+def with_fabric(source, target, how):
+    for host in (source, target):
+        host.forget()
+        host.stop()
+    source.fabric = how
+    source.start(keys_of(source.keys, "source.test"), "0", True, ["--rdma-fabric", how])
+    start_target(source, target)
 
 
 def huge(source, target):

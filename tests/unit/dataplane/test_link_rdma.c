@@ -245,6 +245,54 @@ static void moves_sealed(void **state)
 	moves(&codec_isal, true);
 }
 
+static uint8_t *no_place(void *arg, const struct frame *f)
+{
+	(void)arg;
+	(void)f;
+	return NULL;
+}
+
+static bool not_so(void *arg, const struct frame *f)
+{
+	(void)arg;
+	(void)f;
+	return false;
+}
+
+// Pages that came where the flow says they may not end the link.
+static void direct_is_asked_for(void **state)
+{
+	const struct link_sink sink = {no_place, not_so, NULL};
+	struct link_rdma_key keys[REGION_MAX] = {{0, 0, true}};
+	struct seed s = {.state = 9};
+	struct link_tx t = some_frame(&s, 3);
+	struct fake_end e[2];
+	struct link *l[2];
+	struct link_rx x;
+
+	(void)state;
+	while (t.hdr.payload_bytes == 0)
+		t = some_frame(&s, 0);
+	t.hdr.chunk = 0;
+	for (unsigned asked = 0; asked < 2; asked++) {
+		struct ibv_mr *mr;
+
+		fake_links(e, l, RDMA_MESSAGE_BYTES);
+		mr = verbs_fake.reg_mr(&e[1].pd, memory, sizeof(memory), IBV_ACCESS_REMOTE_WRITE);
+		keys[0] = (struct link_rdma_key){(uintptr_t)memory, mr->rkey, true};
+		link_rdma_direct(l[0], keys);
+		if (asked)
+			link_rdma_direct(l[1], NULL);
+		l[1]->sink = &sink;
+		assert_int_equal(l[0]->ops->tx(l[0], &t, 1), 1);
+		assert_true(l[0]->ops->poll(l[0]) >= 0);
+		assert_true(l[1]->ops->poll(l[1]) >= 0);
+		assert_int_equal(l[1]->ops->rx(l[1], &x, 1), 0);
+		assert_int_equal(l[1]->error, EPROTO);
+		finish(e, l);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +304,7 @@ int main(void)
 		cmocka_unit_test(moves_raw),
 		cmocka_unit_test(moves_deflated),
 		cmocka_unit_test(moves_sealed),
+		cmocka_unit_test(direct_is_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
