@@ -81,6 +81,9 @@ static int on_migrate(struct api_call *c, struct err *e)
 	m.vmm.cached_disks = option_number(o, "disk-cache") == 1;
 	if (m.vmm.cached_disks && m.vmm.driver != VMM_QEMU)
 		return err_set(e, EINVAL, "--disk-cache goes with --qmp");
+	m.vmm.shared_disks = option_number(o, "shared-disks") == 1;
+	if (m.vmm.shared_disks && m.vmm.driver != VMM_QEMU)
+		return err_set(e, EINVAL, "--shared-disks goes with --qmp");
 	rc = codec_parse(option_text(o, "codec"), &m.codec, &m.codec_level, e);
 	if (rc < 0)
 		return rc;

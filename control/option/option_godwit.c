@@ -41,6 +41,13 @@ const struct option_row option_godwit[] = {
 		.fallback = "keep",
 		.help = "writeback: disks of a QEMU that bypass the page cache use it until the "
 			"guest has gone"},
+	{.name = "shared-disks",
+		.field = "shared_disks",
+		.arg = "",
+		.kind = OPTION_SWITCH,
+		.where = ON(MIGRATE),
+		.fallback = "no",
+		.help = "disks of a QEMU that have nothing but a name are the same at the target"},
 	{.name = "pid",
 		.field = "pid",
 		.arg = "PID",

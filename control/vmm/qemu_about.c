@@ -228,6 +228,6 @@ int qemu_compare(const json_t *theirs, const json_t *here, struct err *e)
 		if (rc < 0)
 			return rc;
 	}
-	return qemu_compare_disks(
-		json_object_get(theirs, "disks"), json_object_get(here, "disks"), e);
+	return qemu_compare_disks(json_object_get(theirs, "disks"), json_object_get(here, "disks"),
+		json_is_true(json_object_get(theirs, "shared_disks")), e);
 }

@@ -1,34 +1,30 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The disks of a QEMU's guest. Run by the driver's thread or by godwit doctor. What makes an image
-// the same on two hosts is its file on a shared file system: its number there, when it was made,
-// and which kind of file system; a device or an address on the network goes by its name.
+// the same on two hosts, image_id.c tells; what it can't tell is refused, unless the operator says
+// that the disks are shared.
 
 #include "qemu_disk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
+
+#include "image_id.h"
 
 #define CHAIN_MOST 64u
 
-/* What is known of a file, as one text that both hosts make alike. */
-static json_t *identity(const struct qemu *u, const char *path)
+/* Of one image, as one text that both hosts make alike. */
+static json_t *identity(const struct qemu *u, const char *name)
 {
-	_cleanup_(close_fd) int fd = attach_path(u->by, u->pid, path);
-	struct statx sx;
-	struct statfs fs;
+	char id[IMAGE_ID_BYTES];
+	_cleanup_(close_fd) int fd = -1;
 
-	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME | STATX_TYPE, &sx) < 0)
-		return json_string("not a file here");
-	if (!S_ISREG(sx.stx_mode) || fstatfs(fd, &fs) < 0)
-		return json_string("a device");
-	return json_sprintf("inode %llu, file system 0x%llx, made %lld",
-		(unsigned long long)sx.stx_ino, (unsigned long long)fs.f_type,
-		(sx.stx_mask & STATX_BTIME) != 0 ? (long long)sx.stx_btime.tv_sec : 0LL);
+	if (image_id_name(name, id) == IMAGE_ID_NONE) {
+		fd = attach_path(u->by, u->pid, name);
+		image_id_file(fd, "/sys", id);
+	}
+	return json_string(id);
 }
 
 /* An image and those behind it. */
@@ -75,27 +71,43 @@ static const char *text_of(const json_t *o, const char *key)
 	return text != NULL ? text : "none";
 }
 
-static int compare_chain(const char *disk, const json_t *there, const json_t *here, struct err *e)
+static int compare_image(
+	const char *disk, const json_t *there, const json_t *here, bool shared, struct err *e)
 {
-	for (size_t i = 0; i < json_array_size(there) || i < json_array_size(here); i++) {
-		const json_t *a = json_array_get(there, i), *b = json_array_get(here, i);
-		const char *id = text_of(a, "identity"), *name = text_of(a, "name");
-		bool file = strncmp(id, "inode", 5) == 0;
+	const char *id = text_of(there, "identity"), *name = text_of(there, "name");
+	enum image_id reach = image_id_reach(id);
+	bool same = strcmp(id, text_of(here, "identity")) == 0;
 
-		/* One image may be mounted at two places; what is no file goes by its name. */
-		if (strcmp(id, text_of(b, "identity")) == 0 &&
-			(file || strcmp(name, text_of(b, "name")) == 0))
-			continue;
+	/* One image may be mounted at two places. */
+	if (reach != IMAGE_ID_ITSELF)
+		same = same && strcmp(name, text_of(here, "name")) == 0;
+	if (!same)
 		return err_set(e, EINVAL,
 			"disk %.40s: not the same image, give both the one on shared storage: "
 			"%.40s "
 			"(%.44s) at the source, %.40s (%.44s) at the target",
-			disk, name, id, text_of(b, "name"), text_of(b, "identity"));
-	}
+			disk, name, id, text_of(here, "name"), text_of(here, "identity"));
+	if (reach == IMAGE_ID_NONE && !shared)
+		return err_set(e, EINVAL,
+			"disk %.60s: whether %.80s is the same image on both hosts can't be told; "
+			"say --shared-disks if it is",
+			disk, name);
 	return 0;
 }
 
-int qemu_compare_disks(const json_t *theirs, const json_t *here, struct err *e)
+static int compare_chain(
+	const char *disk, const json_t *there, const json_t *here, bool shared, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && (i < json_array_size(there) || i < json_array_size(here));
+		i++)
+		rc = compare_image(
+			disk, json_array_get(there, i), json_array_get(here, i), shared, e);
+	return rc;
+}
+
+int qemu_compare_disks(const json_t *theirs, const json_t *here, bool shared, struct err *e)
 {
 	const char *disk;
 	json_t *chain;
@@ -111,7 +123,7 @@ int qemu_compare_disks(const json_t *theirs, const json_t *here, struct err *e)
 				"same "
 				"disks",
 				disk);
-		rc = compare_chain(disk, chain, ours, e);
+		rc = compare_chain(disk, chain, ours, shared, e);
 		if (rc < 0)
 			return rc;
 	}

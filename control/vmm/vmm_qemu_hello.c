@@ -100,6 +100,8 @@ int vmm_qemu_hello(struct vmm_qemu *q, struct err *e)
 		rc = keeper_check(e);
 	if (rc == 0)
 		rc = qemu_describe(u, &q->vmm.about, e);
+	if (rc == 0 && q->where.shared_disks)
+		json_object_set_new(q->vmm.about, "shared_disks", json_true());
 	if (rc == 0)
 		rc = qemu_map_ram(u, &q->vmm.map, e);
 	if (rc == 0)

@@ -20,6 +20,7 @@ struct vmm_where {
 	char socket[VMM_SOCKET_BYTES];
 	int pid;           /* qemu: its process; 0: whoever listens on the socket */
 	bool cached_disks; /* qemu: disks that bypass the page cache use it while they migrate */
+	bool shared_disks; /* qemu: each is the same at the target, the operator says */
 	struct helper *by; /* qemu: who looks into its process, helper.h; NULL: this process */
 };
 

@@ -133,6 +133,56 @@ def test_other_image(shared, daemons):
     there.close()
 
 
+@pytest.fixture
+def loop():
+    """Makes loop devices of files."""
+    made = []
+
+    def make(path):
+        done = subprocess.run(["losetup", "--find", "--show", str(path)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            pytest.skip(f"no loop device can be had here: {done.stderr.strip()}")
+        made.append(done.stdout.strip())
+        return made[-1]
+
+    yield make
+    for device in made:
+        subprocess.run(["losetup", "--detach", device], stdin=subprocess.DEVNULL, timeout=60)
+
+
+def test_block_devices(shared, daemons, loop):
+    """A device is the same by what stands behind it, not by its name; where that can't be told, a
+    person has to say so."""
+    first, other = image(shared, "behind1.img"), image(shared, "behind2.img")
+    a, b, again = loop(first), loop(other), loop(first)
+    disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive"]
+
+    def machines(theirs, ours):
+        return (Machine(shared, *disk, DISK.replace("{}", theirs)),
+                Machine(shared, *disk, DISK.replace("{}", ours), incoming=True))
+
+    here, there = machines(a, b)
+    for said in ([], ["--shared-disks"]):
+        end = shared.migrate(*daemons, here, there, "devices", *said).failed()
+        assert end["result"] == "refused" and "not the same image" in end["error"]
+        daemons[1].run("cancel", "devices")
+    there.close()
+    there = Machine(shared, *disk, DISK.replace("{}", again), incoming=True)
+    shared.migrate(*daemons, here, there, "devices").done()
+    there.close()
+
+    other.unlink()
+    here, there = machines(b, b)
+    end = shared.migrate(*daemons, here, there, "devices").failed()
+    assert end["result"] == "refused" and "--shared-disks" in end["error"]
+    assert here.state() == "running"
+    daemons[1].run("cancel", "devices")
+    shared.migrate(*daemons, here, there, "devices", "--shared-disks").done()
+    assert there.state() == "running"
+    there.close()
+
+
 def direct(machine):
     return [n["cache"]["direct"] for n in machine.monitor.run("query-named-block-nodes", flat=True)]
 
@@ -194,3 +244,5 @@ def test_qmp_and_agent_exclude_each_other(daemons):
     assert "--pid goes with --qmp" in daemons[0].fails("receive", "x", "--agent", "a", "--pid", "1")
     assert "--disk-cache goes with --qmp" in daemons[0].fails(
         "migrate", "x", "--to", "h:1", "--agent", "a", "--disk-cache", "writeback")
+    assert "--shared-disks goes with --qmp" in daemons[0].fails(
+        "migrate", "x", "--to", "h:1", "--agent", "a", "--shared-disks")

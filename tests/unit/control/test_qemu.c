@@ -73,7 +73,7 @@ static void test_compare(void **state)
 		{"[\"a\", \"b\"]", "{}", "disk d is not there at the target"},
 		{"7", "[]", "in a device"},
 	};
-	json_t *there = machine("[\"a\", \"b\"]", disk), *device;
+	json_t *there = machine("[\"a\", \"b\"]", disk);
 	struct err e;
 
 	(void)state;
@@ -85,14 +85,52 @@ static void test_compare(void **state)
 			assert_has(e.text, rows[i].says);
 		json_decref(here);
 	}
-	/* What has no file goes by its name. */
-	device = machine("[]", "{\"d\": [{\"name\": \"nbd:a\", \"identity\": \"a device\"}]}");
-	assert_int_equal(qemu_compare(device, device, &e), 0);
 	assert_int_equal(qemu_compare(NULL, there, &e), -EINVAL);
 	assert_int_equal(qemu_compare(there, NULL, &e), -EINVAL);
 	assert_has(e.text, "only one of the two sides is a QEMU");
-	json_decref(device);
 	json_decref(there);
+}
+
+/* A device is no other one of that name: the guest's disk is at stake. */
+static void test_compare_images(void **state)
+{
+#define IMAGE(name, id) "{\"d\": [{\"name\": \"" name "\", \"identity\": \"" id "\"}]}"
+	static const struct {
+		const char *there, *here, *says; /* says: without --shared-disks */
+		bool given;                      /* with it the two are taken for the same */
+	} rows[] = {
+		{IMAGE("/dev/a", "block naa.1 part 0"), IMAGE("/dev/b", "block naa.1 part 0"), NULL,
+			true},
+		{IMAGE("/dev/a", "block naa.1 part 0"), IMAGE("/dev/a", "block naa.2 part 0"),
+			"not the same image", false},
+		{IMAGE("/dev/a", "block naa.1 part 0"), IMAGE("/dev/a", "can't be told"),
+			"not the same image", false},
+		{IMAGE("/dev/a", "can't be told"), IMAGE("/dev/a", "can't be told"),
+			"say --shared-disks", true},
+		{IMAGE("/dev/a", "can't be told"), IMAGE("/dev/b", "can't be told"),
+			"not the same image", false},
+		/* As a daemon before this one said it. */
+		{IMAGE("/dev/a", "a device"), IMAGE("/dev/a", "a device"), "say --shared-disks",
+			true},
+		{IMAGE("nbd://h/a", "by its name"), IMAGE("nbd://h/a", "by its name"), NULL, true},
+		{IMAGE("nbd://h/a", "by its name"), IMAGE("nbd://h/b", "by its name"),
+			"not the same image", false},
+		{"{\"d\": [{}]}", "{\"d\": [{}]}", "say --shared-disks", true},
+	};
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *there = machine("[]", rows[i].there), *here = machine("[]", rows[i].here);
+
+		assert_int_equal(qemu_compare(there, here, &e), rows[i].says ? -EINVAL : 0);
+		if (rows[i].says != NULL)
+			assert_has(e.text, rows[i].says);
+		json_object_set_new(there, "shared_disks", json_true());
+		assert_int_equal(qemu_compare(there, here, &e), rows[i].given ? 0 : -EINVAL);
+		json_decref(there);
+		json_decref(here);
+	}
 }
 
 int main(void)
@@ -101,6 +139,7 @@ int main(void)
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_compare_images),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
