@@ -29,8 +29,8 @@ static const struct {
 	const char *finding, *what, *cure;
 } devices[] = {
 	{"/dev/vhost-net", "vhost", "has the kernel write received packets into guest memory",
-		"start the VMM with vhost=off for its network, or migrate with a VMM that links "
-		"libgodwit and logs these writes"},
+		"start the VMM with vhost=off for its network, or take a VMM that links libgodwit "
+		"and logs these writes"},
 	{"/dev/vhost-vsock", "vhost", "has the kernel write into guest memory",
 		"unplug the vsock device for the migration"},
 	{"/dev/vhost-scsi", "vhost", "has the kernel read disks straight into guest memory",
@@ -136,7 +136,7 @@ static void check_file(const struct fd_of *f, struct findings *findings)
 	if (flags < 0 || (flags & O_DIRECT) == 0 || (flags & O_ACCMODE) == O_WRONLY)
 		return;
 	finding_add(findings, "direct-io",
-		"open the disk with cache.direct=off for the migration (QMP: blockdev-reopen)",
+		"say --disk-cache writeback, or start the VMM with cache.direct=off",
 		"process %d reads %s past the page cache (O_DIRECT): what arrives in guest memory "
 		"that way is not seen as written",
 		(int)f->pid, f->name);

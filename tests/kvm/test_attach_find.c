@@ -80,8 +80,10 @@ static void finds(void **state)
 	assert_non_null(find(&found, "ram-private"));
 	assert_non_null(find(&found, "huge-1g"));
 	assert_non_null(find(&found, "ram-size"));
-	if (rc == 0)
+	if (rc == 0) {
 		assert_non_null(find(&found, "direct-io"));
+		assert_non_null(strstr(find(&found, "direct-io")->cure, "--disk-cache writeback"));
+	}
 	for (unsigned i = 0; i < found.n; i++)
 		assert_true(found.f[i].text[0] != '\0' && found.f[i].cure[0] != '\0');
 	far_close(&other);
