@@ -91,6 +91,40 @@ static void test_compare(void **state)
 	json_decref(there);
 }
 
+/* Where RAM is in the guest, and how much: as each side's QEMU tells. */
+static void test_compare_backends(void **state)
+{
+	static const char one[] = "\"ram0 at 0x0, 2147483648 bytes\"";
+	static const struct {
+		const char *backends, *says;
+	} rows[] = {
+		{"[\"ram0 at 0x0, 2147483648 bytes\"]", NULL},
+		{"[\"ram0 at 0x100000000, 2147483648 bytes\"]",
+			"in a memory backend: \"ram0 at 0x0, 2147483648 bytes\" at the source, "
+			"\"ram0 "
+			"at 0x100000000, 2147483648 bytes\" at the target"},
+		{"[\"ram0 at 0x0, 2147483648 bytes\", \"dimm1 at 0x1, 4096 bytes\"]",
+			"none at the source, \"dimm1 at 0x1, 4096 bytes\" at the target"},
+		{"[]", "none at the target"},
+	};
+	json_t *there = machine("[]", "{}");
+	struct err e;
+
+	(void)state;
+	json_object_set_new(
+		there, "backends", json_pack("[o]", json_loads(one, JSON_DECODE_ANY, NULL)));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *here = machine("[]", "{}");
+
+		json_object_set_new(here, "backends", json_loads(rows[i].backends, 0, NULL));
+		assert_int_equal(qemu_compare(there, here, &e), rows[i].says ? -EINVAL : 0);
+		if (rows[i].says != NULL)
+			assert_has(e.text, rows[i].says);
+		json_decref(here);
+	}
+	json_decref(there);
+}
+
 /* A device is no other one of that name: the guest's disk is at stake. */
 static void test_compare_images(void **state)
 {
@@ -139,6 +173,7 @@ int main(void)
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_compare_backends),
 		cmocka_unit_test(test_compare_images),
 	};
 
