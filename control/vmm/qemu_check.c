@@ -145,7 +145,7 @@ static int check_netdevs(struct qemu *u, struct findings *f, struct err *e)
 		line = strtok_r(NULL, "\r\n", &save))
 		if (strstr(line, "type=vhost-user") != NULL ||
 			strstr(line, "type=vhost-vdpa") != NULL)
-			finding_add(f, "netdev", "use a tap device, with or without vhost",
+			finding_add(f, "netdev", "use a tap device with vhost=off",
 				"a network back end writes guest memory where nothing sees it: "
 				"%.120s",
 				line);
