@@ -115,10 +115,10 @@ static void on_end(struct screen *s, const json_t *ev)
 	s->drawn = 0;
 	if (error[0] != '\0')
 		fprintf(stderr, "godwit: %s: %s: %s\n", s->name, result, error);
+	printf("%s: %s\n", s->name, result);
 	if (strcmp(result, "undecided") == 0)
 		fprintf(stderr, "godwit: %s: run `godwit resolve %s`: it tells what to check\n",
 			s->name, s->name);
-	printf("%s: %s\n", s->name, result);
 	if (strcmp(result, "refused") != 0)
 		report_print(stdout, json_object_get(ev, "report"));
 }
