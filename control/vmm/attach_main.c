@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 	if (argc > 1) {
 		printf("godwit-attach is run by godwitd, and looks into unmodified VMMs for it; "
 		       "see "
-		       "godwitd(8).\n");
+		       "godwit-attach(8).\n");
 		return strcmp(argv[1], "--help") == 0 ? 0 : 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -88,11 +88,16 @@ static int give_back(const char *list)
 	return failed;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static char list[KEEPER_BYTES + 1] = "[]", next[KEEPER_BYTES + 1];
 	ssize_t n;
 
+	if (argc > 1) {
+		printf("godwit-keeper is run by godwitd, and gives the guest of a QEMU back if "
+		       "godwitd dies; see godwit-keeper(8).\n");
+		return strcmp(argv[1], "--help") == 0 ? 0 : 2;
+	}
 	/* Told to end, as all of a service is, it still does what it is there for. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);

@@ -235,6 +235,22 @@ class Cli(unittest.TestCase):
         self.assertIn("runs at the source",
                       self.godwit("resolve", "undecided", "--keep", "source").stdout)
 
+    def test_journal(self):
+        """Where standard error is the journal's stream, lines begin with priorities."""
+        ours, theirs = os.pipe()
+        there = os.fstat(theirs)
+        daemon = subprocess.Popen(
+            [GODWITD, "--config", "/dev/null", "--listen", "127.0.0.1:0", "--api",
+             f"{self.folder.name}/j", "--state-dir", f"{self.folder.name}/js", "--insecure"],
+            stderr=theirs, env=dict(os.environ, JOURNAL_STREAM=f"{there.st_dev}:{there.st_ino}"))
+        os.close(theirs)
+        with os.fdopen(ours) as lines:
+            while "ready on" not in (line := lines.readline()):
+                self.assertRegex(line, "^<[46]>godwitd: ")
+            daemon.terminate()
+            self.assertTrue(all(line.startswith("<6>") for line in lines))
+        self.assertEqual(daemon.wait(timeout=30), 0)
+
     def test_log_level(self):
         self.assertEqual(self.godwit("log").stdout, "level: info\n")
         self.assertEqual(self.godwit("log", "debug").stdout, "level: debug\n")

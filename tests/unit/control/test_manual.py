@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The manual pages say what the programs do: test_manual.py GODWITD GODWIT
+"""The manual pages say what the programs do: test_manual.py GODWITD GODWIT GODWIT_VM KEEPER ATTACH
 
 Every command, option, choice and default of --help stands in its page, and no page names an option
 that is not there."""
@@ -10,7 +10,9 @@ import subprocess
 import sys
 import unittest
 
-GODWITD, GODWIT = sys.argv.pop(1), sys.argv.pop(1)
+GODWITD, GODWIT, *OTHERS = sys.argv[1:]
+del sys.argv[1:]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONTROL = pathlib.Path(__file__).resolve().parents[3] / "control"
 
 
@@ -76,6 +78,31 @@ class Manual(unittest.TestCase):
                   for name, arg, rest in rows}
         self.assertGreater(len(wanted), 8)
         self.compare(wanted, entries(page("godwit.conf.5").split("# PORTS")[1], ""))
+
+    def test_vm(self):
+        text = subprocess.run([OTHERS[0], "--help"], capture_output=True, text=True,
+                              check=True).stdout
+        wanted = {name: (arg, None) for name, arg in
+                  re.findall(r"^  --([a-z-]+)(?: ([A-Z]+))?", text, re.M)} | {"version": ("", None)}
+        found = entries((ROOT / "kvm/vm/godwit-vm.1.scd").read_text(encoding="utf-8"), "--")
+        self.assertGreater(len(wanted), 20)
+        self.compare(wanted, found)
+
+    def test_every_program(self):
+        """Each that is installed has a page, and says something to --help."""
+        named = set()
+        for file in ("control/meson.build", "kvm/vm/meson.build"):
+            text = (ROOT / file).read_text(encoding="utf-8")
+            named |= {name for name, rest in re.findall(
+                r"executable\('([\w-]+)',(.*?)\n(?=\S|\n)", text, re.S) if "install: true" in rest}
+        self.assertEqual(named, {pathlib.Path(p).name.removesuffix("-stub")
+                                 for p in (GODWITD, GODWIT, *OTHERS)})
+        pages = {path.name.split(".")[0]: path for path in ROOT.glob("*/**/*.[18].scd")
+                 if not str(path.relative_to(ROOT)).startswith("build")}
+        self.assertEqual(named, set(pages))
+        for program in (GODWITD, GODWIT, *OTHERS):
+            done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+            self.assertIn("godwit", done.stdout)
 
     def test_exit_codes(self):
         header = (CONTROL / "cli/godwit_follow.h").read_text(encoding="utf-8")
