@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-// 4.096 µs times 2 to this power, and 7 tries in all: some 7 s of silence break a queue pair, later
-// than networks heal and earlier than operators lose patience. Never 7 retries: some devices take
-// that for no end.
-#define ACK_TIMEOUT 18
+// 4.096 µs times 2 to this power, and 7 tries in all: some 2 s of silence break a queue pair, and
+// the session connects anew. Longer, and a network that loses the last packet of a burst stands
+// still for as long; shorter, and a switch that heals breaks connections. Never 7 retries: some
+// devices take that for no end.
+#define ACK_TIMEOUT 16
 #define RETRIES     6
 // Receive buffers are always there (link_rdma_impl.h): a device that finds none is told to wait and
 // not to give up at once.

@@ -32,7 +32,7 @@ def start_target(source, target):
 
 
 def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100",
-          reserve="book"):
+          reserve="book", downtime="10000"):
     """A guest that writes, and a VM that waits for it; the migration has begun."""
     huge = [a for a in vm if a == "--hugepages"]
     target.guest(huge, memory, True)
@@ -40,7 +40,7 @@ def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100",
     source.ticks()
     target.receive("guest", "--seal", seal, "--reserve", reserve)
     return godwit.Migration(source.daemon, "guest", source.vm, source.to, "--link", "rdma",
-                            "--seal", seal, "--verify", "memory", "--downtime", "10000", *args)
+                            "--seal", seal, "--verify", "memory", "--downtime", downtime, *args)
 
 
 def moved(target, migration):
@@ -199,7 +199,7 @@ def lossy(source, target, percent, vm):
     lose(source, percent)
     try:
         move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
-             vm=vm)
+             vm=vm, downtime="600000")
     finally:
         lose(source, 0)
 
@@ -213,7 +213,7 @@ def loss_15(source, target):
 
 
 def cut_3s(source, target):
-    """Nothing comes through for 3 s: the device says it again, and the guest moves."""
+    """Nothing comes through for 3 s, and the guest moves."""
     migration = held(source, target)
     lose(source, 100)
     time.sleep(3)
@@ -235,11 +235,13 @@ def cut_for_ever(source, target):
 def cut_and_back(source, target):
     """Longer than a queue pair has patience: new ones are made, and the guest moves."""
     migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100")
+    since = len(source.daemon.lines)
     lose(source, 100)
     try:
-        source.daemon.wait_line("the network was lost .*did not answer")
+        source.daemon.wait_line("the network was lost .*did not answer", since)
     finally:
         lose(source, 0)
-    source.daemon.wait_line("guest: stage=flows", len(source.daemon.lines))
+    source.daemon.wait_line("the network is back", since)
+    source.daemon.wait_state("guest", "holding")
     source.daemon.ok("switch-now", "guest")
     assert moved(target, migration)["reconnects"] >= 1
