@@ -84,16 +84,17 @@ static int check_migration(struct qemu *u, struct findings *f, struct err *e)
 	return rc;
 }
 
-/* Types of devices that write guest memory past its page tables, or share it with others. */
+/* Types of devices that write guest memory past its page tables, or share it with others. The first
+ * row that fits counts. */
 static const struct {
 	const char *prefix, *what, *cure;
 } unseen[] = {
+	{"vfio-user-", "another process writes guest memory", "unplug it for the migration"},
 	{"vfio-", "a device of the host writes guest memory by DMA", "unplug it for the migration"},
 	{"vhost-user-", "another process writes guest memory", "use a device that QEMU emulates"},
 	{"vhost-scsi", "the kernel writes into pinned pages", "use virtio-scsi with a QEMU disk"},
 	{"vhost-vdpa", "a device of the host writes guest memory by DMA",
 		"use virtio-net or virtio-blk"},
-	{"vfio-user-", "another process writes guest memory", "unplug it for the migration"},
 	{"x-pci-proxy", "another process writes guest memory", "use a device that QEMU emulates"},
 	{"scsi-block", "SCSI commands go through, and read into pinned pages", "use scsi-hd"},
 	{"ivshmem", "other guests share its memory", "unplug it for the migration"},
@@ -117,9 +118,11 @@ static int check_devices_below(
 		const char *is = json_string_value(type);
 
 		for (size_t k = 0; k < sizeof(unseen) / sizeof(unseen[0]); k++)
-			if (strncmp(is, unseen[k].prefix, strlen(unseen[k].prefix)) == 0)
+			if (strncmp(is, unseen[k].prefix, strlen(unseen[k].prefix)) == 0) {
 				finding_add(f, "device", unseen[k].cure, "device %.60s (%.40s): %s",
 					name, is, unseen[k].what);
+				break;
+			}
 	}
 	json_decref(children);
 	return rc;
