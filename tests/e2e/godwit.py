@@ -36,7 +36,10 @@ def die_with_parent():
 
 
 def program(path, plant):
-    """How to start it; plant: with this bug."""
+    """How to start it; plant: with this bug. Its helpers stand beside it."""
+    for helper in ("godwit-attach", "godwit-keeper") if plant else ():
+        with contextlib.suppress(FileExistsError):
+            (PLANTED[path].parent / helper).symlink_to(BUILD / "control" / helper)
     return ["env", f"GODWIT_PLANT={plant}", PLANTED[path]] if plant else [path]
 
 

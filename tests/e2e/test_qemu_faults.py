@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.insecure,  # these tests stand between the daemons, an
               pytest.mark.usefixtures("pagemap_scan")]
 
 REQUESTS = ["preflight", "prepare", "flows", "save", "load"]
+PLANTED = ["vmm", "hello", "track", "pause", "late", "verify"]  # no message to hold there
 STAGES = ["copying", "holding", "last", *REQUESTS, "load answered"]
 VICTIMS = ["source daemon", "target daemon", "target QEMU"]
 QUICK = {("last", "source daemon"), ("save", "source daemon"), ("load", "target daemon"),
@@ -33,6 +34,7 @@ class Rig:
                                                    checker="--memory 16 --rate 300"))
         self.source, self.target = stage.source(), stage.target()
         self.count = 0
+        self.hold = stage.folder / "hold"
 
     def begin(self, at, *how):
         """A migration that stands at a stage."""
@@ -43,7 +45,9 @@ class Rig:
         self.wire = self.stage.wire(self.target)
         self.last = self.guest.at.wait_beats(1)
         op, *answered = at.split()
-        if op in REQUESTS or op == "commit":
+        if op in PLANTED:
+            self.plant(op)
+        elif op in REQUESTS or op == "commit":
             self.wire.hold(op, bool(answered))
         elif at == "copying":
             how += ("--bandwidth", "1M")
@@ -53,7 +57,10 @@ class Rig:
         how += ("--downtime", "60s", *(() if "--reconnect" in how else ("--reconnect", 0)))
         self.migration = self.stage.migrate(self.source, self.target, self.guest.at, self.there,
                                             self.name, *how, to=self.wire.address)
-        if op in REQUESTS or op == "commit":
+        if op in PLANTED:
+            wait_until(f"the source is at stage {op}", lambda: (
+                self.source.status(self.name) or {}).get("stage") == op)
+        elif op in REQUESTS or op == "commit":
             self.wire.wait()
         elif at == "last":
             self.source.wait_state(self.name, "holding")
@@ -65,6 +72,12 @@ class Rig:
                 self.wire.wait_barrier()
         else:
             self.source.wait_state(self.name, at)
+
+    def plant(self, at):
+        """The next migrations stand at this stage as long as the file is there."""
+        self.hold.touch()
+        self.source.close()
+        self.source = self.stage.source(port=self.source.port, plant=f"stage:{at}:{self.hold}")
 
     def kill(self, who):
         {"source daemon": self.source, "target daemon": self.target, "target QEMU": self.there,
@@ -111,11 +124,14 @@ def test_guest_survives(rig, at, victim):
 
 
 @pytest.mark.parametrize("at", ["save", *(pytest.param(at, marks=pytest.mark.long)
-                                          for at in ("copying", "last", "load"))])
+                                          for at in ("copying", "holding", "last", *PLANTED,
+                                                     "preflight", "prepare", "flows", "load"))])
 def test_cancel(rig, at):
+    """At every stage that comes before the commit."""
     rig.begin(at)
     rig.source.ok("cancel", rig.name)
     rig.wire.let_go()
+    rig.hold.unlink(missing_ok=True)
     assert rig.migration.failed()["result"] == "cancelled"
     rig.stayed()
     rig.again()
