@@ -152,6 +152,40 @@ def test_late_write(rig):
     rig.moved(there)
 
 
+def announced(between):
+    """Switches are told where the guest is, once it runs."""
+    seen = between.seen
+    wait_until("the guest is announced", lambda: "announce-self" in seen)
+    return seen.index("announce-self") > len(seen) - 1 - seen[::-1].index("cont")
+
+
+def test_guest_is_announced(rig):
+    """Where it goes on, and where it comes back to: by the daemon, and by the keeper."""
+    before = rig.here.settings()
+    for who in ("daemon", "keeper"):
+        there = rig.waiting()
+        rig.between.plan("migrate", "silence")  # paused, until somebody gives up
+        migration = rig.migrate(rig.between, there)
+        wait_until("the guest is paused", lambda: "migrate" in rig.between.seen)
+        assert rig.here.state() == "paused" and "announce-self" not in rig.between.seen
+        if who == "daemon":
+            rig.source.ok("cancel", f"guest{rig.count}")
+            assert migration.failed()["result"] == "cancelled"
+        else:
+            rig.source.kill()
+            rig.source = rig.stage.source(port=rig.source.port)
+        rig.stayed(before)
+        assert announced(rig.between)
+        if who == "keeper":
+            rig.target.run("cancel", f"guest{rig.count}")
+    there = rig.waiting()
+    between = Between(there, rig.stage.folder / "announced.qmp")
+    rig.stage.wires.append(between)
+    rig.migrate(rig.here, between).done()
+    assert announced(between)
+    rig.moved(there)
+
+
 def test_somebody_else_resumes_the_guest(rig):
     """The pause is Godwit's, and somebody with another monitor does not keep to it."""
     before = rig.here.settings()
