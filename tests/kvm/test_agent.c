@@ -52,6 +52,7 @@ static void hello_and_regions(void **state)
 	assert_int_equal(map.r[0].bytes, VMM_BYTES);
 	assert_int_equal(map.r[0].nviews, 1);
 	/* Sealed against shrinking. */
+	assert_true((fcntl(map.r[0].fd, F_GET_SEALS) & F_SEAL_SHRINK) != 0);
 	assert_int_equal(ftruncate(map.r[0].fd, 4096), -1);
 	region_map_close(&map);
 	assert_int_equal(ASK(sock, AGENT_REGION, 1), -EINVAL);
@@ -131,6 +132,12 @@ static void lease_ends_at_eof(void **state)
 		sock = vmm_connect(&vmm);
 		assert_int_equal(vmm_wait(&vmm, GODWIT_RUNNING), 0);
 		assert_int_equal(vmm.resumes, i);
+		/* Nothing is tracked for nobody. */
+		assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
+		assert_int_equal(vmm.tracking, 0);
+		assert_int_equal(ASK(sock, AGENT_LOOK, 0), -EINVAL);
+		close(sock);
+		sock = vmm_connect(&vmm);
 	}
 	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
 	assert_int_equal(vmm.percent, 100);
