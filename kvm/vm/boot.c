@@ -9,6 +9,7 @@
 
 #include <guest_bin.h> // made from guest.c by the build
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,12 +66,13 @@ static uint32_t batch_pages(const struct option_set *o)
 	return n == 0 ? 1 : (uint32_t)n;
 }
 
-void boot_guest(struct memory *m, const struct option_set *o)
+int boot_guest(struct memory *m, const struct option_set *o)
 {
 	struct params *p = memory_at(m, GUEST_PARAMS);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	memory_fill(m, &o->image, cpus < 1 ? 1 : (unsigned)cpus);
+	if (memory_fill(m, &o->image, cpus < 1 ? 1 : (unsigned)cpus) < 0)
+		return -EINTR;
 	layout_params(&m->lay, p);
 	p->seed = o->image.seed;
 	p->batch = batch_pages(o);
@@ -86,4 +88,5 @@ void boot_guest(struct memory *m, const struct option_set *o)
 	p->churn = o->churn;
 	p->balloon = o->balloon;
 	heap(m, p);
+	return 0;
 }

@@ -6,6 +6,7 @@
 #include "memory.h"
 #include "option.h"
 
-void boot_guest(struct memory *m, const struct option_set *o);
+/* 0, or -EINTR: the program is to end. */
+int boot_guest(struct memory *m, const struct option_set *o);
 
 #endif

@@ -170,6 +170,7 @@ int main(int argc, char **argv)
 	if (rc < 0)
 		return fail(rc == -EINVAL   ? EXIT_USAGE
 			    : rc == -ENODEV ? EXIT_NO_KVM
+			    : rc == -EINTR  ? EXIT_OK
 					    : EXIT_START,
 			&e);
 	rc = run(&vm, &self, &set);

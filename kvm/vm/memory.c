@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/memfd.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -101,13 +102,48 @@ void *memory_at(const struct memory *m, uint64_t gpa)
 	return m->base[file] + offset;
 }
 
+static uint64_t available_bytes(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned long long kib = UINT64_MAX >> 10;
+	char line[128];
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			break;
+	if (f != NULL)
+		fclose(f);
+	return (uint64_t)kib << 10;
+}
+
+int memory_enough(const struct memory *m, const struct image *im, struct err *e)
+{
+	uint64_t need = m->lay.used_bytes / 100 * im->populate, have = available_bytes();
+
+	if (m->page_bytes[LAYOUT_RAM] != GUEST_PAGE || need <= have)
+		return 0;
+	return err_set(e, ENOMEM,
+		"the guest begins with %llu MiB of memory, and this host has %llu MiB left; try a "
+		"smaller --memory, or --populate",
+		(unsigned long long)(need >> 20), (unsigned long long)(have >> 20));
+}
+
+// Signals are blocked until the guest runs: one that ends the program is looked for.
+static bool told_to_end(void)
+{
+	sigset_t set;
+
+	return sigpending(&set) == 0 &&
+	       (sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1);
+}
+
 struct fill {
 	struct memory *m;
 	const struct image *im;
 	uint64_t next; /* block; taken atomically */
 };
 
-// Fills image blocks until none is left.
+// Fills image blocks until none is left, or the program is to end.
 static void *fill_thread(void *arg)
 {
 	struct fill *f = arg;
@@ -118,7 +154,7 @@ static void *fill_thread(void *arg)
 		uint64_t b = __atomic_fetch_add(&f->next, 1, __ATOMIC_RELAXED);
 		uint64_t first = b * FILL_PAGES, last = first + FILL_PAGES;
 
-		if (first >= end)
+		if (first >= end || told_to_end())
 			return NULL;
 		first = first < begin ? begin : first;
 		last = last > end ? end : last;
@@ -128,7 +164,7 @@ static void *fill_thread(void *arg)
 	}
 }
 
-void memory_fill(struct memory *m, const struct image *im, unsigned threads)
+int memory_fill(struct memory *m, const struct image *im, unsigned threads)
 {
 	struct fill f = {.m = m, .im = im};
 	pthread_t t[FILL_MAX];
@@ -140,6 +176,7 @@ void memory_fill(struct memory *m, const struct image *im, unsigned threads)
 	fill_thread(&f);
 	while (n > 0)
 		pthread_join(t[--n], NULL);
+	return told_to_end() ? -EINTR : 0;
 }
 
 void extent_init(struct extent *x, const struct memory *m, unsigned file)

@@ -23,8 +23,12 @@ void memory_close(struct memory *m);
 /* Where this process sees a guest address that layout_find() knows; NULL for others. */
 void *memory_at(const struct memory *m, uint64_t gpa);
 
-/* Fills worked and unused pages of a fresh guest with the image, by up to `threads` threads. */
-void memory_fill(struct memory *m, const struct image *im, unsigned threads);
+/* Has this host memory for what the image populates? Huge pages are reserved already. 0, or -ENOMEM
+ * with a sentence: a guest that is filled until there is none left takes others with it. */
+int memory_enough(const struct memory *m, const struct image *im, struct err *e);
+/* Fills worked and unused pages of a fresh guest with the image, by up to `threads` threads. 0, or
+ * -EINTR: SIGTERM or SIGINT, which are blocked, came meanwhile. */
+int memory_fill(struct memory *m, const struct image *im, unsigned threads);
 
 /* Number of the image's page that a page of a file holds; files follow each other. */
 static inline uint64_t memory_image_page(const struct layout *l, unsigned file, uint64_t offset)

@@ -71,9 +71,13 @@ int vm_open(struct vm *vm, const struct option_set *o, struct err *e)
 	vm->vcpus = calloc(GUEST_VCPUS, sizeof(*vm->vcpus));
 	if (vm->vcpus == NULL)
 		rc = err_set(e, ENOMEM, "no memory for vCPUs");
+	if (rc == 0 && !o->incoming)
+		rc = memory_enough(&vm->mem, &o->image, e);
 	if (rc == 0 && !o->incoming) {
-		boot_guest(&vm->mem, o);
-		vm->has_guest = true;
+		rc = boot_guest(&vm->mem, o);
+		if (rc < 0)
+			err_set(e, -rc, "told to end before the guest ran");
+		vm->has_guest = rc == 0;
 	}
 	if (rc == 0)
 		rc = vm->engine->open(vm, e);

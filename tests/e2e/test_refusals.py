@@ -169,6 +169,36 @@ def test_huge_guest_without_huge_pages(stage):
     assert done.returncode != 0 and "huge" in said and "nr_hugepages" in said
 
 
+def test_guest_with_more_memory_than_the_host(stage):
+    """It is not filled until there is none left. One that waits takes none yet."""
+    if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >= 1 << 40:
+        pytest.skip("this host has a terabyte of memory")
+    done = subprocess.run([godwit.GODWIT_VM, "--soft", "--memory", "1T"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 4 and "--memory" in done.stderr and "MiB left" in done.stderr
+    assert stage.waiting(kind="soft", memory="1T").alive()
+
+
+def test_guest_is_told_to_end_while_it_is_filled():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        left = int(next(line for line in file if line.startswith("MemAvailable")).split()[1]) >> 10
+    memory = min(8192, left // 4 // 2 * 2)
+    with subprocess.Popen([godwit.GODWIT_VM, "--soft", "--memory", f"{memory}M"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as vm:
+        def begun():
+            files = [fd for fd in pathlib.Path(f"/proc/{vm.pid}/fd").iterdir()
+                     if "memfd:godwit-ram" in os.readlink(fd)]
+            return files and files[0].stat().st_blocks
+        try:
+            godwit.wait_until("it is being filled", begun)
+            vm.terminate()
+            out, err = vm.communicate(timeout=60)
+        finally:
+            vm.kill()
+    assert vm.returncode == 0 and "told to end" in err and "final" not in out
+
+
 def test_kvm_that_is_masked(stage):
     """Containers withhold /dev/kvm by laying another file over it."""
     if not pathlib.Path("/dev/kvm").exists():
