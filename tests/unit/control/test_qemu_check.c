@@ -129,8 +129,8 @@ static void test_words(void **state)
 		{"netdev", "type=vhost-vdpa", "vhost=off",
 			{"human-monitor-command", "info network",
 				"\"n0: index=0,type=vhost-vdpa\""}},
-		{"confidential", "(/objects/sev0", "own migration protocol",
-			{"qom-get", "confidential-guest-support", "\"/objects/sev0\""}},
+		{"confidential", "(" QEMU_OBJECTS "/sev0", "own migration protocol",
+			{"qom-get", "confidential-guest-support", "\"" QEMU_OBJECTS "/sev0\""}},
 		{NULL, NULL, NULL, {"qom-get", "confidential-guest-support", "\"\""}},
 	};
 
