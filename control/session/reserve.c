@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Memory for a guest that is to come. Reads /proc and /sys; run by the control loop before a
-// session copies anything.
+// session copies anything. Regions that take from one place are summed, and so are guests: each
+// alone may fit where all of them don't.
 
 #include "reserve.h"
 
@@ -8,6 +9,7 @@
 #include <inttypes.h>
 #include <numa.h>
 #include <numaif.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,19 +67,19 @@ static const struct cgroup_kind {
 };
 
 /* What one group may still take; page cache that is not in use can be dropped. */
-static uint64_t group_left(const struct cgroup_kind *k, const char *group)
+static uint64_t group_left(const char *root, const struct cgroup_kind *k, const char *group)
 {
-	char path[640];
+	char path[768];
 	uint64_t most, now, cache = UINT64_MAX;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s%s/%s", k->mount, group, k->most);
+	snprintf(path, sizeof(path), "%s%s%s/%s", root, k->mount, group, k->most);
 	most = read_number(path);
-	snprintf(path, sizeof(path), "%s%s/%s", k->mount, group, k->now);
+	snprintf(path, sizeof(path), "%s%s%s/%s", root, k->mount, group, k->now);
 	now = read_number(path);
 	if (most == UINT64_MAX || now == UINT64_MAX)
 		return UINT64_MAX;
-	snprintf(path, sizeof(path), "%s%s/memory.stat", k->mount, group);
+	snprintf(path, sizeof(path), "%s%s%s/memory.stat", root, k->mount, group);
 	f = fopen(path, "re");
 	while (f != NULL && fgets(path, sizeof(path), f) != NULL)
 		if (sscanf(path, "inactive_file %" SCNu64, &cache) == 1)
@@ -88,11 +90,14 @@ static uint64_t group_left(const struct cgroup_kind *k, const char *group)
 }
 
 /* What the memory control group of this process, and each group around it, may still take. */
-static uint64_t cgroup_left(void)
+static uint64_t cgroup_left(const char *root)
 {
-	FILE *f = fopen("/proc/self/cgroup", "re");
 	uint64_t left = UINT64_MAX;
 	char line[512];
+	FILE *f;
+
+	snprintf(line, sizeof(line), "%s/proc/self/cgroup", root);
+	f = fopen(line, "re");
 
 	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
 		line[strcspn(line, "\n")] = '\0';
@@ -104,7 +109,7 @@ static uint64_t cgroup_left(void)
 				continue;
 			group += strlen(k->line);
 			for (; (cut = strrchr(group, '/')) != NULL; *cut = '\0') {
-				uint64_t here = group_left(k, cut[1] == '\0' ? "" : group);
+				uint64_t here = group_left(root, k, cut[1] == '\0' ? "" : group);
 
 				left = here < left ? here : left;
 			}
@@ -113,14 +118,6 @@ static uint64_t cgroup_left(void)
 	if (f != NULL)
 		fclose(f);
 	return left;
-}
-
-static int too_little(struct err *e, const char *where, uint64_t need, uint64_t have)
-{
-	return err_set(e, ENOMEM,
-		"the guest needs %llu MiB and %s has %llu MiB; free memory there or choose another "
-		"host",
-		(unsigned long long)(need >> 20), where, (unsigned long long)(have >> 20));
 }
 
 /* What the region's file has already; it is given back, or used as it is. */
@@ -151,101 +148,167 @@ void reserve_find_nodes(struct region_map *map)
 	}
 }
 
-/* Page cache can be dropped, so MemFree alone would refuse too much. */
-static int check_node(const struct region *r, uint64_t need, struct err *e)
+static bool same_place(const struct reserve_place *a, const struct reserve_place *b)
 {
-	char path[96], where[48];
-	uint64_t left, cache;
-
-	if (r->node < 0)
-		return 0;
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", r->node);
-	snprintf(where, sizeof(where), "its NUMA node %d", r->node);
-	left = meminfo(path, "MemFree");
-	cache = meminfo(path, "Inactive(file)");
-	if (left != UINT64_MAX)
-		left += cache != UINT64_MAX ? cache : 0;
-	return need > left ? too_little(e, where, need, left) : 0;
+	return a->kind == b->kind && a->node == b->node && a->page_bytes == b->page_bytes &&
+	       a->dev == b->dev;
 }
 
-/* The VMM reserves huge pages when it maps them, but not on a node, and not with MAP_NORESERVE. */
-static int check_huge(const struct region *r, uint64_t need, struct err *e)
+static struct reserve_place *place_of(struct reserve *r, const struct reserve_place *like)
 {
-	unsigned kib = r->page_bytes / 1024;
-	char path[128], where[96];
-	uint64_t free_pages;
+	struct reserve_place *p = r->place;
 
-	if (r->node >= 0)
-		snprintf(path, sizeof(path),
-			"/sys/devices/system/node/node%d/hugepages/hugepages-%ukB/free_hugepages",
-			r->node, kib);
-	else
-		snprintf(path, sizeof(path),
-			"/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
-	free_pages = read_number(path);
-	if (free_pages == UINT64_MAX || need <= free_pages * r->page_bytes)
-		return 0;
-	if (r->node >= 0)
-		snprintf(where, sizeof(where), "the pool of %u KiB huge pages of NUMA node %d", kib,
-			r->node);
-	else
-		snprintf(where, sizeof(where), "the pool of %u KiB huge pages", kib);
-	return too_little(e, where, need, free_pages * r->page_bytes);
+	for (; p < r->place + r->n; p++)
+		if (same_place(p, like))
+			return p;
+	r->n++;
+	*p = *like;
+	return p;
+}
+
+static void take(struct reserve *r, const struct reserve_place *like, const struct region *from)
+{
+	struct reserve_place *p = place_of(r, like);
+
+	p->region_bytes += from->bytes;
+	p->there_bytes += allocated(from);
 }
 
 /* A memfd has no file system of its own: its f_blocks is 0 (no limit). */
-static int check_file_system(const struct region *r, uint64_t need, struct err *e)
+static bool has_file_system(const struct region *r, dev_t *dev)
 {
 	struct statfs fs;
-	uint64_t room;
+	struct stat st;
 
-	if (fstatfs(r->fd, &fs) != 0 || fs.f_blocks == 0)
-		return 0;
-	room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-	return need > room ? too_little(e, "the file system of its RAM file", need, room) : 0;
+	if (fstatfs(r->fd, &fs) != 0 || fs.f_blocks == 0 || fstat(r->fd, &st) != 0)
+		return false;
+	*dev = st.st_dev;
+	return true;
 }
 
-uint64_t reserve_booking(const struct region_map *map, uint64_t bytes)
+void reserve_needs(struct reserve *r, const struct region_map *map, uint64_t bytes)
 {
-	uint64_t have = 0;
-
+	r->n = 0;
 	for (unsigned i = 0; i < map->n; i++) {
-		if (map->r[i].page_bytes == PAGE_BYTES)
-			have += allocated(&map->r[i]);
-		else
-			bytes = less(bytes, map->r[i].bytes);
-	}
-	return less(bytes, have);
-}
+		const struct region *from = &map->r[i];
+		struct reserve_place like = {.node = -1, .fd = from->fd};
 
-int reserve_check(const struct region_map *map, uint64_t bytes, uint64_t promised, struct err *e)
-{
-	uint64_t available = meminfo("/proc/meminfo", "MemAvailable");
-	uint64_t group = cgroup_left();
-	uint64_t need = reserve_booking(map, bytes);
-	int rc = 0;
-
-	for (unsigned i = 0; i < map->n && rc == 0; i++) {
-		const struct region *r = &map->r[i];
-		/* At least this much of it, however the populated bytes are spread. */
-		uint64_t least = less(bytes, map->bytes - r->bytes);
-
-		least = less(least, allocated(r));
-		if (r->page_bytes != PAGE_BYTES) {
-			rc = check_huge(r, least, e);
+		if (from->page_bytes != PAGE_BYTES) {
+			like.kind = RESERVE_HUGE;
+			like.node = from->node;
+			like.page_bytes = from->page_bytes;
+			take(r, &like, from);
 			continue;
 		}
-		rc = check_node(r, least, e);
-		if (rc == 0)
-			rc = check_file_system(r, least, e);
+		take(r, &like, from); /* the host */
+		if (has_file_system(from, &like.dev)) {
+			like.kind = RESERVE_FILES;
+			take(r, &like, from);
+		}
+		if (from->node >= 0)
+			take(r, &(struct reserve_place){.kind = RESERVE_NODE, .node = from->node},
+				from);
 	}
-	if (rc < 0 || need == 0)
-		return rc;
-	need += MARGIN_BYTES;
-	if (need > less(available, promised))
-		return too_little(e, "this host, less what other sessions were promised,", need,
-			less(available, promised));
-	if (need > less(group, promised))
-		return too_little(e, "the daemon's control group", need, less(group, promised));
-	return 0;
+	/* What the regions elsewhere can hold may be all there. */
+	for (unsigned i = 0; i < r->n; i++) {
+		struct reserve_place *p = &r->place[i];
+
+		p->need_bytes = less(less(bytes, map->bytes - p->region_bytes), p->there_bytes);
+	}
+}
+
+void reserve_promise(struct reserve *r, const struct region_map *map, uint64_t bytes)
+{
+	struct reserve other;
+
+	reserve_needs(&other, map, bytes);
+	for (unsigned i = 0; i < r->n; i++)
+		for (unsigned k = 0; k < other.n; k++)
+			if (same_place(&other.place[k], &r->place[i]))
+				r->place[i].promised_bytes += other.place[k].need_bytes;
+}
+
+/* What is free there; where: what it is called. UINT64_MAX: nobody tells. Page cache can be
+ * dropped, so MemFree alone would refuse too much. */
+static uint64_t node_left(const char *root, const struct reserve_place *p, char where[96])
+{
+	uint64_t left, cache;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/sys/devices/system/node/node%d/meminfo", root, p->node);
+	snprintf(where, 96, "its NUMA node %d", p->node);
+	left = meminfo(path, "MemFree");
+	cache = meminfo(path, "Inactive(file)");
+	return left == UINT64_MAX || cache == UINT64_MAX ? left : left + cache;
+}
+
+/* The VMM reserves huge pages when it maps them, but not on a node, and not with MAP_NORESERVE. */
+static uint64_t huge_left(const char *root, const struct reserve_place *p, char where[96])
+{
+	unsigned kib = p->page_bytes / 1024;
+	char path[256], of[48] = "";
+	uint64_t pages;
+
+	if (p->node >= 0)
+		snprintf(of, sizeof(of), " of NUMA node %d", p->node);
+	if (p->node >= 0)
+		snprintf(path, sizeof(path),
+			"%s/sys/devices/system/node/node%d/hugepages/hugepages-%ukB/free_hugepages",
+			root, p->node, kib);
+	else
+		snprintf(path, sizeof(path),
+			"%s/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", root, kib);
+	snprintf(where, 96, "the pool of %u KiB huge pages%s", kib, of);
+	pages = read_number(path);
+	return pages == UINT64_MAX ? pages : pages * p->page_bytes;
+}
+
+static uint64_t files_left(const struct reserve_place *p, char where[96])
+{
+	struct statfs fs;
+
+	snprintf(where, 96, "the file system of its RAM file");
+	return fstatfs(p->fd, &fs) == 0 ? (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize : UINT64_MAX;
+}
+
+static uint64_t host_left(const char *root, char where[96])
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/proc/meminfo", root);
+	snprintf(where, 96, "this host");
+	return meminfo(path, "MemAvailable");
+}
+
+static int compare(const struct reserve_place *p, uint64_t left, const char *where, struct err *e)
+{
+	uint64_t need = p->need_bytes + (p->kind == RESERVE_HOST ? MARGIN_BYTES : 0);
+
+	if (p->need_bytes == 0 || left == UINT64_MAX || need <= less(left, p->promised_bytes))
+		return 0;
+	return err_set(e, ENOMEM,
+		"the guest needs %llu MiB and %s has %llu MiB%s; free memory there or choose "
+		"another host",
+		(unsigned long long)(need >> 20), where,
+		(unsigned long long)(less(left, p->promised_bytes) >> 20),
+		p->promised_bytes != 0 ? ", less what other sessions were promised" : "");
+}
+
+int reserve_check(const struct reserve *r, const char *root, struct err *e)
+{
+	char where[96] = "";
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < r->n; i++) {
+		const struct reserve_place *p = &r->place[i];
+		uint64_t left = p->kind == RESERVE_NODE   ? node_left(root, p, where)
+				: p->kind == RESERVE_HUGE ? huge_left(root, p, where)
+				: p->kind == RESERVE_HOST ? host_left(root, where)
+							  : files_left(p, where);
+
+		rc = compare(p, left, where, e);
+		if (rc == 0 && p->kind == RESERVE_HOST)
+			rc = compare(p, cgroup_left(root), "the daemon's control group", e);
+	}
+	return rc;
 }

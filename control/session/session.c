@@ -90,15 +90,17 @@ void session_tick_every(struct session *s, unsigned us)
 	event_add(s->tick, &tv);
 }
 
-uint64_t session_reserved_bytes(void)
+int session_reserve(const struct region_map *map, uint64_t bytes, struct err *e)
 {
-	uint64_t sum = 0;
+	struct reserve r;
 	struct session *s;
+
+	reserve_needs(&r, map, bytes);
 
 	TAILQ_FOREACH(s, &sessions, next)
 	if (s->vmm != NULL && s->reserved_bytes != 0)
-		sum += reserve_booking(&s->vmm->map, s->reserved_bytes);
-	return sum;
+		reserve_promise(&r, &s->vmm->map, s->reserved_bytes);
+	return reserve_check(&r, "", e);
 }
 
 static void end_tick(struct session *s);

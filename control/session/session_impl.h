@@ -210,7 +210,8 @@ static inline bool session_over(const struct session *s)
 {
 	return s->state == SESSION_ENDING || s->state == SESSION_ENDED;
 }
-uint64_t session_reserved_bytes(void);
+/* Is there memory for so much of a guest, less what other sessions were promised? See reserve.h. */
+int session_reserve(const struct region_map *map, uint64_t bytes, struct err *e);
 void session_tick_every(struct session *s, unsigned us);
 
 /* stage.c */

@@ -40,7 +40,7 @@ static int look_at_memory(struct session *s, struct err *e)
 	reserve_find_nodes(map);
 	if (!s->populate)
 		return 0;
-	if (reserve_check(map, map->bytes, session_reserved_bytes(), e) < 0)
+	if (session_reserve(map, map->bytes, e) < 0)
 		return -e->errnum;
 	s->reserved_bytes = map->bytes;
 	return 0;
@@ -150,7 +150,7 @@ void target_preflight(struct session *s, json_t *msg)
 	if (!s->populate) {
 		/* The VMM may have bound its memory since. */
 		reserve_find_nodes(&s->vmm->map);
-		if (reserve_check(&s->vmm->map, populated, session_reserved_bytes(), &e) < 0) {
+		if (session_reserve(&s->vmm->map, populated, &e) < 0) {
 			session_fail(s, &e);
 			return;
 		}
