@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "cpu.h"
@@ -50,6 +51,7 @@ static const char usage[] =
 	"       godwit-bench image FILE [OPTION...]\n"
 	"       godwit-bench track PID FILE [OPTION...]\n"
 	"       godwit-bench pingpong\n"
+	"       godwit-bench report RESULT... [--against RESULT] [--out PAGE]\n"
 	"Times stages of the data path on one core; STAGE is a name of --list, "
 	"or ends in /* for all\n"
 	"of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
@@ -57,6 +59,7 @@ static const char usage[] =
 	"image: fills FILE, as large as it is, with the image.\n"
 	"track: attaches to process PID and tracks FILE, its RAM.\n"
 	"pingpong: ns that a cache line takes from CPU 0 to 1 and back.\n"
+	"report: makes an HTML page of results, which are JSON lines, and tells what changed.\n"
 	"  --size MIB       image (4096)\n"
 	"  --content CLASS  mix, zero, text, binary, random, heap (mix)\n"
 	"  --seed N         of the image (1)\n"
@@ -311,6 +314,12 @@ int main(int argc, char **argv)
 	struct options o;
 	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "report") == 0) {
+		execv(GODWIT_BENCH_REPORT, argv + 1);
+		fprintf(stderr, "godwit-bench: cannot run %s: %s\n", GODWIT_BENCH_REPORT,
+			strerror(errno));
+		return 1;
+	}
 	if (argc > 1 && strcmp(argv[1], "pingpong") == 0)
 		return printf("%.0f\n", pingpong_ns(0, 1)) < 0;
 	if (parse(argc - words, argv + words, &o) != 0) {

@@ -3,6 +3,8 @@
 
 import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 
@@ -71,3 +73,57 @@ def test_each_stage_runs():
     listed = {line.split()[0] for line in run(BENCH, "--list").stdout.splitlines()}
     missing = {name for name in listed - told if f"{name} is left out" not in done.stderr}
     assert not missing
+
+
+# Results of every kind that a page can be made of.
+RESULTS = [
+    {"machine": {"cpu": "one <script>alert(1)</script>", "cpus": 2, "libraries": {"a": "1"}}},
+    {"bar": "zero-scan", "ratio": 0.8, "need": 0.9, "min": 0.7, "max": 1, "rounds": 3},
+    {"bar": "auto-fixed", "ratio": 1, "need": 0.9, "min": 1, "max": 1, "beside": {"mix": {
+        "1": {"godwit/tcp/auto": 2.0, "by": {"lz4": 1}}, "10": {"godwit/tcp/auto": 1.0, "by": {}},
+        "unlimited": {"godwit/tcp/auto": 0.5, "by": {}}}}},
+    {"stage": "zero", "round": 0, "cycles_a_page": 300.0, "gib_per_s": 30.0},
+    *[{"way": "godwit/tcp/raw", "s": s, "cpu_s": [1, 2], "own_mib": [3, 4], "wire": 1 << 20,
+       "pause_ms": 7, "limit_gbit": limit} for s, limit in ((3.0, 1), (1.0, None))],
+    *[{"curve": "guests", "unit": "guests", "x": x, "values": {"total ms": x * 10.0}}
+      for x in (1, 2, 100)],
+]
+
+
+def results(path, events):
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path
+
+
+def test_report_tells_what_changed(tmp_path):
+    now = results(tmp_path / "now", RESULTS)
+    then = results(tmp_path / "then", [dict(RESULTS[3], cycles_a_page=600.0)])
+    done = run(BENCH, "report", now, "--against", then)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["zero", "600.0", "300.0"] and "0.500" in done.stdout
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"bar": "x"}', ""])
+def test_report_refuses_what_is_no_result(tmp_path, line):
+    (tmp_path / "now").write_text(line)
+    done = run(BENCH, "report", tmp_path / "now", "--out", tmp_path / "page")
+    assert done.returncode == 1
+    assert done.stderr.startswith("godwit-bench report: ")
+
+
+def test_report_is_a_page_that_a_browser_draws(tmp_path):
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    done = run(BENCH, "report", results(tmp_path / "now", RESULTS), ROOT / "bench/reference.jsonl",
+               "--out", page)
+    assert done.returncode == 0, done.stderr
+    assert "http" not in page.read_text() and "<script>" not in page.read_text()
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium here")
+    done = run(browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+               f"--user-data-dir={tmp_path}/browser", "--window-size=1100,900",
+               f"--screenshot={picture}", page.as_uri())
+    assert "CONSOLE" not in done.stderr, done.stderr
+    head = picture.read_bytes()[:24]
+    assert struct.unpack(">II", head[16:24]) == (1100, 900)
+    assert picture.stat().st_size > 20000, "the picture is empty"
