@@ -13,8 +13,7 @@
 #include <string.h>
 
 #define BYE_EVERY_NS  (10 * NS_PER_MS)
-#define AWAY_PART     4u // of the target of queueing, and at most:
-#define AWAY_LEAST_NS (500 * NS_PER_US)
+#define AWAY_LEAST_NS NS_PER_MS
 
 void rel_config_init(struct rel_config *c)
 {
@@ -45,15 +44,15 @@ void rel_init(struct rel *r, const struct rel_config *cfg, uint64_t now_ns)
 	r->bye_at_ns = r->bye_until_ns = REL_NEVER;
 }
 
-// A turn takes some time too; what is short beside the target is noise that the least sample of a
-// round does without. What has gathered while the core was away is worked off in about as long.
+// A turn takes time too, with several flows on a core some hundred microseconds: that is not
+// counted, as all time would be. What has gathered while the core was away is worked off in about
+// as long.
 void rel_look(struct rel *r, uint64_t now_ns)
 {
 	uint64_t gap = now_ns > r->looked_ns ? now_ns - r->looked_ns : 0;
-	uint64_t least = rel_min(r->cfg.target_ns / AWAY_PART, AWAY_LEAST_NS);
 
 	r->looked_ns = now_ns;
-	if (gap > least) {
+	if (gap > AWAY_LEAST_NS) {
 		r->away_sum_ns += gap;
 		r->away_ns = gap;
 		r->away_until_ns = now_ns + gap;

@@ -3,7 +3,7 @@
 // equal within 20 %, and a queue that is bounded. With random loss: goodput that it hardly touches,
 // and no failure below half of all lost. What it promises when nobody is there is in sim_life.c.
 //
-//   sim_shape fair|ecn|loss|busy|life|all [--shape_verbose]
+//   sim_shape fair|ecn|loss|busy|life|all [--verbose]
 
 #include <math.h>
 #include <stdio.h>
