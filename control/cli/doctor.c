@@ -19,6 +19,7 @@ static const struct {
 	{"cpu", doctor_cores},
 	{"memory", doctor_memory},
 	{"network", doctor_net},
+	{"rdma", doctor_rdma},
 	{"kernel", doctor_kernel},
 	{"guest", doctor_qemu},
 };

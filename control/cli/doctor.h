@@ -37,6 +37,7 @@ void doctor_daemon(struct doctor *d);
 void doctor_cores(struct doctor *d);
 void doctor_memory(struct doctor *d);
 void doctor_net(struct doctor *d);
+void doctor_rdma(struct doctor *d);
 void doctor_kernel(struct doctor *d);
 void doctor_qemu(struct doctor *d); /* --qmp only */
 

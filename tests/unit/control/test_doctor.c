@@ -77,6 +77,14 @@ static int make_host(void **state)
 	put("devices/pci0/0000:41:00.1/device", "0x1592");
 	put_link("devices/pci0/0000:41:00.1/driver", "../../bus/pci/drivers/vfio-pci");
 	put_link("bus/pci/devices/0000:41:00.1", "../../../devices/pci0/0000:41:00.1");
+	put("class/infiniband/mlx5_0/node_type", "1: CA");
+	put("class/infiniband/mlx5_0/ports/1/state", "4: ACTIVE");
+	put("class/infiniband/mlx5_0/ports/1/link_layer", "Ethernet");
+	put("class/infiniband/mlx5_0/ports/1/rate", "100 Gb/sec (4X EDR)");
+	put("class/infiniband/mlx5_0/ports/1/gid_attrs/ndevs/0", "ens1");
+	put("class/infiniband/mlx5_0/ports/2/state", "1: DOWN");
+	put("class/infiniband/mlx5_0/ports/2/link_layer", "InfiniBand");
+	put("class/infiniband/siw0/node_type", "4: RNIC");
 	put("kernel/iommu_groups/0/type", "DMA");
 	return 0;
 }
@@ -130,6 +138,10 @@ static void test_host(void **state)
 	expect(&d, "ens1", "advice", "mlx5_core at 0000:41:00.0, node 1, up, 100 Gbit/s, MTU 1500",
 		"device = 0000:41:00.0");
 	expect(&d, "0000:41:00.1", "good", "vfio-pci), node 1, id 8086:1592", "");
+	expect(&d, "mlx5_0/1", "good", "RoCE on ens1, 100 Gb/sec (4X EDR), 4: ACTIVE", "");
+	expect(&d, "mlx5_0/2", "note", "InfiniBand, rate unknown, 1: DOWN", "cable");
+	expect(&d, "siw0", "note", "neither InfiniBand nor RoCE", "");
+	expect(&d, "rdma_cm", "problem", "not loaded", "modprobe rdma_ucm");
 	expect(&d, "IOMMU", "good", "1 groups", "");
 	json_decref(d.rows);
 }

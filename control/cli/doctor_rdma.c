@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The doctor's check of RDMA: which devices there are, and whether the rdma link can use them.
+// Reads /sys, and what the daemon says of the one that it has. Run by godwit's only thread.
+
+#include "doctor.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "report.h"
+#include "sysfs.h"
+
+#define NODE_TYPE_CA 1          /* InfiniBand and RoCE; iWARP has another */
+#define LOCKED_LEAST (64 << 20) /* what a daemon with some flows wants to lock */
+
+static void port(struct doctor *d, const char *device, const char *number)
+{
+	char state[SYSFS_TEXT], layer[SYSFS_TEXT], rate[SYSFS_TEXT], netdev[SYSFS_TEXT];
+	char subject[64];
+	bool up;
+
+	snprintf(subject, sizeof(subject), "%.40s/%.10s", device, number);
+	sysfs_text(state, "%s/class/infiniband/%s/ports/%s/state", d->sys, device, number);
+	sysfs_text(layer, "%s/class/infiniband/%s/ports/%s/link_layer", d->sys, device, number);
+	sysfs_text(rate, "%s/class/infiniband/%s/ports/%s/rate", d->sys, device, number);
+	sysfs_text(netdev, "%s/class/infiniband/%s/ports/%s/gid_attrs/ndevs/0", d->sys, device,
+		number);
+	up = strstr(state, "ACTIVE") != NULL;
+	doctor_row(d, up ? DOCTOR_GOOD : DOCTOR_NOTE, subject,
+		up ? NULL : "bring its network interface up, or look at its cable",
+		"%s%s%s, %s, %s", strcmp(layer, "Ethernet") == 0 ? "RoCE" : layer,
+		netdev[0] ? " on " : "", netdev, rate[0] ? rate : "rate unknown",
+		state[0] ? state : "state unknown");
+}
+
+static void device(struct doctor *d, const char *name)
+{
+	long long type = sysfs_number(0, "%s/class/infiniband/%s/node_type", d->sys, name);
+	long long node = sysfs_number(-1, "%s/class/infiniband/%s/device/numa_node", d->sys, name);
+	char **ports;
+	unsigned n;
+
+	if (type != NODE_TYPE_CA) {
+		doctor_row(d, DOCTOR_NOTE, name, NULL,
+			"an RDMA device that is neither InfiniBand nor RoCE (iWARP has no writes "
+			"with immediate data): the rdma link can't use it");
+		return;
+	}
+	if (node >= 0)
+		doctor_row(d, DOCTOR_NOTE, name, NULL, "on NUMA node %lld", node);
+	n = sysfs_names(&ports, "%s/class/infiniband/%s/ports", d->sys, name);
+	for (unsigned i = 0; i < n; i++)
+		port(d, name, ports[i]);
+	sysfs_names_free(ports, n);
+}
+
+/* Of this shell; a service has its own. */
+static void locked(struct doctor *d)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+		limit.rlim_cur >= LOCKED_LEAST)
+		return;
+	doctor_row(d, DOCTOR_ADVICE, "locked memory",
+		"LimitMEMLOCK=infinity for the service, or ulimit -l unlimited",
+		"%llu KiB for programs started here; each flow locks some 4 MiB",
+		(unsigned long long)limit.rlim_cur >> 10);
+}
+
+static void in_use(struct doctor *d)
+{
+	const json_t *has = json_object_get(d->daemon, "rdma");
+
+	if (d->daemon == NULL)
+		return;
+	if (!json_is_object(has)) {
+		doctor_row(d, DOCTOR_ADVICE, "godwitd", "godwitd --rdma ADDRESS of the device",
+			"has no RDMA device: --link rdma is not there");
+		return;
+	}
+	doctor_row(d, DOCTOR_GOOD, "godwitd", NULL,
+		"%s at %s port %lld, packets of %lld bytes%s, fabric %s",
+		report_text(has, "device"), report_text(has, "address"),
+		(long long)json_integer_value(json_object_get(has, "port")),
+		(long long)json_integer_value(json_object_get(has, "mtu")),
+		json_is_true(json_object_get(has, "odp")) ? ", pages on demand" : "",
+		json_is_true(json_object_get(has, "trusted")) ? "trusted" : "untrusted");
+}
+
+void doctor_rdma(struct doctor *d)
+{
+	char **names;
+	unsigned n = sysfs_names(&names, "%s/class/infiniband", d->sys);
+
+	for (unsigned i = 0; i < n; i++)
+		device(d, names[i]);
+	sysfs_names_free(names, n);
+	if (n == 0) {
+		doctor_row(d, DOCTOR_NOTE, "devices", NULL, "no RDMA device");
+		return;
+	}
+	if (sysfs_number(-1, "%s/class/infiniband_cm/abi_version", d->sys) < 0 &&
+		sysfs_number(-1, "%s/class/misc/rdma_cm/abi_version", d->sys) < 0)
+		doctor_row(d, DOCTOR_PROBLEM, "rdma_cm", "modprobe rdma_ucm",
+			"the connection manager's module is not loaded: no --link rdma");
+	locked(d);
+	in_use(d);
+}
