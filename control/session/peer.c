@@ -157,7 +157,7 @@ static void on_abort(struct session *s, json_t *msg)
 		handover_silence(s, &e);
 	else if (s->source && stage_find("prepare") > s->stage)
 		session_end(s, RESULT_REFUSED, &e);
-	else
+	else if (!target_waits_again(s, &e))
 		session_fail(s, &e);
 }
 
@@ -246,7 +246,7 @@ static void on_closed(void *arg, const struct err *why)
 		handover_silence(s, &e);
 	else if (!s->source && s->state == SESSION_COMMITTING)
 		return; /* the guest was committed to this side: it goes on without the source */
-	else
+	else if (!target_waits_again(s, &e))
 		reconnect_or_fail(s, &e);
 }
 

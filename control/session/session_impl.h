@@ -291,6 +291,8 @@ void target_prepare_on(struct session *s); /* one step of it */
 void target_fini(struct session *s);
 /* A source's control connection said hello for this session; takes the connection over. */
 void target_hello(struct session *s, struct conn *c, json_t *msg);
+/* The source has left: true where nothing was begun yet, and the session waits for one again. */
+bool target_waits_again(struct session *s, const struct err *why);
 void target_flow(struct session *s, int fd, uint32_t index);
 void target_blob(struct session *s, const uint8_t *data, size_t bytes);
 

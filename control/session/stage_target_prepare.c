@@ -4,6 +4,34 @@
 
 #include "session_impl.h"
 
+#include <string.h>
+
+/* Before `prepare` nothing here was touched: a dry run, or a source that was refused by its own
+ * side, may come again. */
+bool target_waits_again(struct session *s, const struct err *why)
+{
+	if (s->source || s->state != SESSION_PREPARING || s->stage >= stage_find("prepare"))
+		return false;
+	log_info(s->name, "%s; nothing was begun, so it waits for a source again", why->text);
+	conn_free(s->conn);
+	s->conn = NULL;
+	json_decref(s->peer);
+	s->peer = NULL;
+	flows_nic_gone(s);
+	memset(&s->nic, 0, sizeof(s->nic));
+	memset(&s->rdma, 0, sizeof(s->rdma));
+	s->seal = NULL;
+	s->nflows = 0;
+	s->reply_seq = 0;
+	s->stage = 0;
+	s->fig.populated_bytes = 0;
+	if (!s->populate)
+		s->reserved_bytes = 0;
+	event_del(s->deadline);
+	session_set_state(s, SESSION_WAITING);
+	return true;
+}
+
 void target_prepare(struct session *s, json_t *msg)
 {
 	struct err e;
