@@ -157,7 +157,7 @@ class Child:
         """Returns when all threads stand still, which is some time after the signal."""
         self.signal(signal.SIGSTOP)
         tasks = pathlib.Path(f"/proc/{self.popen.pid}/task")
-        wait_until(f"{self.name} stands still", lambda: all(
+        wait_until(f"{self.name} stands still", lambda: not self.alive() or all(
             task.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
             for task in tasks.iterdir()))
 

@@ -2,6 +2,7 @@
 """One guest, many migrations back and forth, with faults at random moments: it is never lost, never
 torn, never in two places; and those who took part hold no more at the end than at the beginning."""
 
+import contextlib
 import random
 import time
 
@@ -73,8 +74,9 @@ class Many:
             self.there.cord.silence()
         elif what == "cancel":
             self.here.daemon.run("cancel", name)
-        elif what == "stop":
-            party.freeze()
+        elif what == "stop" and party.alive():
+            with contextlib.suppress(FileNotFoundError):  # it may end just now
+                party.freeze()
         elif what == "kill" and party.alive():
             party.kill()
         time.sleep(self.dice.random() * 0.4)

@@ -77,7 +77,8 @@ class Corded(Lost):
 LONG = pytest.mark.long
 
 
-@pytest.mark.parametrize("how", ["both hear of it", "nobody",
+@pytest.mark.parametrize("how", [pytest.param("both hear of it", marks=pytest.mark.smoke),
+                                 "nobody",
                                  pytest.param("the source", marks=LONG),
                                  pytest.param("the target", marks=LONG)])
 def test_network_is_back(stage, how):
@@ -168,8 +169,9 @@ def test_interface_goes_down(stage):
 # read plain text.
 
 @pytest.mark.insecure
-@pytest.mark.parametrize("at", ["last", "save", *(pytest.param(at, marks=LONG) for at in
-                                                  ("save answered", "verify"))])
+@pytest.mark.parametrize("at", ["last", pytest.param("save", marks=pytest.mark.smoke),
+                                pytest.param("save answered", marks=LONG),
+                                pytest.param("verify", marks=LONG)])
 def test_in_the_pause(stage, at):
     """The guest does not wait for the network: it runs, and is paused anew."""
     fault = Fault(stage, at, reconnect=60)
