@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct region_map map;
 static struct recv_job job;
-static uint64_t written[8];
+static uint64_t written[8], stale[8];
 static uint8_t *payload_end, *pages_end;
 static struct codec *codec[CODEC_IDS];
 
@@ -56,6 +56,7 @@ static void setup(void)
 		mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	job.map = &map;
 	job.written = written;
+	job.stale = stale;
 	job.punch = aligned_alloc(CACHE_LINE, sizeof(*job.punch));
 	if (map.r[0].base == MAP_FAILED || job.punch == NULL)
 		abort();
