@@ -184,8 +184,9 @@ static void test_migrate_streams(void **state)
 	assert_int_equal(stub_migrate.limits.max_passes, 30);
 	assert_int_equal(stub_migrate.limits.on_timeout, CONVERGE_PAUSE);
 	harness_run(base, &c.ended);
-	assert_int_equal(json_array_size(c.got), 6); /* answer, state, pass, progress, log, end */
-	end = json_array_get(c.got, 5);
+	/* answer, state, pass, passed, progress, log, end */
+	assert_int_equal(json_array_size(c.got), 7);
+	end = json_array_get(c.got, 6);
 	assert_string_equal(text(end, "result"), "done");
 	/* The same connection goes on, and one that comes late gets the end at once. */
 	c.ended = false;
@@ -243,8 +244,8 @@ static void test_others(void **state)
 	assert_non_null(json_object_get(reply, "tell"));
 	assert_string_equal(stub_keep, "target");
 	reply = ask(&c, "{\"do\": \"help\"}");
-	assert_int_equal(
-		json_object_size(json_object_get(reply, "commands")), COMMANDS - 1); // but keys
+	assert_int_equal(json_object_size(json_object_get(reply, "commands")),
+		COMMANDS - 3); // but keys, plot, completion
 	leave(&c);
 }
 
