@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "address.h"
 #include "clock.h"
 #include "codec.h"
 #include "command.h"
@@ -69,6 +70,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 {
 	const struct option_set *o = c->options;
 	struct migrate_options m = {0};
+	char host[ADDRESS_HOST], port[6];
 	struct session *s;
 	int rc;
 
@@ -84,6 +86,11 @@ static int on_migrate(struct api_call *c, struct err *e)
 	m.vmm.shared_disks = option_number(o, "shared-disks") == 1;
 	if (m.vmm.shared_disks && m.vmm.driver != VMM_QEMU)
 		return err_set(e, EINVAL, "--shared-disks goes with --qmp");
+	rc = address_split(m.to, host, port, e);
+	if (rc == 0 && host[0] == '\0')
+		rc = err_set(e, EINVAL, "address '%s': the host is missing, write HOST:PORT", m.to);
+	if (rc < 0)
+		return rc;
 	rc = codec_parse(option_text(o, "codec"), &m.codec, &m.codec_level, e);
 	if (rc < 0)
 		return rc;

@@ -157,7 +157,9 @@ static int answer(struct asking *a, struct err *e)
 {
 	json_t *reply = godwit_client_next(&a->client, e);
 	bool ok = json_is_true(json_object_get(reply, "ok"));
-	int code = ok ? EXIT_DONE : EXIT_FAILED;
+	/* What the daemon finds wrong with the words of a request is wrong on the command line. */
+	bool bad = strcmp(report_text(reply, "errno"), "EINVAL") == 0;
+	int code = ok ? EXIT_DONE : bad ? EXIT_USAGE : EXIT_FAILED;
 
 	if (reply == NULL) {
 		fprintf(stderr, "godwit: %s\n", e->text);

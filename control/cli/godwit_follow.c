@@ -119,7 +119,9 @@ static void on_end(struct screen *s, const json_t *ev)
 	if (strcmp(result, "undecided") == 0)
 		fprintf(stderr, "godwit: %s: run `godwit resolve %s`: it tells what to check\n",
 			s->name, s->name);
-	if (strcmp(result, "refused") != 0)
+	if (strcmp(result, "dry-run") == 0)
+		printf("%s: nothing stands against it; the guest was not touched\n", s->name);
+	else if (strcmp(result, "refused") != 0)
 		report_print(stdout, json_object_get(ev, "report"));
 }
 

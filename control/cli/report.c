@@ -128,6 +128,9 @@ void report_print(FILE *out, const json_t *r)
 	line(out, "total time");
 	fprintf(out, "%.3f s, %.0f passes\n", report_number(r, "total_ms") / 1e3,
 		report_number(r, "passes"));
+	/* It ended before anything was copied. */
+	if (report_number(r, "passes") == 0 && count(r, "bytes_wire") == 0)
+		return;
 	if (has(r, "pause_ms")) {
 		line(out, "pause");
 		fprintf(out, "%.1f ms\n", report_number(r, "pause_ms"));

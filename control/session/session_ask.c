@@ -52,7 +52,7 @@ int session_cancel(struct session *s, struct err *e)
 static int still_copying(const struct session *s, struct err *e)
 {
 	if (!s->source)
-		return err_set(e, EINVAL,
+		return err_set(e, ENOTSUP,
 			"session %s is the receiving side; ask the source's daemon", s->name);
 	if (s->state > SESSION_HOLDING)
 		return err_set(e, EBUSY, "session %s is %s; too late for this", s->name,

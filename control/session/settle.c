@@ -36,7 +36,7 @@ static int keep(struct settle *s)
 	if (s->state == GODWIT_RUNNING || s->stays_paused)
 		return 0;
 	if (!s->source)
-		return err_set(&s->why, EINVAL, "the VMM here is %s and has no guest to keep",
+		return err_set(&s->why, ENOTSUP, "the VMM here is %s and has no guest to keep",
 			state_name(s->state));
 	return once(s, AGENT_RESUME, 1, &s->why);
 }

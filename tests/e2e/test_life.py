@@ -128,6 +128,12 @@ def test_dry_run_touches_nothing(stage, pair):
         stage.children.append(dry)
         assert dry.end()["result"] == "dry-run"
         target.wait_state("guest", "waiting")
+    said = source.run("migrate", "other", *vm.way, "--to", target.address, "--dry-run")
+    assert said.returncode == 5 and "other" in said.stderr  # nobody awaits that one
+    said = source.run("migrate", "guest", *vm.way, "--to", target.address, "--dry-run")
+    assert said.returncode == 0 and "nothing stands against it" in said.stdout
+    assert "ratio 0" not in said.stdout + source.ok("status", "guest")
+    target.wait_state("guest", "waiting")
     vm.wait_ticks()
     vm.whole()
     assert not waiting.ticks() and waiting.alive()

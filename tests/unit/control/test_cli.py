@@ -197,6 +197,15 @@ class Cli(unittest.TestCase):
             self.assertEqual(done.returncode, code, name)
             self.assertIn("the stub was told to", done.stderr)
         self.assertEqual(self.migrate("dry", "--dry-run").returncode, 0)
+        # Only the daemon knows these to be wrong.
+        for what, name, *how in (("migrate", "web", "--to", "h", "--codec", "foo"),
+                                 ("migrate", "web", "--to", "h", "--codec", "zstd:77"),
+                                 ("migrate", "web", "--to", "h:99999"),
+                                 ("migrate", "web", "--to", ":4646"), ("receive", "a/b")):
+            done = self.godwit(what, name, "--agent", "/a.sock", *how)
+            self.assertEqual(done.returncode, 2, how)
+            self.assertNotIn("--help", done.stderr)
+            self.assertEqual(self.godwit("status", name).returncode, 2 if "/" in name else 1)
         self.assertEqual(run("migrate", "web").returncode, 2)
         self.assertEqual(run("fly").returncode, 2)
         self.assertEqual(run().returncode, 2)
@@ -216,7 +225,7 @@ class Cli(unittest.TestCase):
         status = json.loads(self.godwit("status", "silent", "--json").stdout)
         self.assertEqual(status["session"]["side"], "source")
         self.assertEqual(self.godwit("set", "silent", "--downtime", "1s").returncode, 0)
-        self.assertEqual(self.godwit("set", "silent").returncode, 1)
+        self.assertEqual(self.godwit("set", "silent").returncode, 2)
         watch = subprocess.Popen([GODWIT, "watch", "silent", "--api", self.daemon.api],
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         time.sleep(0.2)
