@@ -13,18 +13,18 @@ from fabric import Cable, Capture, Memif, checksum, udp_of
 from test_seal import pages_of
 
 HEAD, TAG, DATA, ACK = 40, 24, 1, 3
-GUEST = {"memory": "32M", "args": ["--rate", "500", "--pattern", "random"]}
+GUEST = {"memory": "16M", "args": ["--rate", "500", "--pattern", "random"]}
 
 
 def secrets_of(vm):
-    return [page[at:at + 16] for page in list(pages_of(vm))[:200] for at in (0, 1024, 4080)]
+    return [page[at:at + 16] for page in list(pages_of(vm))[:100] for at in (0, 4080)]
 
 
 def moved_in_sight(stage, receive=(), *args):
     """A migration over a cable, and all datagrams that passed it."""
     source, target, net = stage.joined(Cable)
     seen = net.capture()
-    vm, waiting = stage.vm(**GUEST), stage.waiting(memory="32M")
+    vm, waiting = stage.vm(**GUEST), stage.waiting(memory="16M")
     last = vm.wait_ticks()
     secrets = secrets_of(vm)
     assert len(secrets) > 100
@@ -127,7 +127,7 @@ class Attacker:
 def test_attacked(stage):
     """None of it reaches the guest, ends the migration, or passes for what it claims to be."""
     source, target, net = stage.joined(Cable)
-    vm, waiting = stage.vm(**GUEST), stage.waiting(memory="32M")
+    vm, waiting = stage.vm(**GUEST), stage.waiting(memory="16M")
     last = vm.wait_ticks()
     attacker = Attacker(net)
     try:
