@@ -70,6 +70,7 @@ struct godwit *godwit_new(const struct godwit_config *c, char *why, size_t why_b
 	region_map_init(&g->map);
 	atomic_init(&g->state, c->incoming ? GODWIT_INCOMING : GODWIT_RUNNING);
 	atomic_init(&g->writes, NULL);
+	pthread_mutex_init(&g->writers.lock, NULL);
 	g->hints_fd = -1;
 	g->listen = g->stop = g->session.sock = g->session.planes_fd = -1;
 	for (unsigned i = 0; i < AGENT_WAITING; i++)

@@ -5,6 +5,7 @@
  *   agent_serve.c   the thread: poll, connections, the lease
  *   agent_do.c      what each request does
  *   agent_hint.c    the balloon and free pages
+ *   agent_writer.c  who else writes guest memory
  *   agent_listen.c  the socket to listen on */
 #ifndef GODWIT_KVM_AGENT_H
 #define GODWIT_KVM_AGENT_H
@@ -24,6 +25,19 @@
 
 /* Connections that have not said hello; one more pushes the oldest out. */
 #define AGENT_WAITING 4u
+
+#define AGENT_WRITERS     64u /* that a VMM can tell of */
+#define AGENT_WRITER_NAME 64u /* bytes, with the NUL */
+
+/* Under the lock: any thread adds and removes, the agent's looks. */
+struct agent_writers {
+	pthread_mutex_t lock;
+	bool tracking; /* each must be seen */
+	struct {
+		char name[AGENT_WRITER_NAME]; /* "": free */
+		enum godwit_writer kind;
+	} one[AGENT_WRITERS];
+};
 
 /* The daemon that was answered to its hello. */
 struct agent_session {
@@ -53,6 +67,8 @@ struct godwit {
 	struct balloon balloon;
 	struct free_page free_page;
 	_Atomic(struct source *) writes; /* any thread: ro, through godwit_wrote */
+
+	struct agent_writers writers;
 
 	atomic_int state; /* enum godwit_state; agent: wo, any thread: ro */
 
@@ -86,6 +102,11 @@ int agent_untrack(struct godwit *g, struct err *e);
 /* Planes for a new session; and away with them. */
 int agent_make_planes(struct godwit *g, struct err *e);
 void agent_drop_planes(struct godwit *g);
+
+/* agent_writer.c: tracking is to begin: -ENOTSUP with the writer that nobody would see in e; and
+ * has ended. */
+int agent_writers_begin(struct godwit *g, struct err *e);
+void agent_writers_end(struct godwit *g);
 
 /* agent_hint.c: the planes of hints; and away with them. */
 int agent_make_hints(struct godwit *g, struct err *e);

@@ -97,15 +97,21 @@ static int do_track_start(
 	int rc;
 
 	(void)ask;
+	rc = agent_writers_begin(g, e);
+	if (rc < 0)
+		return rc;
 	/* Each start does no harm where it runs already; after a stop that failed one of them may
 	 * not. */
 	rc = g->sources->ops->start(g->sources, e);
-	if (rc < 0)
+	if (rc < 0) {
+		agent_writers_end(g);
 		return rc;
+	}
 	if (g->ops->track != NULL) {
 		rc = g->ops->track(g->opaque, 1);
 		if (rc < 0) {
 			g->sources->ops->stop(g->sources, NULL);
+			agent_writers_end(g);
 			return err_sys(e, -rc, "the VMM cannot make its vhost back ends log");
 		}
 	}
@@ -126,8 +132,10 @@ int agent_untrack(struct godwit *g, struct err *e)
 	if (g->ops->track != NULL)
 		(void)g->ops->track(g->opaque, 0); /* what is logged on is not asked for */
 	rc = g->sources->ops->stop(g->sources, e);
-	if (rc == 0)
+	if (rc == 0) {
 		g->tracking = false;
+		agent_writers_end(g);
+	}
 	return rc;
 }
 

@@ -129,6 +129,21 @@ int godwit_start(struct godwit *g, char *why, size_t why_bytes);
  * while no migration runs. */
 void godwit_wrote(struct godwit *g, int region, uint64_t offset, uint64_t bytes);
 
+/* Who else writes guest memory: back ends and devices that the VMM gives it to. vCPUs are the
+ * tracker's, and need not be told. */
+enum godwit_writer {
+	GODWIT_WRITER_TELLS,  /* the VMM tells each of its writes with godwit_wrote() */
+	GODWIT_WRITER_LOGS,   /* vhost, vhost-user: it logs while track() says so */
+	GODWIT_WRITER_UNSEEN, /* a device that is passed through, a back end without a log */
+};
+
+/* Tells of a writer; name (up to 63 characters) is for messages. A guest with one that nothing sees
+ * is not migrated: the session is refused and says its name. Returns its number for
+ * godwit_remove_writer(), or -EBUSY: a migration is under way and would not see it; -ENOSPC: there
+ * are 64; -EINVAL. After godwit_new; any thread. */
+int godwit_add_writer(struct godwit *g, const char *name, enum godwit_writer kind);
+void godwit_remove_writer(struct godwit *g, int writer);
+
 /* The log region for VHOST_SET_LOG_BASE (base) and VHOST_USER_SET_LOG_BASE (the memfd that is
  * returned, offset 0): one bit for each 4 KiB from guest address 0. It is there from godwit_start
  * to godwit_free, if the callbacks have track(). A memfd, not to be closed, or a negative errno. */

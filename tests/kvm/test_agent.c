@@ -145,6 +145,39 @@ static void lease_ends_at_eof(void **state)
 	vmm_close(&vmm);
 }
 
+/* Law 2: a writer that nobody sees is refused by its name, whichever comes first. */
+static void unseen_writers_are_refused(void **state)
+{
+	int sock = start(0), told, unseen;
+
+	(void)state;
+	assert_int_equal(godwit_add_writer(vmm.g, "", GODWIT_WRITER_TELLS), -EINVAL);
+	assert_int_equal(godwit_add_writer(vmm.g, "x", (enum godwit_writer)7), -EINVAL);
+	told = godwit_add_writer(vmm.g, "disk0", GODWIT_WRITER_TELLS);
+	assert_true(told >= 0);
+	assert_true(godwit_add_writer(vmm.g, "net0", GODWIT_WRITER_LOGS) >= 0);
+	unseen = godwit_add_writer(vmm.g, "gpu0", GODWIT_WRITER_UNSEEN);
+	assert_true(unseen >= 0);
+	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
+	assert_int_equal(ASK(sock, AGENT_TRACK_START, 0), -ENOTSUP);
+	assert_int_equal(vmm.tracking, 0);
+	godwit_remove_writer(vmm.g, unseen);
+	assert_int_equal(ASK(sock, AGENT_TRACK_START, 0), 0);
+	/* Plugged in meanwhile: what is seen may come, the other may not. */
+	assert_int_equal(godwit_add_writer(vmm.g, "gpu1", GODWIT_WRITER_UNSEEN), -EBUSY);
+	assert_true(godwit_add_writer(vmm.g, "net1", GODWIT_WRITER_LOGS) >= 0);
+	assert_int_equal(ASK(sock, AGENT_TRACK_STOP, 0), 0);
+	unseen = godwit_add_writer(vmm.g, "gpu1", GODWIT_WRITER_UNSEEN);
+	assert_true(unseen >= 0);
+	godwit_remove_writer(vmm.g, unseen);
+	godwit_remove_writer(vmm.g, told);
+	while ((told = godwit_add_writer(vmm.g, "many", GODWIT_WRITER_TELLS)) >= 0)
+		;
+	assert_int_equal(told, -ENOSPC);
+	close(sock);
+	vmm_close(&vmm);
+}
+
 /* A guest that does not resume at once is tried again; and godwit_free ends a lease too. */
 static void lease_insists(void **state)
 {
@@ -246,6 +279,7 @@ int main(void)
 		cmocka_unit_test(hello_and_regions),
 		cmocka_unit_test(dirty_words),
 		cmocka_unit_test(lease_ends_at_eof),
+		cmocka_unit_test(unseen_writers_are_refused),
 		cmocka_unit_test(lease_insists),
 		cmocka_unit_test(fence_holds),
 		cmocka_unit_test(incoming),
