@@ -117,6 +117,26 @@ static double left_out(const json_t *o)
 	       report_number(o, "free_pages");
 }
 
+/* "254 (holes 250, balloon 4)": why, where anything was left out. */
+static void put_left_out(FILE *out, const json_t *o)
+{
+	static const struct {
+		const char *key, *name;
+	} reasons[] = {
+		{"skipped_pages", "holes"}, {"balloon_pages", "balloon"}, {"free_pages", "free"}};
+	const char *before = " (";
+
+	fprintf(out, "%.0f", left_out(o));
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (report_number(o, reasons[i].key) > 0) {
+			fprintf(out, "%s%s %.0f", before, reasons[i].name,
+				report_number(o, reasons[i].key));
+			before = ", ";
+		}
+	if (*before == ',')
+		fputc(')', out);
+}
+
 static void pass_row(FILE *out, const json_t *o, const json_t *counts)
 {
 	fprintf(out, "%5.0f %-5.5s%10.0f%10.0f%10.0f%10.0f%10.0f", report_number(o, "pass"),
@@ -138,6 +158,7 @@ static void bar(FILE *out, double share)
 
 static void passes(const struct view *v, FILE *out)
 {
+	const json_t *last;
 	size_t n = json_array_size(v->passed), first = n > VIEW_PASSES ? n - VIEW_PASSES : 0;
 
 	fprintf(out, "%5s %-5s%10s%10s%10s%10s%10s\n", "pass", "kind", "to send", "sent", "zero",
@@ -154,6 +175,12 @@ static void passes(const struct view *v, FILE *out)
 
 		pass_row(out, v->pass, v->progress);
 		bar(out, v->progress == NULL ? 0.0 : all > 0 ? done / all : 1.0);
+	}
+	last = v->pass != NULL ? v->pass : json_array_get(v->passed, n - 1);
+	if (left_out(last) > 0) {
+		fputs("  left out of the last one: ", out);
+		put_left_out(out, last);
+		fputc('\n', out);
 	}
 }
 
@@ -239,9 +266,9 @@ unsigned view_print(const struct view *v, FILE *out, unsigned width, unsigned mo
 
 void view_passed_line(FILE *out, const json_t *o)
 {
-	fprintf(out,
-		"pass %.0f (%s) ended: %.0f sent, %.0f zero, %.0f holes, %.0f left out, %.3f s",
+	fprintf(out, "pass %.0f (%s) ended: %.0f sent, %.0f zero, %.0f holes, ",
 		report_number(o, "pass"), report_text(o, "kind"), report_number(o, "pages_data"),
-		report_number(o, "pages_zero"), report_number(o, "pages_hole"), left_out(o),
-		report_number(o, "ms") / 1e3);
+		report_number(o, "pages_zero"), report_number(o, "pages_hole"));
+	put_left_out(out, o);
+	fprintf(out, " left out, %.3f s", report_number(o, "ms") / 1e3);
 }

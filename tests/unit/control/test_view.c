@@ -42,7 +42,7 @@ static void test_picture(void **state)
 		true);
 	take(&v,
 		"{\"event\": \"pass\", \"pass\": 1, \"kind\": \"live\", \"dirty_pages\": 100, "
-		"\"hole_pages\": 0}",
+		"\"hole_pages\": 0, \"skipped_pages\": 7, \"free_pages\": 2}",
 		true);
 	take(&v,
 		"{\"event\": \"progress\", \"pass\": 1, \"pages_done\": 25, \"pages_left\": 75, "
@@ -58,14 +58,15 @@ static void test_picture(void **state)
 		"web: copying (copy), 2.0 s, ends in about 5 min, pause about 41 ms\n"
 		" pass kind    to send      sent      zero     holes  left out\n"
 		"    0 live       1020       600       400        20        10  1.500 s\n"
-		"    1 live        100        20         5         0         0  25 % [##......]\n"
+		"    1 live        100        20         5         0         9  25 % [##......]\n"
+		"  left out of the last one: 9 (holes 7, free 2)\n"
 		"  guest memory 1.00 GiB/s, wire 1.00 MiB/s, ratio 2.50\n"
 		"  2.00 MiB on the wire, written by the guest 1.00 MiB/s, stall 12 ms\n"
 		"  flow 0, CPU 3: scan 25 %\n");
-	assert_int_equal(lines, 7);
+	assert_int_equal(lines, 8);
 	free(text);
 	text = printed(&v, 20, &lines);
-	assert_int_equal(lines, 7);
+	assert_int_equal(lines, 8);
 	for (const char *at = text; *at != '\0'; at += strcspn(at, "\n") + 1)
 		assert_true(strcspn(at, "\n") <= 20);
 	free(text);
