@@ -152,7 +152,7 @@ static uint64_t kind_run(struct bench *b, int arg, void *state)
 }
 
 // Decoding of chunks that were encoded before, as many as the store holds.
-#define STORE_BYTES (UINT64_C(128) << 20)
+#define STORE_BYTES (UINT64_C(32) << 20)
 #define STORE_MOST  (STORE_BYTES / 64)
 
 struct packed {

@@ -50,7 +50,7 @@ def test_move(stage, request, pattern, flows, codec, backing, kvm):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("codec", [*CODECS, "lz4", "zstd:1", "auto"])
+@pytest.mark.parametrize("codec", [*CODECS, "zstd:1", "auto"])
 def test_move_smoke(stage, codec):
     move(stage, stage.kind, "hot", 1, codec, "4K", memory="32M", rate=1000)
 
