@@ -93,6 +93,7 @@ def beside(rounds, mib):
         "gib_per_s": median(kind, lambda r: gib / r["s"]),
         "cpu_s_source": median(kind, lambda r: r["cpu_s"][0]),
         "cpu_s_target": median(kind, lambda r: r["cpu_s"][1]),
+        "idle_s": median(kind, lambda r: sum(r["idle_s"])),
         "ratio": median(kind, lambda r: gib * 2**30 / r["wire"]),
         "pause_ms": median(kind, lambda r: r["pause_ms"]),
         **({"copy_gib_per_s": median(kind, lambda r: gib / r["copy_s"])}

@@ -43,6 +43,16 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def worker_cpu_s(pid):
+    """That of its polling cores alone."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        name, fields = (task / "stat").read_text().rsplit(")", 1)
+        if "(rte-worker" in name:
+            total += sum(map(int, fields.split()[11:13])) / TICKS
+    return total
+
+
 class Wire:
     """A network namespace with nothing but a loopback."""
 
@@ -93,6 +103,10 @@ class Program:
     @property
     def pid(self):
         return self.process.pid
+
+    def used(self):
+        """Seconds of CPU: of its threads; of polling cores; of these while they were busy."""
+        return cpu_s(self.pid), 0, 0
 
     def wait_path(self, path):
         def there():
@@ -175,6 +189,14 @@ class Daemon(Program):
 
     def command(self, *words):
         return [str(word) for word in (self.cli, *words, "--api", self.api)]
+
+    def used(self):
+        done = subprocess.run(self.command("status", "--json"), capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(done.stderr.strip())
+        cores = json.loads(done.stdout.splitlines()[0])["daemon"]["cores"]
+        workers = worker_cpu_s(self.pid)
+        return cpu_s(self.pid) - workers, workers, sum(core["busy_s"] for core in cores)
 
 
 def free_port():
@@ -270,9 +292,10 @@ class Peak:
 
 
 def timed(move, source, target, sides):
-    """Seconds, CPU seconds and memory of both sides, bytes on the wire."""
+    """Seconds, CPU seconds and memory of both sides, bytes on the wire. cpu_s: control threads, and
+    cores while they were busy; idle_s: while cores polled and found nothing."""
     def used():
-        return [sum(cpu_s(program.pid) for program in side) for side in sides]
+        return [[program.used() for program in side] for side in sides]
     before, wire, peak = used(), wire_bytes(target.pid), Peak(sides)
     began = time.monotonic()
     try:
@@ -280,5 +303,10 @@ def timed(move, source, target, sides):
         took = time.monotonic() - began
     finally:
         memory = peak.close()
-    return {"s": took, "cpu_s": [b - a for a, b in zip(before, used())], "own_mib": memory,
+    cpu, idle = [], []
+    for was, now in zip(before, used()):
+        spent = [[b - a for a, b in zip(one, other)] for one, other in zip(was, now)]
+        cpu.append(sum(control + min(workers, busy) for control, workers, busy in spent))
+        idle.append(sum(max(workers - busy, 0) for _, workers, busy in spent))
+    return {"s": took, "cpu_s": cpu, "idle_s": idle, "own_mib": memory,
             "wire": wire_bytes(target.pid) - wire}
