@@ -14,8 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <linux/kvm.h>
 
 #include "bits.h"
 #include "vmm.h"
@@ -178,6 +181,48 @@ static void unseen_writers_are_refused(void **state)
 	vmm_close(&vmm);
 }
 
+static int dirty_log(int vm_fd)
+{
+	static uint64_t words[8];
+	struct kvm_dirty_log log = {.dirty_bitmap = words};
+
+	return ioctl(vm_fd, KVM_GET_DIRTY_LOG, &log) < 0 ? -errno : 0;
+}
+
+/* KVM writes down no pages for a daemon that is gone: the slot has no log any more. */
+static void slots_are_let_go(void **state)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, sock;
+	struct agent_hello h;
+	char why[256] = "";
+
+	(void)state;
+	if (kvm < 0) {
+		print_message("no /dev/kvm here: %s\n", strerror(errno));
+		skip();
+	}
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	assert_return_code(vm, errno);
+	if (vmm_open_kvm(&vmm, vm, why) < 0)
+		fail_msg("%s", why);
+	for (unsigned i = 0; i < 2; i++) {
+		sock = vmm_connect(&vmm);
+		assert_int_equal(vmm_hello(sock, NULL, &h), 0);
+		assert_string_equal(h.tracker, "kvm-log");
+		assert_int_equal(dirty_log(vm), -ENOENT);
+		assert_int_equal(ASK(sock, AGENT_TRACK_START, 0), 0);
+		assert_int_equal(dirty_log(vm), 0);
+		close(sock);
+	}
+	sock = vmm_connect(&vmm);
+	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
+	assert_int_equal(dirty_log(vm), -ENOENT);
+	close(sock);
+	vmm_close(&vmm);
+	close(vm);
+	close(kvm);
+}
+
 /* A guest that does not resume at once is tried again; and godwit_free ends a lease too. */
 static void lease_insists(void **state)
 {
@@ -280,6 +325,7 @@ int main(void)
 		cmocka_unit_test(dirty_words),
 		cmocka_unit_test(lease_ends_at_eof),
 		cmocka_unit_test(unseen_writers_are_refused),
+		cmocka_unit_test(slots_are_let_go),
 		cmocka_unit_test(lease_insists),
 		cmocka_unit_test(fence_holds),
 		cmocka_unit_test(incoming),

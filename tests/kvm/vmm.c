@@ -8,10 +8,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <linux/kvm.h>
 
 static int take_fail(struct vmm *v)
 {
@@ -95,12 +98,12 @@ int vmm_open(struct vmm *v, int incoming, char why[256])
 	return vmm_open_at(v, path, incoming, why);
 }
 
-int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256])
+static int open_with(struct vmm *v, const char *path, int incoming, int vm_fd, char why[256])
 {
 	struct godwit_config c = {
 		.api_version = GODWIT_API_VERSION,
 		.name = "guest",
-		.vm_fd = -1,
+		.vm_fd = vm_fd,
 		.incoming = incoming,
 		.ops = &ops,
 		.opaque = v,
@@ -120,6 +123,23 @@ int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256])
 		godwit_add_view(v->g, 0, 0, 0, 0, 0, VMM_BYTES, 0) != 0)
 		return -1;
 	return godwit_start(v->g, why, 256);
+}
+
+int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256])
+{
+	return open_with(v, path, incoming, -1, why);
+}
+
+int vmm_open_kvm(struct vmm *v, int vm_fd, char why[256])
+{
+	struct kvm_userspace_memory_region slot = {.memory_size = VMM_BYTES};
+	char path[64];
+
+	snprintf(path, sizeof(path), "/tmp/godwit-test-%d-kvm", getpid());
+	if (open_with(v, path, 0, vm_fd, why) < 0)
+		return -1;
+	slot.userspace_addr = (uintptr_t)v->mem;
+	return ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot);
 }
 
 void vmm_close(struct vmm *v)

@@ -24,6 +24,8 @@ struct vmm {
 /* Starts it, on a path of its own or on the given one. 0, or -errno with the reason in why. */
 int vmm_open(struct vmm *v, int incoming, char why[256]);
 int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256]);
+/* One whose guest memory is slot 0 of that KVM VM: tracked by KVM's log. */
+int vmm_open_kvm(struct vmm *v, int vm_fd, char why[256]);
 void vmm_close(struct vmm *v);
 /* Waits up to 5 s for the guest to get into a state. */
 int vmm_wait(struct vmm *v, enum godwit_state s);
