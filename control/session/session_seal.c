@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Whether a session's flows are sealed, and with which keys. Run by the control loop.
 //
-// Invariants: keys come from the TLS of the control connection that the session began on, so both
-// ends are proved before there is one; each flow and direction has its own, and a flow is made once
-// with them. Sealing is given up only where both ends ask for that by name.
+// Invariants: keys come from the TLS of the control connection, so both ends are proved before one
+// is there; each flow and direction has its own, and a flow is made once with them. A session that
+// is resumed has a new handshake and a new token, so new keys. Sealing is given up only where both
+// ends ask for that by name.
 
 #include "session_impl.h"
 

@@ -88,6 +88,8 @@ class Many:
         """True: the guest is at the target."""
         if self.here.daemon.alive():
             result = migration.end()["result"]
+            if result != "done":
+                print(f"{name}, {self.fault}: {migration.end()['error']}")
         else:
             self.here.start()
             status = self.here.daemon.status(name)
@@ -102,6 +104,7 @@ class Many:
 
     def migrate(self, number):
         fault = self.dice.choices(list(FAULTS), list(FAULTS.values()))[0]
+        self.fault = fault
         name = f"hop{number}"
         waiting = self.stage.waiting(memory="16M")
         last = self.vm.wait_ticks(1)
