@@ -102,7 +102,8 @@ def test_one_machine(request, name):
 @pytest.mark.parametrize("name", [
     *(f"raw*{n}" for n in range(5)), "loss_half", "cut_3s", "cut_for_ever",
     "cut_and_back",
-    *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "sealed_deflate", "huge", "kill_target",
+    *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "direct_cut_and_back",
+          "sealed_deflate", "huge", "kill_target",
           "kill_source", "slow_target")])
 def test_two_machines(request, name):
     look(request, two, name)

@@ -162,7 +162,7 @@ def kill_target(source, target):
 
 def kill_source(source, target):
     """Its guest runs on by itself; the target's VM waits, or ended, and never runs."""
-    held(source, target, "--reconnect", "1")
+    held(source, target, "--reconnect", "1", "--peer-timeout", "10")
     source.kill("daemon")
     source.ticks()
     source.whole()
@@ -232,9 +232,9 @@ def cut_for_ever(source, target):
     assert target.ended("guest") == "failed"
 
 
-def cut_and_back(source, target):
+def cut_and_back(source, target, **how):
     """Longer than a queue pair has patience: new ones are made, and the guest moves."""
-    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100")
+    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100", **how)
     since = len(source.daemon.lines)
     lose(source, 100)
     try:
@@ -244,4 +244,17 @@ def cut_and_back(source, target):
     source.daemon.wait_line("the network is back", since)
     source.daemon.wait_state("guest", "holding")
     source.daemon.ok("switch-now", "guest")
-    assert moved(target, migration)["reconnects"] >= 1
+    report = moved(target, migration)
+    assert report["reconnects"] >= 1
+    return report
+
+
+def direct_cut_and_back(source, target):
+    """The old queue pairs may write no page any more once new ones do."""
+    with_fabric(source, target, "trusted")
+    try:
+        report = cut_and_back(source, target, reserve="populate", rate="1000",
+                              vm=("--balloon", "20", "--churn", "50"))
+        assert report["rdma"]["registered_bytes"] > 0
+    finally:
+        with_fabric(source, target, "untrusted")
