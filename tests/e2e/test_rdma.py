@@ -93,8 +93,7 @@ def look(request, machines, name):
 
 @pytest.mark.parametrize("name", [
     smoke("raw"), smoke("sealed_deflate"), smoke("direct"),
-    *("deflate", "sealed", "huge", "direct_huge", "stray", "no_device", "kill_target",
-      "kill_source", "slow_target")])
+    *("deflate", "sealed", "huge", "stray", "no_device", "kill_target", "kill_source")])
 def test_one_machine(request, name):
     look(request, one, name)
 
@@ -102,7 +101,7 @@ def test_one_machine(request, name):
 @pytest.mark.parametrize("name", [
     *(f"raw*{n}" for n in range(5)), "loss_half", "cut_3s", "cut_for_ever",
     "cut_and_back",
-    *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "direct_cut_and_back",
+    *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "direct_cut_and_back", "direct_huge",
           "sealed_deflate", "huge", "kill_target",
           "kill_source", "slow_target")])
 def test_two_machines(request, name):

@@ -91,10 +91,6 @@ class Host:
         children = [c for c in (self.daemon, self.vm, *self.old[-1:]) if c is not None]
         return "\n".join(f"--- {c.name}\n" + "\n".join(c.lines[-40:]) for c in children)
 
-    def stop(self):
-        self.daemon.close()
-        self.daemon = None
-
     def close(self):
         for child in (self.vm, self.daemon):
             if child is not None:
