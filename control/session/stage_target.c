@@ -93,6 +93,7 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 {
 	s->conn = c;
 	s->stage = stage_find("hello");
+	s->stage_ns = clock_ns();
 	s->reply_seq = (uint32_t)json_integer_value(json_object_get(msg, "seq"));
 	if (conn_tls(c) != NULL)
 		snprintf(s->reconnect.peer, sizeof(s->reconnect.peer), "%s", tls_peer(conn_tls(c)));

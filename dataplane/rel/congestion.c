@@ -102,6 +102,10 @@ void congestion_sample(struct congestion *c, uint64_t now_ns, uint64_t rtt_ns, u
 	}
 	if (away_ns > rtt_ns / 2) {
 		c->blind = true;
+		// The network took no longer than that. A flow whose samples are all blind would
+		// pace by a round trip of long ago, never fill its window, and never grow again.
+		if (rtt_ns < c->srtt_ns)
+			c->srtt_ns = (7 * c->srtt_ns + rtt_ns) / 8;
 		return;
 	}
 	rtt_ns -= away_ns;
