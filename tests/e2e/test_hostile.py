@@ -28,7 +28,8 @@ def pair_of(stage, **how):
 
 
 class Crowd:
-    """Connections that get as far as speak() takes them, as fast as they can be made, for ever."""
+    """Connections that get as far as speak() takes them, as fast as they can be made, for ever; from
+    an address that is not the peer's: room is taken from the address that has most."""
 
     def __init__(self, daemon, speak, at_once=200):
         self.to = ("127.0.0.1", daemon.port)
@@ -42,7 +43,8 @@ class Crowd:
         socks = []
         while not self.over:
             try:
-                sock = socket.create_connection(self.to, timeout=5)
+                sock = socket.create_connection(self.to, timeout=5,
+                                                source_address=("127.0.0.2", 0))
                 sock.setblocking(False)
                 sock.sendall(self.speak(self.made))
                 socks.append(sock)
