@@ -28,8 +28,8 @@ def pair_of(stage, **how):
 
 
 class Crowd:
-    """Connections that get as far as speak() takes them, as fast as they can be made, for ever; from
-    an address that is not the peer's: room is taken from the address that has most."""
+    """Connections that get as far as speak() takes them, as fast as they can be made, for ever;
+    from an address that is not the peer's: room is taken from the address that has most."""
 
     def __init__(self, daemon, speak, at_once=200):
         self.to = ("127.0.0.1", daemon.port)
