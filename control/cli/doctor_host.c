@@ -116,7 +116,7 @@ static void governor(struct doctor *d, const cpu_set_t *online)
 /* Flags of the first CPU in cpuinfo that the data path makes use of. */
 static void flags(struct doctor *d)
 {
-	static const char *const wanted[] = {"avx2", "avx512bw", "vaes", "waitpkg"};
+	static const char *const wanted[] = {"avx2", "avx512bw", "vaes"};
 	char path[SYSFS_TEXT], line[8192], text[SYSFS_TEXT] = "";
 	size_t len = 0;
 	FILE *f;
