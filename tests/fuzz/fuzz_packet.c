@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Fuzz target: datagrams as a hostile peer that knows the token would send them, to both ends.
 //
-// The input is a row of datagrams: a length in two bytes, then what follows magic and version. The
-// first fields and the tag are put right, so that the fuzzer gets past them; one in eight datagrams
-// goes as it is. Whatever comes, memory stays whole and parts stay within what was granted.
+// The input is a byte whose lowest bit says that both ends are sealed, then a row of datagrams: a
+// length in two bytes, then what follows magic and version. The first fields and the tag are put
+// right, so that the fuzzer gets past them; a sealed flow's tag is its link's, and stays as it is.
+// One in eight datagrams goes as it is. Whatever comes, memory stays whole and parts stay within
+// what was granted.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -60,7 +62,6 @@ static void mend(uint8_t *p, size_t len, uint8_t type)
 	p[5] = (uint8_t)(len >> 8);
 	put32(p + 8, (uint32_t)TOKEN);
 	put32(p + 12, TOKEN >> 32);
-	memset(p + PACKET_TAG_AT, 0, PACKET_TAG_BYTES);
 	if (type == PACKET_DATA && len >= PACKET_DATA_BYTES) {
 		uint8_t *f = p + PACKET_DATA_BYTES - FRAME_HDR_BYTES;
 
@@ -70,6 +71,9 @@ static void mend(uint8_t *p, size_t len, uint8_t type)
 		f[2] = FRAME_VERSION;
 		put32(f + 60, crc32c(0, f, 60));
 	}
+	if (cfg.sealed)
+		return;
+	memset(p + PACKET_TAG_AT, 0, PACKET_TAG_BYTES);
 	packet_seal(p, type == PACKET_PING ? PACKET_PING_BYTES : len, &none, 0);
 }
 
@@ -129,6 +133,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (send_mem == NULL)
 		setup();
+	if (size == 0)
+		return 0;
+	cfg.sealed = data[0] & 1;
+	data++;
+	size--;
 	memset(send_mem, 0, rel_send_bytes(&cfg));
 	memset(recv_mem, 0, rel_recv_bytes(&cfg));
 	rel_send_init(&send, &cfg, send_mem, now);
