@@ -29,15 +29,15 @@ def warm(ground, names):
         ground.once(name)
 
 
-def pair(build, rounds, mib, ours, theirs):
-    """theirs / ours, by turns."""
+def pair(build, rounds, mib, ours, theirs, cold=False):
+    """theirs / ours, by turns. cold: the target's memory is empty each time."""
     ground = ways.Ground(build, mib, ["--content", "mix"], nic="/nic/" in ours)
     try:
         warm(ground, (ours, theirs))
         done = []
         for _ in range(rounds):
             trip = ground.pingpong_ns()
-            done.append({name: ground.once(name) for name in (ours, theirs)} | {"trip": trip})
+            done.append({name: ground.once(name, cold) for name in (ours, theirs)} | {"trip": trip})
     finally:
         ground.close()
     beside = {name: {
