@@ -22,7 +22,6 @@ struct nic_lane {
 struct session_nic {
 	struct port *port; /* held; NULL: the link is another one */
 	struct offer_choice offer;
-	unsigned queues;
 	struct nic_lane lane[SESSION_FLOWS];
 	char about[PORTS_ABOUT];    /* of the port, for the report */
 	struct port_info info;      /* as it was at the start */

@@ -3,11 +3,13 @@
 // queues over the control connection. Run by the control loop.
 //
 // In stage preflight both hold the port that the source picked. In stage flows the source tells an
-// address, and for each flow a UDP port and the token that it wants to see; the target opens its
+// address, how its device spreads what comes, and for each flow a UDP port, its queue and the token
+// that it wants to see; the target chooses UDP ports that suit the devices of both, opens its
 // links and answers with its own; then the source opens its. A port is let go when all flows are.
 
 #include "session_impl.h"
 
+#include "affinity.h"
 #include "clock.h"
 #include "lcore.h"
 #include "link_nic.h"
@@ -127,28 +129,39 @@ int flows_nic_accept(struct session *s, json_t *msg, struct err *e)
 	return hold(s, one->port, e);
 }
 
-/* Where the datagrams of flow i will come from, if the other daemon has said so already. */
-static bool peer_of(struct sockaddr_storage *peer, json_t *msg, unsigned i)
+/* Where the datagrams of flow i will come from, as far as the other daemon has said so already. */
+static bool peer_of(struct session *s, struct port_peer *peer, json_t *msg, unsigned i)
 {
 	json_t *lane = json_array_get(json_object_get(msg, "lanes"), i);
 	char address[PORT_ADDRESS_TEXT];
-	uint64_t udp_port;
+	uint64_t udp_port, queue = 0;
 
+	if (s->source)
+		return port_address_parse(&peer->address, s->nic.offer.reached, 0) == 0;
+	if (json_object_get(lane, "queue") != NULL &&
+		!peer_get_u64(lane, "queue", PORT_QUEUES - 1, &queue, NULL))
+		return false;
+	peer->queue = (unsigned)queue;
 	return peer_get_text(msg, "address", address, sizeof(address), NULL) &&
 	       peer_get_u64(lane, "udp_port", UINT16_MAX, &udp_port, NULL) &&
-	       port_address_parse(peer, address, (uint16_t)udp_port) == 0;
+	       port_address_parse(&peer->address, address, (uint16_t)udp_port) == 0;
 }
 
 /* A queue, a UDP port and a token for each flow. */
 static int take_lanes(struct session *s, json_t *msg, struct err *e)
 {
+	json_t *told = json_object_get(msg, "spread");
+	struct port_rss rss;
+
+	if (told != NULL && offer_read_spread(&rss, told, e) < 0)
+		return -EPROTO;
 	for (unsigned i = 0; i < s->nflows; i++) {
 		struct nic_lane *l = &s->nic.lane[i];
-		struct sockaddr_storage peer;
+		struct port_peer peer = {.rss = told != NULL ? &rss : NULL};
 
-		l->queue = (port_pick_queue(s->nic.port) + i) % s->nic.queues;
-		l->udp_port =
-			port_udp_take(s->nic.port, l->queue, peer_of(&peer, msg, i) ? &peer : NULL);
+		l->queue = port_pick_queue(s->nic.port, affinity_node(&s->vmm->map, i, s->nflows));
+		l->udp_port = port_udp_take(
+			s->nic.port, l->queue, peer_of(s, &peer, msg, i) ? &peer : NULL);
 		if (l->udp_port == 0)
 			return err_set(e, ENOSPC, "port %s has no UDP port left for flow %u",
 				s->nic.offer.name, i);
@@ -159,6 +172,15 @@ static int take_lanes(struct session *s, json_t *msg, struct err *e)
 	return 0;
 }
 
+/* How datagrams from the target will be spread here; NULL: the device does not tell. */
+static const struct port_rss *spread(const struct session *s)
+{
+	const struct port_rss *r = s->source ? port_rss(s->nic.port) : NULL;
+	bool v6 = strchr(s->nic.offer.address, ':') != NULL;
+
+	return r != NULL && (v6 ? r->udp6 : r->udp4) ? r : NULL;
+}
+
 static json_t *tell_lanes(struct session *s)
 {
 	json_t *list = json_array();
@@ -167,10 +189,12 @@ static json_t *tell_lanes(struct session *s)
 		char token[17];
 
 		snprintf(token, sizeof(token), "%016" PRIx64, s->nic.lane[i].token);
-		json_array_append_new(list, json_pack("{s:i, s:s}", "udp_port",
-						    (int)s->nic.lane[i].udp_port, "token", token));
+		json_array_append_new(
+			list, json_pack("{s:i, s:i, s:s}", "udp_port", (int)s->nic.lane[i].udp_port,
+				      "queue", (int)s->nic.lane[i].queue, "token", token));
 	}
-	return json_pack("{s:s, s:o}", "address", s->nic.offer.address, "lanes", list);
+	return json_pack("{s:s, s:o, s:o*}", "address", s->nic.offer.address, "lanes", list,
+		"spread", offer_make_spread(spread(s)));
 }
 
 static int open_flow(
@@ -243,12 +267,6 @@ static int open_flows(struct session *s, json_t *msg, struct err *e)
 	return 0;
 }
 
-static int prepare(struct session *s, json_t *msg, struct err *e)
-{
-	s->nic.queues = s->nic.info.queues > 0 ? s->nic.info.queues : 1;
-	return take_lanes(s, msg, e);
-}
-
 static void on_lanes(struct session *s, json_t *answer)
 {
 	struct err e;
@@ -267,7 +285,7 @@ void source_flows_nic(struct session *s)
 {
 	struct err e;
 
-	if (prepare(s, NULL, &e) < 0)
+	if (take_lanes(s, NULL, &e) < 0)
 		session_fail(s, &e);
 	else
 		peer_ask(s, tell_lanes(s), on_lanes);
@@ -277,7 +295,7 @@ void target_flows_nic(struct session *s, json_t *msg)
 {
 	struct err e;
 
-	if (prepare(s, msg, &e) < 0 || open_flows(s, msg, &e) < 0) {
+	if (take_lanes(s, msg, &e) < 0 || open_flows(s, msg, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

@@ -35,6 +35,57 @@ json_t *offer_make(const struct ports *p)
 	return list;
 }
 
+json_t *offer_make_spread(const struct port_rss *r)
+{
+	static const char digits[] = "0123456789abcdef";
+	char key[2 * PORT_RSS_KEY], queues[PORT_RETA];
+
+	if (r == NULL)
+		return NULL;
+	for (unsigned i = 0; i < r->key_bytes; i++) {
+		key[2 * i] = digits[r->key[i] >> 4];
+		key[2 * i + 1] = digits[r->key[i] & 15];
+	}
+	for (unsigned i = 0; i < r->entries; i++)
+		queues[i] = digits[r->queue[i] & 15]; /* PORT_QUEUES of them */
+	return json_pack("{s:s%, s:s%}", "key", key, (size_t)2 * r->key_bytes, "queues", queues,
+		(size_t)r->entries);
+}
+
+/* One hex digit; -1: it is none. */
+static int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int offer_read_spread(struct port_rss *r, const json_t *told, struct err *e)
+{
+	const char *key = text(told, "key"), *queues = text(told, "queues");
+	size_t nkey = strlen(key), nqueues = strlen(queues);
+	bool good = nkey % 2 == 0 && nkey >= (size_t)2 * PORT_RSS_LEAST &&
+		    nkey <= (size_t)2 * PORT_RSS_KEY && nqueues > 0 && nqueues <= PORT_RETA;
+
+	memset(r, 0, sizeof(*r));
+	for (size_t i = 0; good && i < nkey; i++) {
+		good = digit(key[i]) >= 0;
+		r->key[i / 2] = (uint8_t)(r->key[i / 2] << 4 | (digit(key[i]) & 15));
+	}
+	for (size_t i = 0; good && i < nqueues; i++) {
+		good = digit(queues[i]) >= 0;
+		r->queue[i] = (uint8_t)(digit(queues[i]) & 15);
+	}
+	if (!good)
+		return err_set(e, EPROTO,
+			"the other daemon's word on how its device spreads packets is no key and "
+			"table");
+	r->key_bytes = (uint8_t)(nkey / 2);
+	r->entries = (uint16_t)nqueues;
+	r->udp4 = r->udp6 = true;
+	return 0;
+}
+
 /* Do the first bits of both agree? */
 static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
 {

@@ -11,6 +11,12 @@
 /* The open ports, for a message: an array of name, up, mtu, ipv4, ipv6. New reference. */
 json_t *offer_make(const struct ports *p);
 
+/* How a port's device spreads what comes, for a message: {"key": HEX, "queues": a hex digit an
+ * entry}. NULL where it does not tell (NULL). New reference. */
+json_t *offer_make_spread(const struct port_rss *r);
+/* The same from outside, checked; both families are taken as spread. 0 or -EPROTO. */
+int offer_read_spread(struct port_rss *r, const json_t *told, struct err *e);
+
 struct offer_choice {
 	struct port *port;               /* here */
 	char name[PORT_NAME];            /* its name */

@@ -216,9 +216,9 @@ void port_counts(const struct port *p, struct port_counts *c)
 	}
 }
 
-unsigned port_pick_queue(const struct port *p)
+unsigned port_pick_queue(const struct port *p, int node)
 {
-	unsigned links[PORT_QUEUES] = {0}, best = 0;
+	unsigned links[PORT_QUEUES] = {0}, best = 0, best_load = UINT32_MAX;
 
 	for (unsigned i = 0; i < PORT_LINKS; i++) {
 		uint8_t q = atomic_load_explicit(
@@ -227,9 +227,15 @@ unsigned port_pick_queue(const struct port *p)
 		if (q < PORT_QUEUES)
 			links[q]++;
 	}
-	for (unsigned i = 1; i < p->nqueues; i++)
-		if (links[i] < links[best])
+	for (unsigned i = 0; i < p->nqueues; i++) {
+		bool away = node >= 0 && p->queue[i]->poller.node != (unsigned)node;
+		unsigned load = 2 * links[i] + away;
+
+		if (load < best_load) {
 			best = i;
+			best_load = load;
+		}
+	}
 	return best;
 }
 
@@ -244,40 +250,62 @@ static bool slot_is_free(const struct port *p, unsigned n)
 	       PORT_NOBODY;
 }
 
-// The next free slot, from `first` on, whose datagrams come in on this queue; PORT_LINKS: none.
-// from NULL: any free one.
-static unsigned find_slot(const struct port *p, unsigned first, unsigned queue,
-	const struct udp_addr *from, uint16_t from_port)
+// How well UDP port udp_port suits a link on this queue: 2 for what comes from the peer, 1 for what
+// goes there. What is not known suits.
+static unsigned suits(const struct port *p, uint16_t udp_port, unsigned queue,
+	const struct port_peer *peer, const struct udp_addr *at, uint16_t at_port)
 {
-	for (unsigned i = 0; i < PORT_LINKS; i++) {
-		unsigned n = (first + i) % PORT_LINKS;
+	const struct udp_addr *own = at->v6 ? &p->own.ip6 : &p->own.ip4;
+	unsigned here = PORT_NOBODY, there = PORT_NOBODY;
 
-		if (slot_is_free(p, n) &&
-			(from == NULL || port_rss_queue(p, from, from_port,
-						 (uint16_t)(PORT_UDP_FIRST + n)) == queue))
-			return n;
+	if (at_port != 0)
+		here = port_rss_queue(&p->rss, at, at_port, own, udp_port);
+	if (at_port != 0 && peer->rss != NULL)
+		there = port_rss_queue(peer->rss, own, udp_port, at, at_port);
+	return 2 * (here == queue || here == PORT_NOBODY) +
+	       (there == peer->queue || there == PORT_NOBODY);
+}
+
+// Of the free slots from `first` on the one that suits best; PORT_LINKS: none is free.
+static unsigned find_slot(const struct port *p, unsigned first, unsigned queue,
+	const struct port_peer *peer, const struct udp_addr *at, uint16_t at_port)
+{
+	unsigned best = PORT_LINKS, best_suits = 0;
+
+	for (unsigned i = 0; i < PORT_LINKS && best_suits < 3; i++) {
+		unsigned n = (first + i) % PORT_LINKS, how = 3;
+
+		if (!slot_is_free(p, n))
+			continue;
+		if (peer != NULL)
+			how = suits(p, (uint16_t)(PORT_UDP_FIRST + n), queue, peer, at, at_port);
+		if (best == PORT_LINKS || how > best_suits) {
+			best = n;
+			best_suits = how;
+		}
 	}
-	return PORT_LINKS;
+	return best;
 }
 
 // Not the one that was given back last, so that late packets for it meet nobody.
-uint16_t port_udp_take(struct port *p, unsigned queue, const struct sockaddr_storage *peer)
+uint16_t port_udp_take(struct port *p, unsigned queue, const struct port_peer *peer)
 {
-	unsigned first = p->next_slot, n = PORT_LINKS;
-	struct udp_addr from;
-	uint16_t from_port;
+	struct udp_addr at = {.v6 = !p->own.has4};
+	uint16_t at_port = 0;
+	unsigned n;
 
 	if (queue >= p->nqueues)
 		return 0;
-	if (peer != NULL && !p->has_flow && port_addr_of(&from, &from_port, peer) == 0)
-		n = find_slot(p, first, queue, &from, from_port);
-	if (n == PORT_LINKS)
-		n = find_slot(p, first, queue, NULL, 0);
+	if (peer != NULL && port_addr_of(&at, &at_port, &peer->address) < 0) {
+		peer = NULL;
+		at.v6 = !p->own.has4;
+	}
+	n = find_slot(p, p->next_slot, queue, peer, &at, at_port);
 	if (n == PORT_LINKS)
 		return 0;
 	p->next_slot = n + 1;
 	atomic_store_explicit(&p->slot[n].queue, (uint8_t)queue, memory_order_relaxed);
-	port_steer(p, &p->slot[n], (uint16_t)(PORT_UDP_FIRST + n));
+	port_steer(p, &p->slot[n], (uint16_t)(PORT_UDP_FIRST + n), at.v6);
 	return (uint16_t)(PORT_UDP_FIRST + n);
 }
 

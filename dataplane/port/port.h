@@ -21,6 +21,9 @@
 #define PORT_MTU_MOST   65000u
 #define PORT_NOTES      8u
 #define PORT_NOTE_BYTES 160u
+#define PORT_RETA       2048u /* entries of a device's table of queues, at most */
+#define PORT_RSS_KEY    64u   /* bytes of its key, at most, and */
+#define PORT_RSS_LEAST  40u   /* at least: what a hash over two IPv6 addresses and ports takes */
 
 enum port_choice { PORT_AUTO, PORT_YES, PORT_NO };
 
@@ -81,6 +84,15 @@ struct port_counts {
 	uint64_t neighbours;   /* requests answered */
 };
 
+/* How a device spreads what comes in by a Toeplitz hash of addresses and ports, as it tells. */
+struct port_rss {
+	bool udp4, udp6; /* it does that with datagrams of these */
+	uint8_t key[PORT_RSS_KEY] __attribute__((aligned(4)));
+	uint8_t key_bytes;
+	uint16_t entries;
+	uint8_t queue[PORT_RETA];
+};
+
 struct port;
 
 /* Checks what can be checked without the device. 0 or -EINVAL with e set. */
@@ -102,16 +114,28 @@ void port_counts(const struct port *p, struct port_counts *c);
 int port_hold(struct port *p);
 void port_release(struct port *p);
 
-/* The queue with the fewest links, and its lcore: a flow on that link must be on that lcore. */
-unsigned port_pick_queue(const struct port *p);
+/* The queue with the fewest links, of equal ones one whose lcore is on this NUMA node (-1: any),
+ * and its lcore: a flow on that link must be on that lcore. */
+unsigned port_pick_queue(const struct port *p, int node);
 unsigned port_queue_lcore(const struct port *p, unsigned queue);
 
+/* The other end of a link, as far as it is known: its address, its UDP port (0: not yet), how its
+ * device spreads what comes (NULL: not known), and on which queue there it wants what we send. */
+struct port_peer {
+	struct sockaddr_storage address;
+	const struct port_rss *rss;
+	unsigned queue;
+};
+
 /* A UDP port that no link has, for a link on this queue; given back by link_nic's close, or by
- * port_udp_give() where no link was opened on it. 0: none is left. peer: whose datagrams will come
- * to it, so that a device that spreads packets by a known hash brings them to the queue; NULL: not
- * known yet. */
-uint16_t port_udp_take(struct port *p, unsigned queue, const struct sockaddr_storage *peer);
+ * port_udp_give() where no link was opened on it. 0: none is left. With a peer, one that brings
+ * what both ends send to the queues that want it, as far as it is known how they spread. NULL: any,
+ * of the family that the port has, or IPv4. */
+uint16_t port_udp_take(struct port *p, unsigned queue, const struct port_peer *peer);
 void port_udp_give(struct port *p, uint16_t udp_port);
+
+/* How the port's device spreads; NULL: it does not tell. */
+const struct port_rss *port_rss(const struct port *p);
 
 /* "192.0.2.7" or "2001:db8::7" and a UDP port: for messages between daemons. 0 or -EINVAL. */
 int port_address_parse(struct sockaddr_storage *a, const char *text, uint16_t udp_port);

@@ -22,7 +22,6 @@
 #define PORT_LINKS     1024u  /* at most */
 #define PORT_NOBODY    UINT8_MAX
 #define PORT_SEGS      16u  /* external pieces of one packet, at most */
-#define PORT_RETA      512u /* entries of a device's table of queues, at most */
 #define PORT_FORWARD   512u /* packets on their way to another lcore; a power of two */
 
 struct link_nic;
@@ -55,25 +54,18 @@ struct port_slot {
 	void *rule;            /* of rte_flow; control only */
 };
 
-/* How a device spreads what comes, as far as it tells. Control only. */
-struct port_rss {
-	bool udp4, udp6; /* it hashes addresses and ports of these */
-	uint32_t key[16];
-	uint16_t entries;
-	uint16_t queue[PORT_RETA];
-};
-
 struct port {
 	struct port_info info;
 	struct udp_own own;
 	struct udp_addr gateway4, gateway6;
 	bool has_gateway4, has_gateway6;
 	uint8_t prefix4, prefix6;
-	bool check_ip_sum; /* the device does not */
-	bool has_flow;     /* rte_flow steers */
-	bool spreads;      /* RSS is on */
-	struct port_rss rss;
-	bool copies; /* the device has read a packet when it says that it took it */
+	bool check_ip_sum;   /* the device does not */
+	bool has_flow;       /* rte_flow steers */
+	bool refused;        /* it has refused a rule, and that was noted */
+	bool spreads;        /* RSS is on */
+	struct port_rss rss; /* control only */
+	bool copies;         /* the device has read a packet when it says that it took it */
 	unsigned segs_most;
 	unsigned rx_frame_bytes; /* the device's own buffers: as many must fit into ours */
 	uint64_t ns_mult;        /* nanoseconds a cycle, times 2^32 */
@@ -115,20 +107,21 @@ bool link_nic_take(struct link_nic *l, struct rte_mbuf *m, const struct udp_seen
 /* port.c: makes queue n and chooses who polls it. */
 int port_queue_new(struct port *p, unsigned n, struct err *e);
 /* port_probe.c */
+void port_note(struct port *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int port_probe(struct port *p, const struct port_config *c, struct err *e);
 void port_remove(struct port *p);
 /* port_address.c */
 int port_addresses(struct port *p, const struct port_config *c, struct err *e);
 int port_next_hop(const struct port *p, const struct udp_addr *peer, struct udp_addr *hop);
 int port_addr_of(struct udp_addr *a, uint16_t *udp_port, const struct sockaddr_storage *s);
-/* port_rss.c: the queue on which datagrams of that address and port to a port of ours come in;
- * PORT_NOBODY: not known. */
+/* port_rss.c: the queue on which datagrams of these addresses and ports come in; PORT_NOBODY: not
+ * known. */
 void port_rss_probe(struct port *p);
-unsigned port_rss_queue(
-	const struct port *p, const struct udp_addr *from, uint16_t from_port, uint16_t to_port);
-/* port_steer.c */
+unsigned port_rss_queue(const struct port_rss *r, const struct udp_addr *from, uint16_t from_port,
+	const struct udp_addr *to, uint16_t to_port);
+/* port_steer.c: a rule, where the device takes one, for datagrams of that family. */
 void port_steer_probe(struct port *p);
-void port_steer(struct port *p, struct port_slot *s, uint16_t udp_port);
+void port_steer(struct port *p, struct port_slot *s, uint16_t udp_port, bool v6);
 void port_unsteer(struct port *p, struct port_slot *s);
 
 #endif

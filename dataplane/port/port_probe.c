@@ -56,7 +56,7 @@ static const struct driver *driver_of(const char *name)
 	return NULL;
 }
 
-__attribute__((format(printf, 2, 3))) static void note(struct port *p, const char *fmt, ...)
+void port_note(struct port *p, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -192,9 +192,10 @@ static int choose_zero_copy(struct port *p, const struct port_config *c, struct 
 	p->info.must_zero_copy = c->zero_copy == PORT_YES;
 	p->info.zero_copy = why == NULL && c->zero_copy != PORT_NO;
 	if (p->info.zero_copy)
-		note(p, "pages leave guest memory without a copy by Godwit, but for sealed ones");
+		port_note(p,
+			"pages leave guest memory without a copy by Godwit, but for sealed ones");
 	else
-		note(p, "pages are copied into packets: %s",
+		port_note(p, "pages are copied into packets: %s",
 			c->zero_copy == PORT_NO ? "as was asked for" : why);
 	return 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Steering by the device: a rule of rte_flow sends what comes for a UDP port to the queue of its
 // link. Run by control threads. Where the device has no such rules, or no more of them, RSS or
-// nothing spreads packets, and port_turn.c hands over what came in elsewhere.
+// nothing spreads packets, and port_turn.c hands over what came in elsewhere. UDP ports are chosen
+// for RSS in any case: a rule may be refused.
 
 #include "port_impl.h"
 
@@ -44,18 +45,23 @@ void port_steer_probe(struct port *p)
 		p->info.steering = "rte_flow";
 }
 
-// A rule for one kind of address: that of links which use the other comes by RSS and the ring.
-void port_steer(struct port *p, struct port_slot *s, uint16_t udp_port)
+void port_steer(struct port *p, struct port_slot *s, uint16_t udp_port, bool v6)
 {
-	struct rte_flow_error why;
+	struct rte_flow_error why = {0};
 	struct rule r;
 
 	s->rule = NULL;
 	if (!p->has_flow)
 		return;
-	rule_init(
-		&r, !p->own.has4, udp_port, atomic_load_explicit(&s->queue, memory_order_relaxed));
+	rule_init(&r, v6, udp_port, atomic_load_explicit(&s->queue, memory_order_relaxed));
 	s->rule = rte_flow_create(p->id, &r.attr, r.item, r.action, &why);
+	if (s->rule != NULL || p->refused)
+		return;
+	p->refused = true;
+	port_note(p,
+		"the device refused a rule for IPv%u (%.60s): packets that come in on "
+		"another queue are handed over between cores",
+		v6 ? 6 : 4, why.message != NULL ? why.message : "without a reason");
 }
 
 void port_unsteer(struct port *p, struct port_slot *s)

@@ -43,6 +43,14 @@ static json_t *make(const uint8_t *data, size_t bytes)
 	return list;
 }
 
+static json_t *make_spread(const uint8_t *data, size_t bytes)
+{
+	const uint8_t *at = data, *end = data + bytes;
+	json_t *key = piece(&at, end), *queues = piece(&at, end);
+
+	return json_pack("{s:o*, s:o*}", "key", key, "queues", queues);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static const char text[] = "[port a]\ndevice = x\nipv4 = 192.0.2.1/9\nipv4-gateway = "
@@ -52,6 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	struct option_set options;
 	struct offer_choice c;
 	struct err e;
+	struct port_rss rss;
 	json_t *offer;
 
 	if (ports.n == 0) {
@@ -64,6 +73,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	if (offer_choose(&c, &ports, offer, &e) == 0 &&
 		(c.port != &stub || c.mtu < PORT_MTU_LEAST || c.mtu > 9000 ||
 			strlen(c.there) >= PORT_NAME || strlen(c.reached) >= PORT_ADDRESS_TEXT))
+		abort();
+	json_decref(offer);
+	offer = make_spread(data, bytes);
+	if (offer_read_spread(&rss, offer, &e) == 0 &&
+		(rss.entries == 0 || rss.entries > PORT_RETA || rss.key_bytes < PORT_RSS_LEAST))
 		abort();
 	json_decref(offer);
 	return 0;

@@ -5,6 +5,7 @@
 // as it tells is seen on cards only.
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lcore.h"
@@ -44,87 +45,155 @@ static void published(struct port *p)
 
 	memcpy(copy.rss.key, key, sizeof(key));
 	copy.rss.udp4 = copy.rss.udp6 = true;
-	copy.rss.entries = PORT_RETA;
+	copy.rss.entries = 256;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		struct sockaddr_storage from, to;
 		struct udp_addr a, own;
 		uint16_t port;
+		unsigned got;
 
 		port_address_parse(&from, known[i].from, known[i].from_port);
 		port_address_parse(&to, known[i].to, known[i].to_port);
 		port_addr_of(&a, &port, &from);
 		port_addr_of(&own, &port, &to);
-		*(own.v6 ? &copy.own.ip6 : &copy.own.ip4) = own;
-		for (unsigned k = 0; k < PORT_RETA; k++)
-			copy.rss.queue[k] = (uint16_t)k;
-		check(port_rss_queue(&copy, &a, known[i].from_port, known[i].to_port) ==
-				known[i].hash % PORT_RETA,
-			known[i].from,
-			port_rss_queue(&copy, &a, known[i].from_port, known[i].to_port),
-			known[i].hash % PORT_RETA);
+		for (unsigned k = 0; k < copy.rss.entries; k++)
+			copy.rss.queue[k] = (uint8_t)k;
+		got = port_rss_queue(&copy.rss, &a, known[i].from_port, &own, known[i].to_port);
+		check(got == known[i].hash % 256, known[i].from, got, known[i].hash % 256);
 	}
 }
 
-// Queues in turn, as cards have them from the start.
-static void spread(struct port *p)
+// Queues in turn, as cards have them from the start, or in steps.
+static void spread(struct port *p, unsigned step)
 {
 	struct rte_eth_rss_reta_entry64 t[PORT_RETA / RTE_ETH_RETA_GROUP_SIZE] = {0};
 
 	for (unsigned i = 0; i < p->rss.entries; i++) {
 		t[i / RTE_ETH_RETA_GROUP_SIZE].mask = UINT64_MAX;
 		t[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] =
-			(uint16_t)(i % QUEUES);
+			(uint16_t)(i / step % QUEUES);
 	}
 	check(rte_eth_dev_rss_reta_update(p->id, t, p->rss.entries) == 0, "a table", 1, 0);
 	port_rss_probe(p);
 }
 
+static unsigned lands(struct port *p, const struct udp_addr *from, uint16_t from_port, uint16_t to)
+{
+	return port_rss_queue(&p->rss, from, from_port, from->v6 ? &p->own.ip6 : &p->own.ip4, to);
+}
+
 static void taken(struct port *p)
 {
 	for (unsigned i = 0; i < 64; i++) {
-		struct sockaddr_storage peer;
+		struct port_peer peer = {.queue = 0};
 		struct udp_addr from;
 		uint16_t from_port, got;
 
 		port_address_parse(
-			&peer, i % 2 ? "2001:db8::2" : "192.0.2.2", (uint16_t)(50000 + i));
-		port_addr_of(&from, &from_port, &peer);
+			&peer.address, i % 2 ? "2001:db8::2" : "192.0.2.2", (uint16_t)(50000 + i));
+		port_addr_of(&from, &from_port, &peer.address);
 		got = port_udp_take(p, i % QUEUES, &peer);
-		check(got != 0 && port_rss_queue(p, &from, from_port, got) == i % QUEUES,
-			"the queue of a port that was taken",
-			port_rss_queue(p, &from, from_port, got), i % QUEUES);
-		if (i % 3 == 0)
-			port_udp_give(p, got);
+		check(got != 0 && lands(p, &from, from_port, got) == i % QUEUES,
+			"the queue of a port that was taken", lands(p, &from, from_port, got),
+			i % QUEUES);
+		port_udp_give(p, got);
 	}
-	check(port_udp_take(p, 0, NULL) != 0, "a port for nobody known yet", 0, 1);
 	check(port_udp_take(p, QUEUES, NULL) == 0, "a queue that is not there", 1, 0);
+}
+
+// As two daemons do: the source takes a port before it knows the target's, the target one that
+// suits both. Devices with other keys and tables; what each sends comes in where it is wanted.
+static void both(struct port *source, struct port *target, bool v6)
+{
+	for (unsigned i = 0; i < QUEUES * QUEUES; i++) {
+		struct port_peer there = {.queue = 0}, here = {.queue = i / QUEUES};
+		const char *address[2] = {
+			v6 ? "2001:db8::1" : "192.0.2.1", v6 ? "2001:db8::2" : "192.0.2.2"};
+		struct udp_addr from[2];
+		uint16_t none, udp[2];
+
+		port_address_parse(&there.address, address[1], 0);
+		udp[0] = port_udp_take(source, i / QUEUES, &there);
+		port_address_parse(&here.address, address[0], udp[0]);
+		here.rss = port_rss(source);
+		udp[1] = port_udp_take(target, i % QUEUES, &here);
+		port_addr_of(&from[0], &none, &here.address);
+		port_addr_of(&from[1], &none, &there.address);
+		check(lands(target, &from[0], udp[0], udp[1]) == i % QUEUES, "pages",
+			lands(target, &from[0], udp[0], udp[1]), i % QUEUES);
+		check(lands(source, &from[1], udp[1], udp[0]) == i / QUEUES, "answers",
+			lands(source, &from[1], udp[1], udp[0]), i / QUEUES);
+		port_udp_give(source, udp[0]);
+		port_udp_give(target, udp[1]);
+	}
+}
+
+// Queues of equal load are taken in turn, those near the memory first.
+static void picked(struct port *p)
+{
+	uint16_t udp[QUEUES];
+
+	for (unsigned i = 0; i < QUEUES; i++)
+		p->queue[i]->poller.node = i % 2;
+	for (unsigned i = 0; i < QUEUES; i++) {
+		static const unsigned order[] = {1, 3, 0, 2};
+		unsigned queue = port_pick_queue(p, 1);
+
+		check(queue == order[i], "a queue near node 1", queue, order[i]);
+		udp[i] = port_udp_take(p, queue, NULL);
+	}
+	check(port_pick_queue(p, -1) == 0, "of equal ones the first", port_pick_queue(p, -1), 0);
+	for (unsigned i = 0; i < QUEUES; i++)
+		port_udp_give(p, udp[i]);
+}
+
+static struct port *open_port(const char *device, const char *ipv4, const char *ipv6)
+{
+	struct port_config c = {
+		.name = device, .device = device, .queues = QUEUES, .ipv4 = ipv4, .ipv6 = ipv6};
+	struct port *p;
+	struct err e;
+
+	if (port_open(&p, &c, &e) == 0)
+		return p;
+	printf("%s\n", e.text);
+	exit(1);
 }
 
 int main(void)
 {
 	struct eal_config c = {
-		.cores = "0,0,0,0", .mem_mb = 128, .no_huge = true, .idle = LCORE_IDLE_YIELD};
-	struct port_config pc = {.name = "test",
-		.device = "net_null0",
-		.queues = QUEUES,
-		.ipv4 = "192.0.2.1/24",
-		.ipv6 = "2001:db8::1/64"};
+		.cores = "0,0,0,0", .mem_mb = 192, .no_huge = true, .idle = LCORE_IDLE_YIELD};
+	uint8_t key[PORT_RSS_LEAST];
+	struct rte_eth_rss_conf conf = {.rss_key = key,
+		.rss_key_len = sizeof(key),
+		.rss_hf = RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP};
 	struct eal_info info;
-	struct port *p;
+	struct port *p, *other;
 	struct err e;
 
-	if (eal_start(&c, &info, &e) < 0 || port_open(&p, &pc, &e) < 0) {
+	if (eal_start(&c, &info, &e) < 0) {
 		printf("%s\n", e.text);
 		return 1;
 	}
+	p = open_port("net_null0", "192.0.2.1/24", "2001:db8::1/64");
+	other = open_port("net_null1", "192.0.2.2/24", "2001:db8::2/64");
 	if (!p->rss.udp4 || !p->rss.udp6) {
 		printf("SKIP: this DPDK's net_null tells no key\n");
 		return 77;
 	}
 	published(p);
-	spread(p);
+	spread(p, 1);
 	taken(p);
+	picked(p);
+	for (unsigned i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(i * i + 91);
+	check(rte_eth_dev_rss_hash_update(other->id, &conf) == 0, "a key", 1, 0);
+	spread(other, 3);
+	both(p, other, false);
+	both(p, other, true);
 	port_close(p);
+	port_close(other);
 	eal_stop();
 	printf("%u wrong\n", wrong);
 	return wrong != 0;

@@ -274,7 +274,7 @@ static void seal_link(struct world_side *s, struct link *l, unsigned n)
 static void open_flow(struct world_side *s, unsigned n)
 {
 	const struct world_options *o = &s->w->o;
-	unsigned queue = port_pick_queue(s->port), lcore = port_queue_lcore(s->port, queue);
+	unsigned queue = port_pick_queue(s->port, -1), lcore = port_queue_lcore(s->port, queue);
 	struct link_nic_config c = {
 		.port = s->port,
 		.queue = queue,
@@ -285,6 +285,7 @@ static void open_flow(struct world_side *s, unsigned n)
 		.mtu_most = o->mtu,
 		.map = s->source ? &s->w->from : NULL,
 		.dead_ns = o->dead_ms * NS_PER_MS,
+		.barrier_ns = o->barrier_ms * NS_PER_MS,
 		.faults = {.lose = o->lose, .seed = o->seed + s->source},
 	};
 	const char *peer = o->v6 ? (s->source ? "fd00:6d::2" : "fd00:6d::1")

@@ -181,6 +181,42 @@ static void test_nodes(void **state)
 		assert_int_equal(affinity_node(&map, i, 4), wanted[i]);
 }
 
+/* What is told of a device's spreading comes out as it went in, and lies are refused. */
+static void test_spread(void **state)
+{
+	static const char *const lies[] = {"7", "{}", "{\"key\": \"00\", \"queues\": \"0\"}",
+		"{\"key\": 7, \"queues\": \"0\"}"};
+	struct port_rss r = {.key_bytes = 52, .entries = PORT_RETA}, back;
+	json_t *told, *lie;
+	struct err e;
+
+	(void)state;
+	for (unsigned i = 0; i < r.key_bytes; i++)
+		r.key[i] = (uint8_t)(37 * i);
+	for (unsigned i = 0; i < r.entries; i++)
+		r.queue[i] = (uint8_t)(i % 13);
+	r.udp4 = r.udp6 = true;
+	assert_null(offer_make_spread(NULL));
+	told = offer_make_spread(&r);
+	assert_int_equal(offer_read_spread(&back, told, &e), 0);
+	assert_memory_equal(&back, &r, sizeof(r));
+	json_object_set_new(told, "queues", json_string(""));
+	assert_int_equal(offer_read_spread(&back, told, &e), -EPROTO);
+	json_object_set_new(told, "queues", json_string("0123g"));
+	assert_int_equal(offer_read_spread(&back, told, &e), -EPROTO);
+	json_object_set_new(told, "queues", json_sprintf("%02049d", 0));
+	assert_int_equal(offer_read_spread(&back, told, &e), -EPROTO);
+	json_object_set_new(told, "queues", json_string("01"));
+	json_object_set_new(told, "key", json_sprintf("%0130d", 0));
+	assert_int_equal(offer_read_spread(&back, told, &e), -EPROTO);
+	json_decref(told);
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		lie = json_loads(lies[i], JSON_DECODE_ANY, NULL);
+		assert_int_equal(offer_read_spread(&back, lie, &e), -EPROTO);
+		json_decref(lie);
+	}
+}
+
 static void test_meeting(void **state)
 {
 	char text[AFFINITY_TEXT] = "";
@@ -201,6 +237,7 @@ int main(void)
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_both_ways),
 		cmocka_unit_test(test_nodes),
+		cmocka_unit_test(test_spread),
 		cmocka_unit_test(test_meeting),
 	};
 
