@@ -22,6 +22,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* What a target that says nothing at the end of a pass has not answered goes into the next one. */
+#define BARRIER_NS NS_PER_S
+
 static int hold(struct session *s, struct port *port, struct err *e)
 {
 	int rc = port_hold(port);
@@ -212,6 +215,7 @@ static int open_flow(
 		.dead_ns = s->peer_timeout_ns,
 		.resolve_ns =
 			s->peer_timeout_ns / 2, /* who can't be found is not said to be dead */
+		.barrier_ns = BARRIER_NS,
 	};
 	unsigned lcore = port_queue_lcore(s->nic.port, mine->queue);
 	int node = (int)lcore_node(lcore), rc;

@@ -37,8 +37,8 @@ struct rel_config {
 	uint64_t most_pto_ns;  /* with backoff never longer, unless the path is */
 	uint64_t keepalive_ns; /* silence after which a sign of life is asked for */
 	uint64_t dead_ns;      /* silence after which the peer is dead */
-	uint64_t barrier_ns;   /* a barrier older than this gives up what is missing; 0: never */
-	uint64_t bye_ns;       /* how long a goodbye waits for its answer */
+	uint64_t barrier_ns; /* a barrier, nothing heard for so long: gives up the rest; 0: never */
+	uint64_t bye_ns;     /* how long a goodbye waits for its answer */
 };
 
 /* Sensible values for all but tokens, mtu_most and overhead. */

@@ -74,7 +74,7 @@ struct rel_send {
 	uint64_t report_head, report_tail;
 	uint64_t frame_limit, pos_limit; /* credits */
 	uint64_t barrier;                /* seq of the one that is out; REL_NEVER: none */
-	uint64_t barrier_at_ns;          /* when its missing frames are given up */
+	uint64_t barrier_at_ns; /* when its missing frames are given up, without news till then */
 	struct frame barrier_answer;
 	uint16_t marks_known; /* the next of the target's marks that is new */
 

@@ -4,10 +4,12 @@
 //
 //   nic_move --device memif|vhost|packet [--queues N] [--flows N] [--mtu N] [--vlan N] [--mib N]
 //            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seal] [--seed N]
-//            [--cut MS] [--dead MS] [--capture] [--end cut|kill-source|kill-target|shrink]
+//            [--cut MS] [--dead MS] [--barrier MS] [--capture]
+//            [--end cut|kill-source|kill-target|shrink]
 
 #include "nic_world.h"
 
+#include "bits.h"
 #include "clock.h"
 
 #include <errno.h>
@@ -49,6 +51,34 @@ static void run_pass(struct world_side *s, struct seed *seed, uint32_t pass)
 		world_fail("pages were not acknowledged");
 }
 
+// The wire is cut before a pass of a few pages begins: they and the barrier go out to nobody. What
+// is given up then is dirty again, and goes in the next pass.
+static void run_unheard_pass(struct world_side *s, struct seed *seed, uint32_t pass)
+{
+	const uint64_t pages = 5;
+	uint64_t end = clock_ns() + WORLD_WAIT_S * NS_PER_S, back, lost = 0;
+
+	world_wire(s->w, false);
+	for (uint64_t at = 0; at < pages * PAGE_BYTES; at += 8) {
+		uint64_t word = seed_next(seed);
+
+		memcpy(s->w->from.r[0].base + at, &word, 8);
+	}
+	bits_set_range(s->dirty.set, 0, pages);
+	world_publish(s, pass);
+	while (lost < pages && clock_ns() < end) {
+		nanosleep(&(const struct timespec){.tv_nsec = (long)NS_PER_MS}, NULL);
+		lost = stats_get(&s->flow[0]->stats, STAT_pages_lost);
+	}
+	world_wire(s->w, true);
+	world_wait_pass(s, pass);
+	back = dirty_put_back(&s->dirty, 0, s->dirty.nchunks);
+	if (lost != pages || back != pages)
+		world_fail("%llu pages were given up and %llu put back, not %llu",
+			(unsigned long long)lost, (unsigned long long)back,
+			(unsigned long long)pages);
+}
+
 static int run_source(struct world *w)
 {
 	struct seed seed = {w->o.seed};
@@ -57,7 +87,7 @@ static int run_source(struct world *w)
 
 	world_side_open(&s, w, true);
 	for (uint32_t pass = 0; pass < passes; pass++)
-		run_pass(&s, &seed, pass);
+		(w->o.barrier_ms != 0 && pass == 1 ? run_unheard_pass : run_pass)(&s, &seed, pass);
 	if (w->o.end == END_CUT)
 		world_wire(w, false);
 	if (w->o.end != END_WELL) {
@@ -143,7 +173,7 @@ int main(int argc, char **argv)
 		{"lose", 1, NULL, 'l'}, {"seed", 1, NULL, 'r'}, {"ip6", 0, NULL, '6'},
 		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"seal", 0, NULL, 'S'},
 		{"capture", 0, NULL, 'C'}, {"cut", 1, NULL, 'u'}, {"dead", 1, NULL, 'e'},
-		{"end", 1, NULL, 'E'}, {NULL, 0, NULL, 0}};
+		{"end", 1, NULL, 'E'}, {"barrier", 1, NULL, 'b'}, {NULL, 0, NULL, 0}};
 	struct world_options o = {.device = "memif",
 		.queues = 1,
 		.flows = 1,
@@ -208,6 +238,9 @@ int main(int argc, char **argv)
 			break;
 		case 'e':
 			o.dead_ms = n;
+			break;
+		case 'b':
+			o.barrier_ms = n;
 			break;
 		case 'E':
 			o.end = strcmp(optarg, "cut") == 0           ? END_CUT

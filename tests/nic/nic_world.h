@@ -21,6 +21,7 @@ struct world_options {
 	unsigned queues, flows, mtu, vlan, mib, passes;
 	unsigned lose;            /* parts of 65536, on both sides */
 	unsigned cut_ms, dead_ms; /* the wire is cut so long in each pass; 0: never, 30 s */
+	unsigned barrier_ms;      /* a barrier that nobody hears gives up after it; 0: never */
 	enum world_end end;
 	bool v6, copy, deflate, seal;
 	uint64_t seed;
