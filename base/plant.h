@@ -11,6 +11,7 @@ enum plant {
 	PLANT_LAW1_READ_BEFORE_ARM, /* a page is read before its dirty bit is cleared */
 	PLANT_LAW1_FORGET_TAKEN,    /* pages that were not acknowledged are not put back */
 	PLANT_LAW1_CLEAR_ALL_ONES,  /* arm clears bits that the bitmap in hand does not hold */
+	PLANT_LAW1_BLIND_KERNEL,    /* a write that the tracker's self-test does is not seen */
 	PLANT_LAW2_FORGET_VMM,      /* what the VMM itself wrote is not counted */
 	PLANT_LAW3_ARMED_TOO,       /* pages of windows that are being armed are left out as free */
 	PLANT_LAW4_NEED_NOT_TELL,   /* a balloon counts whose guest need not tell */
@@ -36,9 +37,12 @@ extern enum plant plant_active; /* set by one test before its threads start */
 /* The session stands at its stage for now, so that a test can plant a fault there. */
 struct session;
 bool plant_stage(struct session *s);
+/* The process stands still between two steps, for good: a test kills it there. */
+void plant_step(const char *name);
 #else
-#define plant(p)       false
-#define plant_stage(s) false
+#define plant(p)         false
+#define plant_stage(s)   false
+#define plant_step(name) ((void)0)
 #endif
 
 #endif

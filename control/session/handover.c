@@ -105,6 +105,7 @@ static void on_fenced(void *arg, struct vmm_answer *a)
 		return;
 	}
 	s->fenced = true;
+	plant_step("fenced");
 	if (s->conn == NULL) {
 		struct err e;
 
@@ -140,6 +141,7 @@ void handover_commit(struct session *s)
 		handover_give_back(s, &e);
 		return;
 	}
+	plant_step("journaled");
 	if (plant(PLANT_LAW6_NO_FENCE)) {
 		struct vmm_answer unasked = {.fd = -1};
 
@@ -192,6 +194,7 @@ void handover_finish(struct session *s)
 
 	if (journal_write(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
 		watch_text(s, LOG_WARN, "%s", e.text);
+	plant_step("known");
 	vmm_ask(s->vmm, AGENT_END, 0, 0, -1, on_source_ended, s);
 }
 
@@ -243,6 +246,7 @@ static void on_running(void *arg, struct vmm_answer *a)
 		end_vmm_and_refuse(s, &a->why);
 		return;
 	}
+	plant_step("resumed");
 	if (journal_note(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
 		log_warn(s->name, "%s", e.text);
 	peer_answer(s, json_pack("{s:s}", "outcome", "running"));
@@ -268,6 +272,7 @@ void handover_taken(struct session *s, json_t *msg)
 		end_vmm_and_refuse(s, &e);
 		return;
 	}
+	plant_step("noted");
 	vmm_ask(s->vmm, AGENT_RESUME, 0, json_is_true(json_object_get(msg, "paused")), -1,
 		on_running, s);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The planted bug of a program that end-to-end tests start: GODWIT_PLANT names it. (Or a stage to
-// stand at: plant_stage.c.)
+// stand at, or a step: plant_stage.c.)
 
 #include "plant.h"
 
@@ -28,7 +28,9 @@ __attribute__((constructor)) static void choose(void)
 	for (size_t i = 0; name != NULL && i < sizeof(plants) / sizeof(plants[0]); i++)
 		if (strcmp(plants[i].name, name) == 0)
 			plant_active = plants[i].plant;
-	if (plant_active == PLANT_NONE && (name == NULL || strncmp(name, "stage:", 6) != 0)) {
+	if (plant_active == PLANT_NONE &&
+		(name == NULL ||
+			(strncmp(name, "stage:", 6) != 0 && strncmp(name, "step:", 5) != 0))) {
 		fprintf(stderr, "GODWIT_PLANT does not name a planted bug\n");
 		abort();
 	}

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Lets a daemon's sessions stand at a stage, entered and not begun, as long as there is a file:
-// GODWIT_PLANT=stage:STAGE:FILE. Whatever happens meanwhile, happens at that stage.
+// GODWIT_PLANT=stage:STAGE:FILE. Whatever happens meanwhile, happens at that stage. And lets the
+// daemon itself stand still between two steps of the handover, until it is killed:
+// GODWIT_PLANT=step:STEP.
 
 #include "plant.h"
 #include "session_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,4 +55,15 @@ bool plant_stage(struct session *s)
 	h->stage = s->stage;
 	event_base_once(s->host->base, -1, EV_TIMEOUT, on_later, h, &later);
 	return true;
+}
+
+void plant_step(const char *name)
+{
+	const char *plant = getenv("GODWIT_PLANT");
+
+	if (plant == NULL || strncmp(plant, "step:", 5) != 0 || strcmp(plant + 5, name) != 0)
+		return;
+	fprintf(stderr, "stands at step %s\n", name);
+	for (;;)
+		pause();
 }

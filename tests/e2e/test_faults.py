@@ -177,3 +177,124 @@ def test_daemon_told_to_end_gives_the_guest_back(stage):
     fault.vm.wait_ticks(3)
     fault.vm.whole()
     assert fault.source.wait() == 0
+
+
+@pytest.mark.long
+def test_source_vm_hangs_for_good(stage):
+    """It is waited for as long as a busy host may take. When it comes back, its guest goes on."""
+    source, target = stage.source(), stage.target()
+    vm, waiting = stage.vm(memory="16M"), stage.waiting(memory="16M")
+    vm.wait_ticks()
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
+    source.wait_state("guest", "holding")
+    vm.freeze()
+    end = migration.failed()
+    assert end["result"] == "failed" and "answer" in end["error"]
+    vm.thaw()
+    vm.wait_ticks(3)
+    vm.whole()
+    assert not waiting.ticks(), "the guest ran on both sides"
+    stage.moved(source, target, vm, memory="16M")
+
+
+class Step:
+    """A migration whose daemon stands between two steps of the handover, and is killed there."""
+
+    def __init__(self, stage, side, step):
+        self.stage = stage
+        plant = {side: f"step:{step}"}
+        self.source = stage.source(plant=plant.get("source"))
+        self.target = stage.target(plant=plant.get("target"))
+        self.vm, self.waiting = stage.vm(memory="16M"), stage.waiting(memory="16M")
+        self.vm.wait_ticks()
+        self.migration = stage.migrate(self.source, self.target, self.vm, self.waiting)
+        victim = getattr(self, side)
+        victim.wait_line(f"stands at step {step}")
+        self.ticks = len(self.vm.ticks())
+        victim.kill()
+
+    def source_again(self):
+        self.source = self.stage.source(port=self.source.port)
+
+    def target_again(self):
+        self.target = self.stage.target(port=self.target.port)
+
+    def nobody_runs(self):
+        time.sleep(0.5)
+        assert len(self.vm.ticks()) == self.ticks, "a fenced guest ran before anybody decided"
+        assert not self.waiting.ticks(), "the guest ran on both sides"
+
+    def stays(self):
+        """The guest goes on at the source."""
+        self.vm.wait_ticks(3)
+        self.vm.whole()
+        assert not self.waiting.ticks(), "the guest ran on both sides"
+
+    def arrives(self):
+        self.vm.wait()
+        assert len(self.vm.ticks()) == self.ticks, "the guest ran on both sides"
+        self.waiting.wait_ticks(2)
+        self.waiting.whole()
+
+
+def test_source_daemon_dies_before_the_fence(stage):
+    """Its journal says committed, and nobody was told: the lease gives the guest back."""
+    step = Step(stage, "source", "journaled")
+    step.vm.wait_ticks(3)
+    step.source_again()
+    step.source.wait_line("guest: the guest runs here; nothing is left to do")
+    assert step.source.status("guest") is None
+    step.stays()
+    stage.moved(step.source, step.target, step.vm, memory="16M")
+
+
+@pytest.mark.long
+def test_source_daemon_dies_before_the_commit_goes_out(stage):
+    """Nobody but itself could know that."""
+    step = Step(stage, "source", "fenced")
+    step.source_again()
+    assert step.source.status("guest")["state"] == "undecided"
+    assert "fenced" in step.source.ok("resolve", "guest")
+    step.nobody_runs()
+    step.waiting.kill()
+    step.source.ok("resolve", "guest", "--keep", "source")
+    step.stays()
+
+
+@pytest.mark.long
+def test_source_daemon_dies_before_its_vm_ends(stage):
+    """It knew that the guest runs at the target: the next one ends what is left."""
+    step = Step(stage, "source", "known")
+    step.source_again()
+    step.source.wait_line("guest: the guest runs at the target; nothing is left to do")
+    assert step.source.status("guest") is None
+    step.arrives()
+
+
+def test_target_daemon_dies_before_it_takes_over(stage):
+    """The next one knows of the commit, and sees that the guest does not run there."""
+    step = Step(stage, "target", "noted")
+    assert step.migration.failed()["result"] == "undecided"
+    step.target_again()
+    status = step.target.status("guest")
+    assert (status["side"], status["state"]) == ("target", "undecided")
+    assert "incoming" in step.target.ok("resolve", "guest")
+    step.nobody_runs()
+    assert "no guest to keep" in step.target.fails("resolve", "guest", "--keep", "target")
+    step.target.ok("resolve", "guest", "--keep", "source")
+    step.waiting.wait()
+    step.source.ok("resolve", "guest", "--keep", "source")
+    step.stays()
+
+
+def test_target_daemon_dies_before_its_answer(stage):
+    """The guest runs there: the next one sees it, and the source is told by the operator."""
+    step = Step(stage, "target", "resumed")
+    assert step.migration.failed()["result"] == "undecided"
+    step.waiting.wait_ticks(2)
+    step.target_again()
+    step.target.wait_line("guest: the guest runs here; nothing is left to do")
+    assert step.target.status("guest") is None
+    assert "nothing to resolve" in step.target.fails("resolve", "guest")
+    step.source.ok("resolve", "guest", "--keep", "target")
+    step.arrives()
