@@ -18,7 +18,7 @@
 
 #include "address.h"
 #include "clock.h"
-#include "log.h"
+#include "stranger.h"
 
 #define ACCEPT_AT_ONCE 16   /* a turn of the loop */
 #define REST_S         1    /* no accept while the process is out of descriptors or memory */
@@ -115,7 +115,7 @@ static void half_shake(struct half *h)
 	if (rc > 0) {
 		half_wait(h, (short)rc);
 	} else if (rc < 0) {
-		log_warn("listen", "%s was refused: %s", h->peer, e.text);
+		stranger_log(LOG_WARN, "listen", "%s was refused: %s", h->peer, e.text);
 		half_drain(h);
 		half_free(h);
 	} else {
@@ -149,7 +149,7 @@ static void half_preamble(struct half *h)
 	struct err e;
 
 	if (preamble_decode(&h->preamble, h->buf, &e) < 0) {
-		log_warn("listen", "%s: %s", h->peer, e.text);
+		stranger_log(LOG_WARN, "listen", "%s: %s", h->peer, e.text);
 		half_free(h);
 		return;
 	}
@@ -164,7 +164,7 @@ static void half_preamble(struct half *h)
 	else
 		h->tls = tls_new(h->l->tls, h->fd, true, NULL, &e);
 	if (h->tls == NULL) {
-		log_warn("listen", "%s was refused: %s", h->peer, e.text);
+		stranger_log(LOG_WARN, "listen", "%s was refused: %s", h->peer, e.text);
 		half_free(h);
 		return;
 	}
@@ -182,7 +182,7 @@ static void on_half(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (!(what & (EV_READ | EV_WRITE))) {
-		log_warn("listen", "%s: no %s within %d s, closed", h->peer,
+		stranger_log(LOG_WARN, "listen", "%s: no %s within %d s, closed", h->peer,
 			h->tls != NULL ? "TLS handshake" : "preamble", LISTEN_WAIT_S);
 		half_free(h);
 		return;
@@ -197,7 +197,8 @@ static void on_half(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (n <= 0) {
-		log_debug("listen", "%s: left before its preamble was whole", h->peer);
+		stranger_log(
+			LOG_DEBUG_, "listen", "%s: left before its preamble was whole", h->peer);
 		half_free(h);
 		return;
 	}
@@ -246,8 +247,9 @@ static void half_new(struct listen *l, int fd)
 	if (l->nhalves >= LISTEN_HALF_OPEN) {
 		struct half *oldest = most_crowded(l);
 
-		log_warn("listen", "%s: %u connections are half open, this one was closed",
-			oldest->peer, LISTEN_HALF_OPEN);
+		stranger_log(LOG_WARN, "listen",
+			"%s: %u connections are half open, this one was closed", oldest->peer,
+			LISTEN_HALF_OPEN);
 		half_free(oldest);
 	}
 	h->l = l;

@@ -5,6 +5,8 @@
 
 #include "session_impl.h"
 
+#include "stranger.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +44,7 @@ static void greeting_free(struct greeting *g)
 
 static void greeting_refuse(struct greeting *g, const struct err *e)
 {
-	log_warn("peer", "%s: %s", conn_peer_name(g->conn), e->text);
+	stranger_log(LOG_WARN, "peer", "%s: %s", conn_peer_name(g->conn), e->text);
 	conn_send(g->conn,
 		json_pack("{s:s, s:s, s:i}", "op", "abort", "error", e->text, "errno", e->errnum));
 	greeting_free(g);
@@ -143,7 +145,7 @@ static void on_greeting_closed(void *arg, const struct err *why)
 {
 	struct greeting *g = arg;
 
-	log_info("peer", "%s: %s", conn_peer_name(g->conn), why->text);
+	stranger_log(LOG_INFO, "peer", "%s: %s", conn_peer_name(g->conn), why->text);
 	greeting_free(g);
 }
 
@@ -174,8 +176,8 @@ static void accept_control(struct session_host *h, int fd, struct tls *tls)
 	}
 	TAILQ_INSERT_TAIL(&greetings, g, next);
 	if (++ngreetings > GREET_MOST) {
-		log_warn("peer", "%u connections said no hello yet, the oldest was closed",
-			GREET_MOST);
+		stranger_log(LOG_WARN, "peer",
+			"%u connections said no hello yet, the oldest was closed", GREET_MOST);
 		greeting_free(TAILQ_FIRST(&greetings));
 	}
 	g->host = h;
@@ -183,7 +185,7 @@ static void accept_control(struct session_host *h, int fd, struct tls *tls)
 	g->deadline = event_new(h->base, -1, 0, on_greeting_late, g);
 	g->again = event_new(h->base, -1, 0, on_again, g);
 	if (g->conn == NULL || g->deadline == NULL || g->again == NULL) {
-		log_warn("peer", "a connection was dropped: %s", e.text);
+		stranger_log(LOG_WARN, "peer", "a connection was dropped: %s", e.text);
 		greeting_free(g);
 		return;
 	}
@@ -223,7 +225,7 @@ void session_accept(struct session_host *h, int fd, struct tls *tls, const struc
 	}
 	session_each(match_token, &f);
 	if (f.found == NULL) {
-		log_warn("peer", "a flow with an unknown token was refused");
+		stranger_log(LOG_WARN, "peer", "a flow with an unknown token was refused");
 		close(fd);
 		return;
 	}

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// listen.c and preamble.c: what comes through, and what does not.
+// listen.c and preamble.c: what comes through, and what does not. With a number: of a flood.
 
 #include "harness.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "listen.h"
+#include "stranger.h"
+
+#define FLOOD      5000
+#define AT_ONCE    (LISTEN_HALF_OPEN * 2) /* connections of the flood */
+#define LINE_BYTES 512                    /* of the log, on average, at most */
+
+static unsigned flood = FLOOD;
 
 static struct event_base *base;
 static struct listen *l;
@@ -179,6 +190,82 @@ static void test_deadline(void **state)
 	close(fd);
 }
 
+static unsigned open_files(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* Says something else than a peer, from one of many addresses: nothing, what is none, the beginning
+ * of a preamble, or all of it and no more. */
+static int flood_one(unsigned i)
+{
+	struct preamble p = {.kind = PREAMBLE_CONTROL};
+	const struct linger reset = {.l_onoff = 1}; /* and no port waits for its last packets */
+	int fd = dial_from(INADDR_LOOPBACK + 1 + i % 50000);
+	uint8_t buf[PREAMBLE_BYTES];
+	static const unsigned how_much[] = {0, sizeof(buf), 10, sizeof(buf)};
+
+	preamble_encode(&p, buf);
+	if (i % 4 == 1)
+		buf[0] = 'X';
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	assert_true(send(fd, buf, how_much[i % 4], MSG_NOSIGNAL) >= 0 || errno == ECONNRESET ||
+		    errno == EPIPE);
+	return fd;
+}
+
+/* Files, memory and the log stay within bounds, however many come; and an honest peer gets in. */
+static void test_flood(void **state)
+{
+	int log = memfd_create("log", MFD_CLOEXEC), err = dup(STDERR_FILENO), fds[AT_ONCE];
+	int honest;
+	unsigned files = open_files(), peers = flood / 4;
+	size_t used = 0, most_used = 0;
+	time_t began = time(NULL);
+
+	(void)state;
+	assert_true(dup2(log, STDERR_FILENO) >= 0);
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		fds[i] = flood_one(i);
+	}
+	for (unsigned i = 0; i < flood; i++) {
+		if (i % 8 == 0)
+			event_base_loop(base, EVLOOP_NONBLOCK);
+		close(fds[i % AT_ONCE]);
+		fds[i % AT_ONCE] = flood_one(i);
+		if (i % 1000 != 999)
+			continue;
+		assert_true(open_files() <= files + AT_ONCE + LISTEN_HALF_OPEN + 32);
+		used = used == 0 ? mallinfo2().uordblks : used;
+		most_used = mallinfo2().uordblks > most_used ? mallinfo2().uordblks : most_used;
+	}
+	harness_turn(base, 20);
+	assert_true(most_used <= used + (256 << 10));
+	assert_true(lseek(log, 0, SEEK_END) <
+		    (time(NULL) - began + 2) * (STRANGER_LINES_PER_S + 1) * LINE_BYTES);
+	assert_true(dup2(err, STDERR_FILENO) >= 0);
+	assert_true(accepted > (int)(peers / 2) && accepted <= (int)(peers + AT_ONCE));
+	accepted = 0;
+	any = false;
+	honest = flood_one(3);
+	harness_run(base, &any);
+	close(honest);
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		close(fds[i]);
+	harness_turn(base, 20);
+	close(log);
+	close(err);
+	assert_true(open_files() <= files);
+}
+
 static void test_addresses(void **state)
 {
 	static const char *const bad[] = {
@@ -202,8 +289,11 @@ static void test_addresses(void **state)
 	listen_free(NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	const struct CMUnitTest floods[] = {
+		cmocka_unit_test_setup_teardown(test_flood, setup, teardown),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_preamble),
 		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
@@ -211,12 +301,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_silent_crowd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd_of_one_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
 	};
 	int rc;
 
 	base = event_base_new();
-	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	flood = argc > 1 ? (unsigned)atoi(argv[1]) : FLOOD;
+	rc = argc > 1 ? cmocka_run_group_tests(floods, NULL, NULL)
+		      : cmocka_run_group_tests(tests, NULL, NULL);
 	event_base_free(base);
 	return rc;
 }
