@@ -178,6 +178,10 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 {
 	struct session *s = session_find(name);
 
+	if (s != NULL && s->state == SESSION_ENDING) {
+		err_set(e, EBUSY, "session %s is ending; try again in a moment", name);
+		return NULL;
+	}
 	if (s != NULL && s->state != SESSION_ENDED) {
 		err_set(e, EBUSY,
 			"a session of the name %s is there already (%s); cancel it or use another "
@@ -289,6 +293,18 @@ static void end_tick(struct session *s)
 	s->reserved_bytes = 0;
 	s->have_token = false;
 	watch_drop_all(s);
+}
+
+void session_give_way(const char *name)
+{
+	struct session *s = session_find(name);
+	struct err why;
+
+	if (s == NULL || s->source || s->state != SESSION_RECONNECTING)
+		return;
+	err_set(&why, ECANCELED, "its source was lost, and `godwit receive %s` was run anew", name);
+	session_end(s, RESULT_CANCELLED, &why);
+	end_tick(s); /* its flows went when the source was lost: nothing is left to wait for */
 }
 
 void session_end(struct session *s, enum session_result result, const struct err *why)

@@ -195,6 +195,9 @@ struct session {
 struct session *session_new(struct session_host *h, const char *name, const struct vmm_where *where,
 	bool source, struct err *e);
 void session_set_state(struct session *s, enum session_state to);
+/* Target: a session of that name which waits for its lost source ends, so that its name and its VMM
+ * are free. Whoever may receive may cancel, too. */
+void session_give_way(const char *name);
 /* Ends the session: rolls back what is not committed, lets go of everything, then tells the
  * watchers. why: NULL for success. Safe to call twice; the first result stays. */
 void session_end(struct session *s, enum session_result result, const struct err *why);

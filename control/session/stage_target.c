@@ -72,8 +72,10 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 int session_receive(struct session_host *h, const struct receive_options *o, struct session **out,
 	struct err *e)
 {
-	struct session *s = session_new(h, o->name, &o->vmm, false, e);
+	struct session *s;
 
+	session_give_way(o->name);
+	s = session_new(h, o->name, &o->vmm, false, e);
 	if (s == NULL)
 		return -e->errnum;
 	if (vmm_open(&s->vmm, h->base, &s->where, VMM_DEADLINE_MS, on_vmm, s, e) < 0) {

@@ -134,6 +134,20 @@ def test_target_daemon_is_gone(stage):
     stage.moved(lost.source, stage.target(port=lost.target.port), lost.vm)
 
 
+def test_source_is_gone_and_received_anew(stage):
+    """The operator knows that nobody comes back: a new `receive` of that name is not put off."""
+    lost = Corded(stage)
+    lost.source.kill()
+    lost.cord.close()
+    lost.target.wait_state("guest", "reconnecting")
+    source = stage.source(port=lost.source.port)
+    again = stage.migrate(source, lost.target, lost.vm, lost.waiting, "guest", "--verify", "memory",
+                          "--downtime", "60s", "--flows", 2)
+    assert again.done()["verified_pages"] > 0
+    assert lost.waiting.wait_ticks(2) > lost.last
+    lost.waiting.whole()
+
+
 @LONG
 def test_cancelled_meanwhile(stage):
     lost = Corded(stage)
