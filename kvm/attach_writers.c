@@ -150,22 +150,39 @@ static bool is_new(const struct findings *findings, unsigned from, const char *n
 	return true;
 }
 
+static int device_of(const char *name)
+{
+	const int n = sizeof(devices) / sizeof(devices[0]);
+
+	for (int i = 0; i < n; i++)
+		if (strncmp(name, devices[i].begins, strlen(devices[i].begins)) == 0)
+			return i;
+	return -1;
+}
+
+const char *attach_writer_named(const char *name)
+{
+	int i = device_of(name);
+
+	return i < 0 ? NULL : devices[i].finding;
+}
+
 static void check_fd(const struct fd_of *f, unsigned from, struct findings *findings)
 {
+	int i = device_of(f->name);
+
 	if (strcmp(f->name, "anon_inode:[io_uring]") == 0) {
 		check_io_uring(f, findings);
 		return;
 	}
 	if (!is_new(findings, from, f->name))
 		return;
-	for (unsigned i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
-		if (strncmp(f->name, devices[i].begins, strlen(devices[i].begins)) == 0) {
-			finding_add(findings, devices[i].finding, devices[i].cure,
-				"process %d has %s open, which %s unseen", (int)f->pid, f->name,
-				devices[i].what);
-			return;
-		}
-	check_file(f, findings);
+	if (i < 0)
+		check_file(f, findings);
+	else
+		finding_add(findings, devices[i].finding, devices[i].cure,
+			"process %d has %s open, which %s unseen", (int)f->pid, f->name,
+			devices[i].what);
 }
 
 void attach_writers(pid_t pid, struct findings *findings)

@@ -13,5 +13,7 @@
 /* Names: io-uring (buffers registered), direct-io (a file open for reading with O_DIRECT), vhost,
  * vfio, rdma, udmabuf, guest-memfd. */
 void attach_writers(pid_t pid, struct findings *findings);
+/* That which a file of this name, as /proc/PID/fd tells it, would be; or NULL. */
+const char *attach_writer_named(const char *name);
 
 #endif

@@ -98,15 +98,15 @@ struct godwit_config {
  * The strings are copied; ops must live as long as the guest. */
 struct godwit *godwit_new(const struct godwit_config *config, char *why, size_t why_bytes);
 
-/* Adds a RAM file. fd: a memfd (or other file) whose offset 0 is the region's first byte; it is
- * duplicated, and sealed against shrinking where it is a memfd. bytes: multiple of 4096.
- * base: where this process maps it, whole. page_bytes: backing page (4096, 2 MiB, 1 GiB).
- * Returns the region's index or a negative errno value. */
+/* Adds a RAM file, before godwit_start (later: -EBUSY). fd: a memfd (or other file) whose offset 0
+ * is the region's first byte; it is duplicated, and sealed against shrinking where it is a memfd.
+ * bytes: multiple of 4096. base: where this process maps it, whole. page_bytes: backing page (4096,
+ * 2 MiB, 1 GiB). Returns the region's index or a negative errno value. */
 int godwit_add_region(struct godwit *g, const char *name, int fd, uint64_t bytes, void *base,
 	uint32_t page_bytes);
 
-/* Adds a view: slot (KVM slot number, as_id its address space) shows guest-physical
- * [gpa, gpa + bytes) from the region's offset. flags: those of the slot's
+/* Adds a view, before godwit_start (later: -EBUSY): slot (KVM slot number, as_id its address space)
+ * shows guest-physical [gpa, gpa + bytes) from the region's offset. flags: those of the slot's
  * kvm_userspace_memory_region other than KVM_MEM_LOG_DIRTY_PAGES, which the library sets and
  * clears. Without KVM the slot number is only a name. 0 or a negative errno value. */
 int godwit_add_view(struct godwit *g, int region, uint32_t slot, uint32_t as_id, uint64_t gpa,

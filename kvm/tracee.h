@@ -62,6 +62,8 @@ struct tracee_guard {
 	bool shadow_stack;
 };
 int tracee_guarded(pid_t pid, pid_t tid, struct tracee_guard *g);
+/* The same of a text as /proc/PID/status is. */
+void tracee_read_guard(const char *status, struct tracee_guard *g);
 
 /* Whether its seccomp filters, if it has any, let this system call pass. 0: they do; 1: not; or
  * -errno where they can't be read. */

@@ -131,15 +131,11 @@ int tracee_candidates(pid_t pid, pid_t tids[TRACEE_THREADS])
 	return (int)n;
 }
 
-int tracee_guarded(pid_t pid, pid_t tid, struct tracee_guard *g)
+void tracee_read_guard(const char *text, struct tracee_guard *g)
 {
-	char text[4096];
-	const char *at;
+	const char *at = strstr(text, "\nSeccomp:");
 
 	memset(g, 0, sizeof(*g));
-	if (!read_text(pid, tid, "status", text, sizeof(text)))
-		return -ESRCH;
-	at = strstr(text, "\nSeccomp:");
 	g->seccomp = at != NULL ? atoi(at + strlen("\nSeccomp:")) : 0;
 	at = strstr(text, "\nTracerPid:");
 	g->tracer = at != NULL ? atoi(at + strlen("\nTracerPid:")) : 0;
@@ -150,5 +146,15 @@ int tracee_guarded(pid_t pid, pid_t tid, struct tracee_guard *g)
 
 		g->shadow_stack = found != NULL && (end == NULL || found < end);
 	}
+}
+
+int tracee_guarded(pid_t pid, pid_t tid, struct tracee_guard *g)
+{
+	char text[4096];
+
+	memset(g, 0, sizeof(*g));
+	if (!read_text(pid, tid, "status", text, sizeof(text)))
+		return -ESRCH;
+	tracee_read_guard(text, g);
 	return 0;
 }

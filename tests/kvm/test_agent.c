@@ -45,6 +45,10 @@ static void hello_and_regions(void **state)
 	int sock = start(0);
 
 	(void)state;
+	/* What a migration may be under way with stays as it is. */
+	assert_int_equal(
+		godwit_add_region(vmm.g, "more", vmm.fd, VMM_BYTES, vmm.mem, 4096), -EBUSY);
+	assert_int_equal(godwit_add_view(vmm.g, 0, 1, 0, VMM_BYTES, 0, VMM_BYTES, 0), -EBUSY);
 	assert_int_equal(vmm_hello(sock, &planes, &h), 0);
 	assert_string_equal(h.name, "guest");
 	assert_string_equal(h.tracker, "pagemap-scan");

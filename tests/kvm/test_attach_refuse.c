@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Attach: what stands against tracking a process, each refusal by a process that is so. Device
 // nodes are files of that name in a mount namespace of the process's own: only the name is looked
-// at. Not to be had here: a shadow stack, and files of VFIO and guest_memfd, which have no name in
-// a file system.
+// at. Not to be had everywhere: a shadow stack, and files of VFIO and guest_memfd, which have no
+// name in a file system; of these it is what the kernel tells of them.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,6 +31,7 @@
 
 #include "attach.h"
 #include "attach_writers.h"
+#include "tracee.h"
 
 #define NOBODY    65534
 #define RAM_BYTES (4u << 20)
@@ -275,10 +276,53 @@ static void gone(void **state)
 	assert_int_equal(count(&found, "fds"), 1);
 }
 
+static void names_without_a_file(void **state)
+{
+	(void)state;
+	assert_string_equal(attach_writer_named("anon_inode:[vfio-device]"), "vfio");
+	assert_string_equal(attach_writer_named("anon_inode:[kvm-gmem]"), "guest-memfd");
+	assert_string_equal(attach_writer_named("/dev/vfio/12"), "vfio");
+	assert_null(attach_writer_named("anon_inode:[kvm-vm]"));
+	assert_null(attach_writer_named("anon_inode:[kvm-vcpu:0]"));
+	assert_null(attach_writer_named("/dev/vfi"));
+}
+
+/* arch/x86/kernel/cpu/proc.c prints the features of a thread; Documentation/arch/x86/shstk.rst. */
+static void guards(void **state)
+{
+	static const struct {
+		const char *status;
+		struct tracee_guard g;
+	} rows[] = {
+		{"Name:\tqemu\nTracerPid:\t0\nSeccomp:\t0\nx86_Thread_features:\tshstk wrss \n"
+		 "x86_Thread_features_locked:\t\n",
+			{.shadow_stack = true}},
+		{"Name:\tqemu\nTracerPid:\t0\nSeccomp:\t2\nx86_Thread_features:\t\n"
+		 "x86_Thread_features_locked:\tshstk wrss \n",
+			{.seccomp = 2}},
+		{"Name:\tqemu\nTracerPid:\t77\nSeccomp:\t1\n", {.seccomp = 1, .tracer = 77}},
+		{"Name:\tshstk\nTracerPid:\t0\nx86_Thread_features:\tshstk",
+			{.shadow_stack = true}},
+		{"", {0}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct tracee_guard g;
+
+		tracee_read_guard(rows[i].status, &g);
+		assert_int_equal(g.seccomp, rows[i].g.seccomp);
+		assert_int_equal(g.tracer, rows[i].g.tracer);
+		assert_int_equal(g.shadow_stack, rows[i].g.shadow_stack);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writers),
+		cmocka_unit_test(names_without_a_file),
+		cmocka_unit_test(guards),
 		cmocka_unit_test(no_rights),
 		cmocka_unit_test(traced),
 		cmocka_unit_test(file_on_disk),
