@@ -82,6 +82,7 @@ def waiting(shared, beside):
     assert target.status("bystander")["state"] not in ("ending", "ended")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("data", [pytest.param(d, id=n) for n, d in bad_preambles()])
 def test_preamble(waiting, data):
     target, _ = waiting
@@ -105,6 +106,7 @@ def test_many_half_open_connections(waiting):
     assert target.ok("list")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("data", [pytest.param(d, id=n) for n, d in bad_messages()])
 def test_message(waiting, data):
     target, vm = waiting

@@ -104,9 +104,8 @@ def sign(folder, *how):
             folder / "host.pem", "-copy_extensions", "copy", *how)
 
 
-def expired(folder):
-    """Good when the daemon reads it, and for no more than some seconds."""
-    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=6)
+def ca(folder, *how):
+    """The authority of a host's folder, which signs with any dates."""
     authority = folder.parent
     ca = folder / "ca"
     ca.mkdir()
@@ -116,11 +115,25 @@ def expired(folder):
         "[ca]\ndefault_ca=a\n[a]\n"
         f"database={ca}/index\nserial={ca}/serial\nnew_certs_dir={ca}\ndefault_md=sha256\n"
         "policy=p\ncopy_extensions=copy\n[p]\ncommonName=supplied\n")
-    openssl("ca", "-batch", "-config", ca / "conf", "-in", folder / "host.csr", "-cert",
-            authority / "authority.pem", "-keyfile", authority / "authority.key", "-notext",
-            "-startdate", "20200101000000Z", "-enddate", until.strftime("%Y%m%d%H%M%SZ"),
-            "-out", folder / "host.pem")
+    openssl("ca", "-batch", "-config", ca / "conf", "-cert", authority / "authority.pem",
+            "-keyfile", authority / "authority.key", "-notext", *how)
+
+
+def dated(folder, start, end):
+    ca(folder, "-in", folder / "host.csr", "-startdate", start, "-enddate", end, "-out",
+       folder / "host.pem")
+
+
+def expired(folder):
+    """Good when the daemon reads it, and for no more than some seconds."""
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=6)
+    dated(folder, "20200101000000Z", until.strftime("%Y%m%d%H%M%SZ"))
     return until
+
+
+def wait_expired(until):
+    left = (until - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+    time.sleep(max(0, left) + 1.5)
 
 
 BAD_SOURCES = [
@@ -155,9 +168,30 @@ def test_bad_certificate_of_the_target(stage, keys, authority):
 def test_expired(stage, keys, authority):
     until = expired(keys / "source.test")
     two = Two(stage, keys / "source.test", authority / "target.test")
-    left = (until - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
-    time.sleep(max(0, left) + 1.5)
+    wait_expired(until)
     two.refused("refuses this host", r"\(source.test, 127.0.0.1\) has expired")
+
+
+@pytest.mark.long
+def test_target_expired(stage, keys, authority):
+    until = expired(keys / "target.test")
+    two = Two(stage, authority / "source.test", keys / "target.test")
+    wait_expired(until)
+    two.refused("(target.test, 127.0.0.1) has expired", r"refuses this host \(TLS alert")
+
+
+def test_not_valid_yet(stage, keys, authority):
+    dated(keys / "source.test", "20400101000000Z", "20410101000000Z")
+    two = Two(stage, keys / "source.test", authority / "target.test")
+    two.refused("refuses this host", r"\(source.test, 127.0.0.1\) is not valid yet: compare the c")
+
+
+def test_list_is_too_old(stage, keys):
+    ca(keys / "target.test", "-gencrl", "-crl_lastupdate", "20200101000000Z", "-crl_nextupdate",
+       "20200201000000Z", "-out", keys / "old.pem")
+    crl = {"args": ["--crl", keys / "old.pem"]}
+    two = Two(stage, keys / "source.test", keys / "target.test", target_how=crl)
+    two.refused("refuses this host", r"the list of `crl` is too old, get a new one")
 
 
 def test_expired_at_the_start(stage, keys):
@@ -245,6 +279,7 @@ def client(keys=None, most=None):
     return context
 
 
+@pytest.mark.smoke
 def test_downgrade(stage, keys):
     target = stage.target(keys=keys / "target.test")
     with pytest.raises(ssl.SSLError, match="(?i)version"):
@@ -252,6 +287,7 @@ def test_downgrade(stage, keys):
     target.wait_line(r"was refused: TLS: unsupported protocol")
 
 
+@pytest.mark.smoke
 def test_no_certificate(stage, keys):
     target = stage.target(keys=keys / "target.test")
     with pytest.raises(ssl.SSLError):
