@@ -112,10 +112,11 @@ def rig(shared):
 
 @pytest.mark.parametrize("at,victim", [
     pytest.param(at, victim, marks=[] if (at, victim) in QUICK else pytest.mark.long)
-    for at in STAGES for victim in VICTIMS])
+    for at in [*STAGES, *PLANTED] for victim in VICTIMS])
 def test_guest_survives(rig, at, victim):
     rig.begin(at)
     rig.kill(victim)
+    rig.hold.unlink(missing_ok=True)
     rig.stayed()
     if victim != "source daemon":
         end = rig.migration.failed()
