@@ -61,6 +61,7 @@ int carry_take(const uint8_t *data, size_t bytes, uint64_t *words, uint64_t nchu
 {
 	struct wire_reader r;
 	uint32_t magic, runs;
+	uint64_t next = 0;
 
 	wire_read_init(&r, data, bytes);
 	magic = wire_u32(&r);
@@ -74,6 +75,11 @@ int carry_take(const uint8_t *data, size_t bytes, uint64_t *words, uint64_t nchu
 		if (n == 0 || first >= nchunks || n > nchunks - first)
 			return err_set(e, EPROTO,
 				"the source's daemon sent a balloon that is larger than the guest");
+		/* Else one small blob could have each chunk written thousands of times. */
+		if (first < next)
+			return err_set(e, EPROTO,
+				"the source's daemon sent a balloon whose runs are out of order");
+		next = first + n;
 		for (uint64_t c = first; c < first + n; c++)
 			if (words[c] != word)
 				words[c] = word;

@@ -3,7 +3,8 @@
  * was told; so the pause carries only the last changes. Control loop only.
  *
  * It travels as blobs (PROTOCOL.md): u32 magic "GWBL", u32 runs, then for each run u64 first chunk,
- * u64 chunks, u64 word: these chunks' pages in the balloon, from now on. */
+ * u64 chunks, u64 word: these chunks' pages in the balloon, from now on. Runs ascend and are
+ * disjoint, so a blob costs at most one walk over the guest's chunks. */
 #ifndef GODWIT_CONTROL_CARRY_H
 #define GODWIT_CONTROL_CARRY_H
 

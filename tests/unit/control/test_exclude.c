@@ -15,6 +15,7 @@
 
 #include "bits.h"
 #include "seed.h"
+#include "wire.h"
 
 #define CHUNKS 8u
 #define PAGES  (CHUNKS * CHUNK_PAGES)
@@ -262,6 +263,38 @@ static void bitmap_arrives(void **state)
 	carry_fini(&c);
 }
 
+/* Runs that begin before the last one ended: one blob would be as much work as thousands. */
+static void runs_that_overlap_are_refused(void **state)
+{
+	static const struct {
+		uint64_t first, n, then, m;
+		int want;
+	} rows[] = {{0, 2, 2, 2, 0}, {0, 1, 3, 1, 0}, {0, 4, 0, 4, -EPROTO}, {0, 2, 1, 1, -EPROTO},
+		{2, 1, 0, 1, -EPROTO}};
+	uint8_t buf[CARRY_HEAD_BYTES + 2 * CARRY_RUN_BYTES];
+	struct wire_writer w;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t words[4] = {0};
+
+		wire_write_init(&w, buf, sizeof(buf));
+		wire_put_u32(&w, CARRY_MAGIC);
+		wire_put_u32(&w, 2);
+		wire_put_u64(&w, rows[i].first);
+		wire_put_u64(&w, rows[i].n);
+		wire_put_u64(&w, 1);
+		wire_put_u64(&w, rows[i].then);
+		wire_put_u64(&w, rows[i].m);
+		wire_put_u64(&w, 2);
+		assert_int_equal(carry_take(buf, sizeof(buf), words, 4, &e), rows[i].want);
+		assert_int_equal(words[rows[i].first], 1);
+		assert_int_equal(
+			words[rows[i].then], rows[i].want == 0 ? 2 : words[rows[i].then] & 1);
+	}
+}
+
 static void bad_bitmaps_are_refused(void **state)
 {
 	uint64_t words[4] = {0}, now[4] = {0, 5, 5, 0};
@@ -297,6 +330,7 @@ int main(void)
 		cmocka_unit_test(free_pages_after_arming),
 		cmocka_unit_test(free_pages_that_come_in_time),
 		cmocka_unit_test(bitmap_arrives),
+		cmocka_unit_test(runs_that_overlap_are_refused),
 		cmocka_unit_test(bad_bitmaps_are_refused),
 	};
 
