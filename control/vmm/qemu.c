@@ -150,6 +150,7 @@ void qemu_close(struct qemu *u)
 {
 	qmp_close(u->qmp);
 	close_fd(&u->pidfd);
+	json_decref(u->plugged);
 	free(u->files);
 	memset(u, 0, sizeof(*u));
 	u->pidfd = -1;

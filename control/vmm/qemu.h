@@ -41,6 +41,7 @@ struct qemu {
 	char status[32]; /* as query-status told last */
 	bool running;
 	bool kvm;
+	json_t *plugged; /* memory that was plugged in, as query-memory-devices told at first */
 	unsigned nram;
 	struct qemu_ram ram[REGION_MAX];
 	unsigned nfiles;
@@ -63,6 +64,10 @@ int qemu_children(struct qmp *q, const char *path, json_t **children, struct err
 int qemu_find_ram(struct qemu *u, struct err *e);
 /* Adds a region for each, with an open fd. -errno with e set: not all RAM is in shared files. */
 int qemu_map_ram(const struct qemu *u, struct region_map *map, struct err *e);
+/* Memory that was plugged in or out since qemu_find_ram() is in no region, and x-ignore-shared
+ * keeps it out of the device state: -EBUSY with its name in e. One question: cheap enough for a
+ * pause. */
+int qemu_check_plugged(struct qemu *u, struct err *e);
 /* For attach_open(): where QEMU maps each region. Returns how many. */
 unsigned qemu_mappings(const struct qemu *u, struct attach_ram *ram, unsigned most);
 

@@ -139,6 +139,38 @@ int qemu_compare_disks(const json_t *theirs, const json_t *here, bool shared, st
 	return 0;
 }
 
+static const char *changed_disk(const json_t *these, const json_t *others)
+{
+	const char *disk;
+	json_t *chain;
+
+	json_object_foreach((json_t *)these, disk, chain)
+	{
+		if (!json_equal(chain, json_object_get(others, disk)))
+			return disk;
+	}
+	return NULL;
+}
+
+int qemu_check_disks_stay(struct qemu *u, const json_t *disks, struct err *e)
+{
+	json_t *now = json_object();
+	const char *disk = NULL;
+	int rc = qemu_describe_disks(u, now, e);
+
+	if (rc == 0)
+		disk = changed_disk(json_object_get(now, "disks"), disks);
+	if (rc == 0 && disk == NULL)
+		disk = changed_disk(disks, json_object_get(now, "disks"));
+	if (disk != NULL)
+		rc = err_set(e, EBUSY,
+			"disk %.80s came, went or has another image since it was compared with the "
+			"target's; migrate again",
+			disk);
+	json_decref(now);
+	return rc;
+}
+
 /* Drivers whose reads come in by system calls that fault on write-protected pages, or by a copy
  * that QEMU itself makes. */
 static bool is_seen(const char *driver)

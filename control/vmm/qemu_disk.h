@@ -11,6 +11,8 @@ int qemu_describe_disks(struct qemu *u, json_t *about, struct err *e);
 /* Each disk is the same image on both sides? -EINVAL names the first that is not. shared: the
  * operator says so of those that have no identity but their name. */
 int qemu_compare_disks(const json_t *theirs, const json_t *here, bool shared, struct err *e);
+/* They are what they were when they were described: -EBUSY names one that is not. */
+int qemu_check_disks_stay(struct qemu *u, const json_t *disks, struct err *e);
 
 /* Findings: nodes that bypass the page cache (unless they are to be cured), drivers that are not
  * known to be seen. */

@@ -95,6 +95,52 @@ static void find_file(struct qemu *u, struct qemu_ram *r)
 		}
 }
 
+static const char *plugged_id(const json_t *device)
+{
+	const char *id = json_string_value(json_object_get(json_object_get(device, "data"), "id"));
+
+	return id != NULL ? id : "without an id";
+}
+
+/* The first of these that the others do not have, or NULL. */
+static const json_t *plugged_only_in(const json_t *these, const json_t *others)
+{
+	const json_t *d, *o;
+	size_t i, k;
+
+	json_array_foreach((json_t *)these, i, d)
+	{
+		bool found = false;
+
+		json_array_foreach((json_t *)others, k, o) found |= json_equal(d, o);
+		if (!found)
+			return d;
+	}
+	return NULL;
+}
+
+int qemu_check_plugged(struct qemu *u, struct err *e)
+{
+	const json_t *came, *went;
+	json_t *now = NULL;
+	int rc = qmp_call(u->qmp, "query-memory-devices", NULL, &now, e);
+
+	if (rc < 0)
+		return rc;
+	came = plugged_only_in(now, u->plugged);
+	went = plugged_only_in(u->plugged, now);
+	if (came != NULL)
+		rc = err_set(e, EBUSY,
+			"memory %.80s came meanwhile, and is in no region of this migration; "
+			"migrate again",
+			plugged_id(came));
+	else if (went != NULL)
+		rc = err_set(
+			e, EBUSY, "memory %.80s went meanwhile; migrate again", plugged_id(went));
+	json_decref(now);
+	return rc;
+}
+
 int qemu_find_ram(struct qemu *u, struct err *e)
 {
 	json_t *list = NULL, *dev;
@@ -102,6 +148,9 @@ int qemu_find_ram(struct qemu *u, struct err *e)
 	size_t i;
 	int rc = attach_files(u->by, u->pid, &u->files, &u->nfiles, e);
 
+	/* First, so that what comes while the rest is asked counts as come meanwhile. */
+	if (rc == 0)
+		rc = qmp_call(u->qmp, "query-memory-devices", NULL, &u->plugged, e);
 	if (rc == 0)
 		rc = qmp_human(u->qmp, "info mtree -f", &mtree, e);
 	if (rc == 0)

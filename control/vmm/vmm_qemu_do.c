@@ -177,6 +177,9 @@ static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 
 	if (rc == 0)
 		rc = qemu_save(&q->qemu, q->ask_fd, &a->fd, &a->a, e);
+	/* Plugged in between the look before the pause and the state, in which it then is. */
+	if (rc == 0)
+		rc = qemu_check_plugged(&q->qemu, e);
 	if (rc == 0)
 		untune(q);
 	return rc;
@@ -186,8 +189,10 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 {
 	json_t *change = NULL, *undo = NULL;
 	int rc = ask->fd < 0 ? err_set(e, EINVAL, "no file with device state came")
-			     : qemu_tuning(&q->qemu, true, &change, &undo, e);
+			     : qemu_check_plugged(&q->qemu, e);
 
+	if (rc == 0)
+		rc = qemu_tuning(&q->qemu, true, &change, &undo, e);
 	if (rc == 0)
 		rc = qemu_run(q->qemu.qmp, change, e);
 	if (rc == 0)

@@ -2,6 +2,7 @@
 // Meeting a QEMU as its driver: who it is, what stands against it, its RAM, the planes. Run by the
 // driver's thread; but for a word to a QEMU that waits for a guest it changes nothing.
 
+#include "qemu_disk.h"
 #include "vcpus.h"
 #include "vmm_qemu.h"
 
@@ -113,8 +114,9 @@ int vmm_qemu_hello(struct vmm_qemu *q, struct err *e)
 	return rc;
 }
 
-/* Devices and disks may have come since the guest was looked at, and what is plugged in now may
- * write where nothing sees it. Disks that were cured must still be. */
+/* Memory, devices and disks may have come since the guest was looked at: memory would be in no
+ * region, another disk was not compared with the target's, and what is plugged in now may write
+ * where nothing sees it. Disks that were cured must still be. */
 int vmm_qemu_check_again(struct vmm_qemu *q, struct err *e)
 {
 	_cleanup_(free_ptr) struct findings *f = calloc(1, sizeof(*f));
@@ -124,5 +126,9 @@ int vmm_qemu_check_again(struct vmm_qemu *q, struct err *e)
 	where.cached_disks = false;
 	if (rc == 0)
 		rc = qemu_check(&q->qemu, &where, f, e);
-	return rc == 0 ? refuse(q, f, e) : rc;
+	if (rc == 0)
+		rc = refuse(q, f, e);
+	if (rc == 0)
+		rc = qemu_check_disks_stay(&q->qemu, json_object_get(q->vmm.about, "disks"), e);
+	return rc == 0 ? qemu_check_plugged(&q->qemu, e) : rc;
 }

@@ -221,6 +221,46 @@ def test_disk_that_comes_meanwhile(shared, daemons):
     there.close()
 
 
+def plug(machine, path):
+    """16 MiB more, shared, as a DIMM: what QEMU leaves out of its device state."""
+    machine.monitor.run("object-add", qom_type="memory-backend-file", id="more0", share=True,
+                        size=16 << 20, mem_path=str(path))
+    machine.monitor.run("device_add", driver="pc-dimm", id="dimm0", memdev="more0")
+
+
+@pytest.mark.parametrize("sides", ["source", "target", "both"])
+def test_memory_that_comes_meanwhile(shared, daemons, sides):
+    """It is in no region, and in no QEMU's state: plugged into both, nobody else would miss it."""
+    here, there = Machine(shared), Machine(shared, incoming=True)
+    name = f"plugged-{sides}"
+    held = shared.migrate(*daemons, here, there, name, "--hold")
+    daemons[0].wait_state(name, "holding")
+    for machine in [m for m, side in ((here, "source"), (there, "target"))
+                    if sides in (side, "both")]:
+        plug(machine, shared.folder / f"{machine.name}.more")
+    daemons[0].ok("switch-now", name)
+    assert "memory dimm0 came meanwhile" in held.failed()["error"]
+    assert here.state() == "running" and there.state() != "running"
+    here.close()
+    there.close()
+
+
+def test_another_medium_meanwhile(shared, daemons):
+    """The disk was compared with the target's; now it is another."""
+    disk = ["-device", "ide-cd,drive=d0,id=cd0", "-drive",
+            DISK.replace("{}", str(image(shared, "cd1.img"))) + ",readonly=on"]
+    here, there = Machine(shared, *disk), Machine(shared, *disk, incoming=True)
+    held = shared.migrate(*daemons, here, there, "medium", "--hold")
+    daemons[0].wait_state("medium", "holding")
+    here.monitor.run("blockdev-change-medium", id="cd0", force=True,
+                     filename=str(image(shared, "cd2.img")))
+    daemons[0].ok("switch-now", "medium")
+    assert "cd0 came, went or has another image" in held.failed()["error"]
+    assert here.state() == "running"
+    here.close()
+    there.close()
+
+
 def test_daemon_dies_with_cached_disks(shared, daemons):
     """The keeper puts the disk back too."""
     disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive",
