@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <sys/prctl.h>
@@ -52,6 +53,13 @@ static const int refused[] = {
 	SCMP_SYS(pivot_root),
 	SCMP_SYS(mount),
 	SCMP_SYS(umount2),
+	SCMP_SYS(fsopen),
+	SCMP_SYS(fspick),
+	SCMP_SYS(fsconfig),
+	SCMP_SYS(fsmount),
+	SCMP_SYS(open_tree),
+	SCMP_SYS(move_mount),
+	SCMP_SYS(mount_setattr),
 	SCMP_SYS(setns),
 	SCMP_SYS(unshare),
 	SCMP_SYS(init_module),
@@ -95,7 +103,18 @@ static const int refused[] = {
 	SCMP_SYS(keyctl),
 	SCMP_SYS(personality),
 	SCMP_SYS(io_uring_setup),
+	SCMP_SYS(process_madvise),
 };
+
+/* What clone may make no new one of; threads and programs it may. */
+static const unsigned namespaces[] = {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+	CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET};
+
+const int *confine_refused(size_t *n)
+{
+	*n = sizeof(refused) / sizeof(refused[0]);
+	return refused;
+}
 
 int confine_capabilities(enum confine_role role, struct err *e)
 {
@@ -134,6 +153,18 @@ static int refuse(scmp_filter_ctx filter, const int *calls, size_t n)
 	return rc;
 }
 
+/* clone3 has its flags in memory, where no filter sees them: to libc it is not there, and clone is
+ * what it takes instead. */
+static int refuse_namespaces(scmp_filter_ctx filter)
+{
+	int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+
+	for (size_t i = 0; rc == 0 && i < sizeof(namespaces) / sizeof(namespaces[0]); i++)
+		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+			SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+	return rc;
+}
+
 int confine_calls(enum confine_role role, struct err *e)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
@@ -147,6 +178,8 @@ int confine_calls(enum confine_role role, struct err *e)
 		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
 	if (rc == 0)
 		rc = refuse(filter, refused, sizeof(refused) / sizeof(refused[0]));
+	if (rc == 0)
+		rc = refuse_namespaces(filter);
 	if (rc == 0 && role == CONFINE_DAEMON)
 		rc = refuse(
 			filter, left_to_attach, sizeof(left_to_attach) / sizeof(left_to_attach[0]));

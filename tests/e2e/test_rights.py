@@ -10,6 +10,14 @@ import pytest
 import godwit
 
 NOBODY = 65534
+PTRACE, ADMIN = 1 << 19, 1 << 21
+# And CAP_CHECKPOINT_RESTORE, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: as in control/confine.c.
+ATTACH = PTRACE | ADMIN | 1 << 40 | 1 << 1 | 1 << 2
+
+
+def status_of(task):
+    return dict(line.split(":\t", 1) for line in
+                (pathlib.Path(task) / "status").read_text().splitlines() if ":\t" in line)
 
 
 @pytest.fixture
@@ -65,7 +73,21 @@ def test_the_daemon_has_given_up_what_it_can(stage):
     tasks = list(pathlib.Path(f"/proc/{daemon.popen.pid}/task").iterdir())
     assert len(tasks) > 1
     for task in tasks:
-        status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
-                      if ":\t" in line)
+        status = status_of(task)
         assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
-        assert int(status["CapEff"], 16) & (1 << 7 | 1 << 16 | 1 << 25 | 1 << 27) == 0
+        assert int(status["CapEff"], 16) & (
+            1 << 7 | 1 << 16 | PTRACE | ADMIN | 1 << 25 | 1 << 27) == 0
+
+
+def test_what_looks_into_vmms_keeps_what_that_takes(stage):
+    """godwit-attach, the daemon's child, has of what this test has exactly its list."""
+    pid = stage.source().popen.pid
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = [status_of(f"/proc/{child}") for child in children]
+    found = [status for status in found if status["Name"] == "godwit-attach"]
+    assert len(found) == 1, [status["Name"] for status in found]
+    own = int(status_of("/proc/self")["CapEff"], 16)
+    for name in ("CapEff", "CapPrm", "CapBnd"):
+        assert int(found[0][name], 16) == own & ATTACH, name
+    assert int(found[0]["CapInh"], 16) == 0
+    assert found[0]["NoNewPrivs"] == "1" and found[0]["Seccomp"] == "2"
