@@ -128,6 +128,10 @@ void report_print(FILE *out, const json_t *r)
 	line(out, "total time");
 	fprintf(out, "%.3f s, %.0f passes\n", report_number(r, "total_ms") / 1e3,
 		report_number(r, "passes"));
+	if (json_is_true(json_object_get(r, "insecure"))) {
+		line(out, "insecure");
+		fprintf(out, "plain text between the daemons, and nobody proved who he is\n");
+	}
 	/* It ended before anything was copied. */
 	if (report_number(r, "passes") == 0 && count(r, "bytes_wire") == 0)
 		return;
@@ -174,8 +178,6 @@ void report_session(FILE *out, const json_t *s)
 	fputc('\n', out);
 	if (has(s, "to"))
 		fprintf(out, "  %-12s %s\n", "to", report_text(s, "to"));
-	if (json_is_true(json_object_get(s, "insecure")))
-		fprintf(out, "  %-12s insecure: plain text, and nobody proved who he is\n", "wire");
 	if (has(s, "error"))
 		fprintf(out, "  %-12s %s\n", "error", report_text(s, "error"));
 	report_print(out, json_object_get(s, "report"));

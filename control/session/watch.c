@@ -174,6 +174,7 @@ json_t *watch_report(struct session *s)
 		json_object_set_new(r, "codec_level", json_integer(s->opt.codec_level));
 	}
 	json_object_set_new(r, "seal", seal(s));
+	json_object_set_new(r, "insecure", json_boolean(s->host->tls == NULL));
 	json_object_set_new(r, "flows", json_integer(s->nflows));
 	json_object_set_new(r, "cores", cores(s));
 	json_object_set_new(r, "counters", counters);

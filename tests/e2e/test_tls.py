@@ -58,11 +58,12 @@ class Two:
         self.vm.wait_ticks()
         assert self.target.status("guest")["state"] == "waiting"
 
-    def moved(self):
-        report = self.migrate("--verify", "memory").done()
+    def moved(self, *args):
+        report = self.migrate("--verify", "memory", *args).done()
         assert report["verified_pages"] > 0
         self.waiting.wait_ticks()
         self.waiting.whole()
+        return report
 
 
 def openssl(*args, **how):
@@ -71,7 +72,7 @@ def openssl(*args, **how):
 
 def test_good_certificates(stage, keys, pagemap_scan):
     two = Two(stage, keys / "source.test", keys / "target.test")
-    two.moved()
+    assert two.moved()["insecure"] is False
     assert two.source.status("guest")["insecure"] is False
     two.target.wait_line(r"comes from 127.0.0.1:\d+ \(source.test, 127.0.0.1\)")
     status = json.loads(two.source.ok("status", "--json"))
@@ -254,9 +255,13 @@ def test_secure_source_to_an_insecure_target(stage, keys):
 def test_insecure_says_so(stage, pagemap_scan):
     stage.secure = False
     two = Two(stage, None, None)
-    two.moved()
-    assert two.source.status("guest")["insecure"] is True
-    assert "insecure" in two.source.ok("status", "guest")
+    record = stage.folder / "insecure.jsonl"
+    assert two.moved("--record", record)["insecure"] is True
+    assert json.loads(record.read_text().splitlines()[-1])["report"]["insecure"] is True
+    for daemon in (two.source, two.target):
+        status = daemon.status("guest")
+        assert status["insecure"] is True and status["report"]["insecure"] is True
+        assert "nobody proved who he is" in daemon.ok("status", "guest")
     assert "insecure" in two.target.ok("status")
     two.target.wait_line("insecure: plain text")
 
