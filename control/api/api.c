@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The API's clients: what they ask, what they are told. Run by the control loop. A client streams
 // at most one session, reads as slowly as it likes within bounds, and can end nothing by leaving.
+// One descriptor is kept back, so that with none left one client at a time is still served.
 
 #include "api.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -34,19 +36,30 @@ struct api {
 	struct api_config config;
 	struct api_socket socket;
 	struct event *readable, *rest;
+	int spare; /* a descriptor kept back; -1: a client has its place */
 	unsigned nclients;
 	LIST_HEAD(, client) clients;
 };
 
+/* When the process has no descriptor left, people must still be able to ask why, and to cancel. */
+static void take_spare(struct api *a)
+{
+	if (a->spare < 0)
+		a->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void client_free(struct client *c)
 {
+	struct api *a = c->api;
+
 	LIST_REMOVE(c, next);
-	c->api->nclients--;
+	a->nclients--;
 	session_unwatch(c->watch);
 	if (c->later != NULL)
 		c->later->client = NULL;
 	conn_free(c->conn);
 	free(c);
+	take_spare(a);
 }
 
 /* One message holds CONN_JSON_BYTES. What is told of each pass is the only part without a bound. */
@@ -228,14 +241,22 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	int got;
 
 	(void)what;
-	while ((got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-		client_new(a, got);
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+	for (;;) {
+		got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (got >= 0) {
+			client_new(a, got);
+			continue;
+		}
+		if (errno != EMFILE && errno != ENFILE && errno != ENOMEM)
+			return;
 		log_error("api", "cannot accept: %s; raise the limit of open files (ulimit -n)",
 			strerror(errno));
-		event_del(a->readable);
-		event_add(a->rest, &rest);
+		if (a->spare < 0)
+			break;
+		close_fd(&a->spare);
 	}
+	event_del(a->readable);
+	event_add(a->rest, &rest);
 }
 
 static void on_rested(evutil_socket_t fd, short what, void *arg)
@@ -244,6 +265,7 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	take_spare(a);
 	event_add(a->readable, NULL);
 }
 
@@ -255,9 +277,12 @@ int api_new(struct api **out, const struct api_config *c, struct err *e)
 	if (a == NULL)
 		return err_set(e, ENOMEM, "api: no memory");
 	a->config = *c;
+	a->spare = -1;
+	take_spare(a);
 	LIST_INIT(&a->clients);
 	rc = api_socket_open(&a->socket, c->path, c->mode, c->group, c->readers, e);
 	if (rc < 0) {
+		close_fd(&a->spare);
 		free(a);
 		return rc;
 	}
@@ -284,5 +309,6 @@ void api_free(struct api *a)
 	if (a->rest != NULL)
 		event_free(a->rest);
 	api_socket_close(&a->socket);
+	close_fd(&a->spare);
 	free(a);
 }
