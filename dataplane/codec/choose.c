@@ -59,6 +59,7 @@ static void follow_link(struct choose *c, const struct choose_link *l)
 {
 	double cycles = (double)(l->now_cycles - c->link.now_cycles);
 	double bytes = (double)(l->sent_bytes - c->link.sent_bytes);
+	double most = c->buffer_bytes + c->frame_bytes; // one waits, at least
 	bool first = c->link.now_cycles == 0 || cycles <= 0;
 
 	// It was full at both ends of this time: as much as it took has left it.
@@ -66,8 +67,8 @@ static void follow_link(struct choose *c, const struct choose_link *l)
 		c->drain += (c->drain == 0 ? 1 : WEIGHT) * (bytes / cycles - c->drain);
 	if (!first)
 		c->held_bytes += bytes - c->drain * cycles;
-	if (l->pressure > 0 || c->held_bytes > c->buffer_bytes)
-		c->held_bytes = c->buffer_bytes;
+	if (l->pressure > 0 || c->held_bytes > most)
+		c->held_bytes = most;
 	if (c->held_bytes < 0)
 		c->held_bytes = 0;
 	c->link = *l;
@@ -115,14 +116,18 @@ unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes)
 	return kind;
 }
 
-// In cycles. What the link holds lasts for a while; an option that takes longer costs what could
-// have left it meanwhile.
+// Bytes of the link that an option takes. What the link holds lasts for a while; an option that
+// takes longer costs what could have left it meanwhile.
+static double wire(const struct choose *c, const struct choose_cost *o, double bytes)
+{
+	double idle_bytes = c->drain * o->cycles * bytes - c->held_bytes;
+
+	return o->ratio * bytes + (idle_bytes > 0 ? idle_bytes : 0);
+}
+
 static double cost(const struct choose *c, const struct choose_cost *o, double bytes)
 {
-	double cycles = o->cycles * bytes;
-	double idle_bytes = c->drain * cycles - c->held_bytes;
-
-	return cycles + price_now(c) * (o->ratio * bytes + (idle_bytes > 0 ? idle_bytes : 0));
+	return o->cycles * bytes + price_now(c) * wire(c, o, bytes);
 }
 
 static unsigned best(const struct choose *c, const struct choose_cost *o, double bytes)
@@ -135,10 +140,12 @@ static unsigned best(const struct choose *c, const struct choose_cost *o, double
 	return found;
 }
 
-static bool has_smaller(const struct choose *c, const struct choose_cost *o, unsigned than)
+// By the measure of the choice itself: an option that no price makes the best must not raise it.
+static bool has_smaller(
+	const struct choose *c, const struct choose_cost *o, unsigned than, double bytes)
 {
 	for (unsigned i = 1; i < c->n; i++)
-		if (o[i].ratio < o[than].ratio * 0.99)
+		if (wire(c, &o[i], bytes) < wire(c, &o[than], bytes) * 0.99)
 			return true;
 	return false;
 }
@@ -162,8 +169,9 @@ unsigned choose_pick(struct choose *c, unsigned kind, size_t bytes)
 	double pressure = c->link.pressure;
 	unsigned i = best(c, o, (double)bytes);
 
-	if (pressure > 0 ? has_smaller(c, o, i) : i != 0)
+	if (pressure > 0 ? has_smaller(c, o, i, (double)bytes) : i != 0)
 		c->price *= 1 + gain(c) * pressure;
+	c->frame_bytes = o[i].ratio * (double)bytes;
 	return pressure > 0 && c->n > 1 ? trial(c, o, i, (double)bytes) : i;
 }
 

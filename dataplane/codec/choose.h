@@ -42,7 +42,8 @@ struct choose {
 
 	struct choose_link link; /* at the frame before */
 	double buffer_bytes;     /* what the link holds when frames wait for it */
-	double held_bytes;       /* of these now, about */
+	double frame_bytes;      /* of the last frame that was chosen for, on the wire */
+	double held_bytes;       /* that the link has before it is idle, about */
 	double drain;            /* bytes a cycle; 0: not known yet */
 
 	double trial_cycles;   /* that may go into trying what was not chosen */

@@ -107,6 +107,7 @@ int link_rdma_open(struct link **l, const struct link_rdma_config *c, struct err
 	r->source = c->source;
 	r->nrecv = c->source ? RDMA_ANSWERS : RDMA_FRAMES;
 	r->barrier = RDMA_NO_SEQ;
+	r->link.buffer_bytes = c->source ? RDMA_SLOTS * CHUNK_BYTES / 2 : 0;
 	r->queue.inlines = c->most_inline >= FRAME_HDR_BYTES + SEAL_TAG_BYTES;
 	if (!memory_new(r, c->node))
 		rc = err_set(e, ENOMEM, "rdma: no memory for the buffers of a flow");

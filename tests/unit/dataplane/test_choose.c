@@ -111,6 +111,39 @@ static void backlog_is_answered_and_forgotten(void **state)
 	assert_true(f < 200);
 }
 
+// A link that holds nothing but the frame that waits, and drains that before the dearest option has
+// made one: a backlog that lasts raises the price no further than the best option that there is,
+// and hunger takes it back.
+static void what_no_price_makes_best_raises_none(void **state)
+{
+	struct choose_link l = {.pressure = 1};
+	unsigned chosen = 0, f;
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 0);
+	for (f = 0; f < 20000; f++) {
+		unsigned i;
+
+		l.now_cycles += (uint64_t)(CHUNK_BYTES / .18);
+		l.sent_bytes += CHUNK_BYTES;
+		if (!choose_look(&c, &l))
+			continue;
+		i = choose_pick(&c, 3, CHUNK_BYTES);
+		chosen += i == 1;
+		if (i > 0)
+			choose_learn(&c, 3, i, CHUNK_BYTES,
+				(size_t)(assumed[i].ratio * CHUNK_BYTES),
+				(uint64_t)(assumed[i].cycles * CHUNK_BYTES));
+	}
+	assert_true(c.price < 1000);
+	assert_true(chosen > 15000);
+	l.pressure = -1;
+	for (f = 0; f < 500 && choose_look(&c, &l) && choose_pick(&c, 3, CHUNK_BYTES) != 0; f++)
+		l.now_cycles += 100000;
+	assert_true(f < 200);
+}
+
 static void what_is_no_use_is_not_chosen(void **state)
 {
 	struct choose_link l = {.pressure = 1};
@@ -141,6 +174,7 @@ int main(void)
 		cmocka_unit_test(content_has_a_kind),
 		cmocka_unit_test(hungry_links_get_raw_pages),
 		cmocka_unit_test(backlog_is_answered_and_forgotten),
+		cmocka_unit_test(what_no_price_makes_best_raises_none),
 		cmocka_unit_test(what_is_no_use_is_not_chosen),
 	};
 
