@@ -23,7 +23,8 @@
 #define EAL_MEM_MB 64u
 #define EAL_ARGS   (20u + 2 * EAL_PCI)
 
-static bool started; // EAL starts once a process
+static bool started;    // EAL starts once a process
+static bool own_folder; // its runtime folder is this process's alone
 
 // Free huge pages of 2 MiB, by the kernel's word: they must hold all of it.
 static bool huge_free(unsigned mem_mb, unsigned long *pages)
@@ -90,9 +91,13 @@ static int init(char *lcores, const struct eal_config *c, unsigned mem_mb, bool 
 	int argc = 0;
 
 	snprintf(mem, sizeof(mem), "%u", mem_mb);
-	// All share the one folder that EAL makes under this name, as none keeps anything there.
+	// All share the one folder that EAL makes under this name, as none keeps anything there; a
+	// socket of telemetry is kept there.
 	snprintf(prefix, sizeof(prefix), "--file-prefix=%s",
 		c->prefix != NULL ? c->prefix : "godwit");
+	if (c->telemetry)
+		snprintf(prefix + strlen(prefix), sizeof(prefix) - strlen(prefix), "-%d",
+			(int)getpid());
 	argv[argc++] = (char *)"godwit";
 	argv[argc++] = lcores;
 	argv[argc++] = (char *)"--main-lcore=0";
@@ -139,6 +144,7 @@ int eal_start(const struct eal_config *c, struct eal_info *info, struct err *e)
 	if (lcores == NULL)
 		return err_set(e, ENOMEM, "no memory to start DPDK's EAL");
 	started = true;
+	own_folder = c->telemetry;
 	rc = init(lcores, c, mem_mb, info->huge);
 	pthread_setaffinity_np(pthread_self(), sizeof(all), &all);
 	if (rc < 0)
@@ -154,19 +160,19 @@ int eal_start(const struct eal_config *c, struct eal_info *info, struct err *e)
 	return 0;
 }
 
-// What a process that ended otherwise leaves there, the next of that name removes.
+// A folder that others share stays while one of them has something there.
 static void remove_runtime_dir(void)
 {
 	const char *path = rte_eal_get_runtime_dir();
 	const struct dirent *d;
-	DIR *dir = path != NULL ? opendir(path) : NULL;
+	DIR *dir = own_folder && path != NULL ? opendir(path) : NULL;
 
-	if (dir == NULL)
-		return;
-	while ((d = readdir(dir)) != NULL)
+	while (dir != NULL && (d = readdir(dir)) != NULL)
 		(void)unlinkat(dirfd(dir), d->d_name, 0);
-	closedir(dir);
-	(void)rmdir(path);
+	if (dir != NULL)
+		closedir(dir);
+	if (path != NULL)
+		(void)rmdir(path);
 }
 
 // Not rte_eal_cleanup(): it unmaps EAL's memory under the interrupt thread, which still looks at

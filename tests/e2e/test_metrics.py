@@ -156,10 +156,12 @@ def test_refused(stage, where, why):
 def test_telemetry(stage, monkeypatch):
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(stage.folder))
     source = stage.source(args=["--telemetry"])
-    monkeypatch.delenv("RUNTIME_DIRECTORY")
     target = stage.target()
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
     found = list(stage.folder.glob("dpdk/*/dpdk_telemetry.v2*"))
-    assert len(found) == 1, found
+    assert len(found) == 1 and found[0].parent.name == f"godwit-{source.popen.pid}", found
+    shared = stage.folder / "dpdk" / "godwit" / "of somebody else"
+    shared.touch()
     vm, waiting = stage.vm(), stage.waiting()
     vm.wait_ticks()
     counters = stage.migrate(source, target, vm, waiting).done()["counters"]
@@ -178,3 +180,7 @@ def test_telemetry(stage, monkeypatch):
         assert told("/godwit/counters,nobody") is None
         assert told("/godwit/help").keys() == counters.keys()
         assert told("/godwit/cores")["1"]["busy_cycles"] > 0
+    for daemon in (source, target):
+        daemon.popen.terminate()
+        daemon.wait()
+    assert not found[0].parent.exists() and shared.exists()
