@@ -60,18 +60,26 @@ void fake_receive(struct fake_end *e, const void *data, uint32_t bytes, enum ibv
 	complete(e, wc);
 }
 
-// The memory of one end that a key and an address name; NULL: none.
-static void *reach(struct fake_end *e, uint32_t key, uint64_t addr, uint64_t bytes)
+// The memory of one end that a key and an address name, and that may be used so; NULL: none.
+static void *reach(struct fake_end *e, uint32_t key, uint64_t addr, uint64_t bytes, int access)
 {
 	for (unsigned i = 0; i < e->mrs; i++) {
 		const struct ibv_mr *m = &e->mr[i];
 
-		if (m->rkey == key && m->addr != NULL && addr >= (uintptr_t)m->addr &&
-			addr - (uintptr_t)m->addr <= m->length &&
+		if (m->rkey == key && (e->access[i] & access) == access && m->addr != NULL &&
+			addr >= (uintptr_t)m->addr && addr - (uintptr_t)m->addr <= m->length &&
 			bytes <= m->length - (addr - (uintptr_t)m->addr))
 			return (void *)(uintptr_t)addr;
 	}
 	return NULL;
+}
+
+// What went over the wire is there now.
+static void spoil(struct fake_end *e, uint8_t *there, uint32_t bytes)
+{
+	if (e->spoil_at > e->bytes && e->spoil_at <= e->bytes + bytes)
+		there[e->spoil_at - e->bytes - 1] ^= 0x10;
+	e->bytes += bytes;
 }
 
 static enum ibv_wc_status deliver(struct fake_end *e, const struct fake_send *s)
@@ -79,19 +87,23 @@ static enum ibv_wc_status deliver(struct fake_end *e, const struct fake_send *s)
 	const struct ibv_sge *g = &s->sge;
 	const void *from = s->wr.send_flags & IBV_SEND_INLINE
 				   ? s->inlined
-				   : reach(e, g->lkey, g->addr, g->length);
+				   : reach(e, g->lkey, g->addr, g->length, 0);
 	void *to;
 
 	if (from == NULL)
 		return IBV_WC_LOC_PROT_ERR;
 	if (s->wr.opcode == IBV_WR_SEND) {
+		to = (void *)(uintptr_t)e->peer->recv[e->peer->recv_head % FAKE_QUEUE].addr;
 		fake_receive(e->peer, from, g->length, IBV_WC_RECV, 0, IBV_WC_SUCCESS);
+		spoil(e, to, g->length);
 		return IBV_WC_SUCCESS;
 	}
-	to = reach(e->peer, s->wr.wr.rdma.rkey, s->wr.wr.rdma.remote_addr, g->length);
+	to = reach(e->peer, s->wr.wr.rdma.rkey, s->wr.wr.rdma.remote_addr, g->length,
+		IBV_ACCESS_REMOTE_WRITE);
 	if (to == NULL)
 		return IBV_WC_REM_ACCESS_ERR;
 	memcpy(to, from, g->length);
+	spoil(e, to, g->length);
 	if (s->wr.opcode == IBV_WR_RDMA_WRITE_WITH_IMM)
 		fake_receive(e->peer, NULL, g->length, IBV_WC_RECV_RDMA_WITH_IMM,
 			ntohl(s->wr.imm_data), IBV_WC_SUCCESS);
@@ -180,11 +192,11 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t bytes, int ac
 	struct fake_end *e = (struct fake_end *)((char *)pd - offsetof(struct fake_end, pd));
 	struct ibv_mr *m;
 
-	(void)access;
 	if (e->reg_errno != 0 || e->mrs == FAKE_MRS) {
 		errno = e->reg_errno != 0 ? e->reg_errno : ENOMEM;
 		return NULL;
 	}
+	e->access[e->mrs] = access;
 	m = &e->mr[e->mrs++];
 	*m = (struct ibv_mr){.pd = pd, .addr = addr, .length = bytes};
 	m->lkey = m->rkey = 0x1000 * (pd->handle + 1) + e->mrs;
@@ -229,5 +241,15 @@ void fake_links(struct fake_end e[2], struct link *l[2], uint32_t most_inline)
 		abort();
 	link_rdma_offer(l[1], &a);
 	if (link_rdma_meet(l[0], &a, NULL) != 0)
+		abort();
+}
+
+void fake_seal(struct link *l[2])
+{
+	const struct seal_secret there = {.key = {1, 2, 3}, .iv = {4}};
+	const struct seal_secret back = {.key = {5, 6, 7}, .iv = {8}};
+
+	if (link_rdma_seal(l[0], &seal_openssl, &there, &back, -1, NULL) != 0 ||
+		link_rdma_seal(l[1], &seal_openssl, &back, &there, -1, NULL) != 0)
 		abort();
 }

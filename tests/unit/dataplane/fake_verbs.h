@@ -34,6 +34,7 @@ struct fake_end {
 	struct ibv_wc *wc;
 	uint32_t wc_head, wc_tail;
 	struct ibv_mr mr[FAKE_MRS];
+	int access[FAKE_MRS];
 	unsigned mrs;
 	bool broken; /* all that is posted is flushed */
 
@@ -44,8 +45,10 @@ struct fake_end {
 	bool stuck;             /* no send is done */
 	uint32_t moves;         /* sends done in one poll, at most; 0: all */
 	enum ibv_wc_status bad; /* that the next send completes with */
+	uint64_t spoil_at;      /* of the bytes that it sends, from 1: one that changes; 0: none */
 	/* what it saw */
 	unsigned doorbells, sends, signalled, rnr;
+	uint64_t bytes; /* sent */
 };
 
 void fake_pair(struct fake_end *a, struct fake_end *b);
@@ -60,5 +63,7 @@ extern const struct verbs verbs_fake;
 int fake_link(
 	struct link **l, struct fake_end *e, bool source, uint32_t most_inline, struct err *err);
 void fake_links(struct fake_end e[2], struct link *l[2], uint32_t most_inline);
+/* Seals both, each direction with a key of its own. */
+void fake_seal(struct link *l[2]);
 
 #endif

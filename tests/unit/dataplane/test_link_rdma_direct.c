@@ -106,10 +106,68 @@ static void moves_direct(void **state)
 	}
 }
 
+// Pages that came where or when they must not end the flow: a region that is not the device's to
+// write, another pass, a chunk that came before (law 5).
+static void what_came_unasked_ends_the_flow(void **state)
+{
+	static const struct {
+		uint16_t region;
+		uint32_t pass;
+		unsigned frames;
+		int error;
+	} rows[] = {{0, 0, 1, 0}, {1, 0, 1, EPROTO}, {0, 1, 1, EPROTO}, {0, 0, 2, EPROTO}};
+	static struct link_rdma_key keys[REGION_MAX];
+	static uint8_t page[PAGE_BYTES];
+	const uint64_t sizes[] = {1000, 64};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fake_end e[2];
+		struct link *l[2];
+		struct pair p;
+
+		pair_open(&p, sizes, 2, NULL, 1);
+		assert_int_equal(recv_job_pin(&p.recv_job, 0, NULL), 0);
+		recv_job_populated(&p.recv_job);
+		fake_links(e, l, RDMA_MESSAGE_BYTES);
+		for (unsigned k = 0; k < 2; k++) {
+			struct ibv_mr *mr = verbs_fake.reg_mr(
+				&e[1].pd, p.to.r[k].base, p.to.r[k].bytes, IBV_ACCESS_REMOTE_WRITE);
+
+			keys[k] = (struct link_rdma_key){(uintptr_t)mr->addr, mr->rkey, true};
+		}
+		link_rdma_direct(l[0], keys);
+		link_rdma_direct(l[1], NULL);
+		assert_int_equal(flow_recv_new(&p.recv[0], &p.recv_job, l[1], 2, -1, NULL), 0);
+		for (unsigned n = 0; n < rows[i].frames; n++) {
+			struct link_tx t = {.hdr = {.type = FRAME_CHUNK,
+						    .region = rows[i].region,
+						    .pass = rows[i].pass,
+						    .chunks = 1,
+						    .data = 1,
+						    .payload_bytes = PAGE_BYTES},
+				.nseg = 1,
+				.seg = {{page, PAGE_BYTES}}};
+
+			assert_int_equal(l[0]->ops->tx(l[0], &t, 1), 1);
+			for (unsigned turns = 0; turns < 4; turns++) {
+				l[0]->ops->poll(l[0]);
+				flow_poll(p.recv[0]);
+			}
+		}
+		assert_int_equal(atomic_load(&p.recv[0]->error), rows[i].error);
+		l[0]->ops->close(l[0]);
+		pair_close(&p);
+		fake_free(&e[0]);
+		fake_free(&e[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves_direct),
+		cmocka_unit_test(what_came_unasked_ends_the_flow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
