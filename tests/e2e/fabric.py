@@ -142,12 +142,13 @@ class Cable(Network):
             finally:
                 LIBC.setns(home.fileno(), CLONE_NEWNET)
 
-    def capture(self):
-        """Of both directions: each is seen where it arrives."""
+    def capture(self, *names):
+        """Of both directions: each is seen where it arrives. names: of the cables."""
         made = []
-        for side in (0, 1):
-            with self.inside(side):
-                made.append(Capture("data"))
+        for name in names or ("data",):
+            for side in (0, 1):
+                with self.inside(side):
+                    made.append(Capture(name))
         return made
 
 

@@ -2,6 +2,8 @@
 """What the other daemon says of its ports and lanes is checked: a lie ends its session with a
 sentence, the guest runs on, and what the session held is free again."""
 
+import re
+
 import pytest
 
 from fabric import Vhost
@@ -48,6 +50,18 @@ LIES = [
 ]
 
 
+# What a source says of its guest's memory, well-formed: what becomes of the list of regions.
+MEMORY_LIES = {
+    "one more": (lambda r: r + [dict(r[-1], name="more")], r"regions? at the source"),
+    "twice as large": (lambda r: [dict(r[0], bytes=2 * r[0]["bytes"]), *r[1:]], "MiB here"),
+    "shown elsewhere": (lambda r: [dict(r[0], views=[dict(v, gpa=v["gpa"] + (1 << 30))
+                                                     for v in r[0]["views"]]), *r[1:]],
+                        "guest address 0x"),
+    "shown twice": (lambda r: [dict(r[0], views=2 * r[0]["views"]), *r[1:]], "guest addresses"),
+    "another name": (lambda r: [dict(r[0], name="other"), *r[1:]], "is called other"),
+}
+
+
 @pytest.fixture(scope="module")
 def liars(shared):
     """Two daemons on a vhost, with a wire between their control connections, and a guest."""
@@ -62,18 +76,34 @@ def liars(shared):
 @pytest.mark.parametrize("op,answer,path,value,says", LIES,
                          ids=lambda v: ".".join(map(str, v)) if isinstance(v, list) else None)
 def test_other_daemon_lies(shared, liars, op, answer, path, value, says):
-    source, target, wire, vm, waiting = liars
-
     def change(which, is_answer, body):
         if (which, is_answer) == (op, answer) and "error" not in body:
             put(body, path, value)
         return body
 
+    lie(shared, liars, change, "nic", says)
+
+
+@pytest.mark.parametrize("name", MEMORY_LIES)
+def test_source_lies_about_its_memory(shared, liars, name):
+    """The target writes into the regions that both have, or nowhere."""
+    make, says = MEMORY_LIES[name]
+
+    def change(which, is_answer, body):
+        if which == "preflight" and not is_answer:
+            body["regions"] = make(body["regions"])
+        return body
+
+    lie(shared, liars, change, "tcp", says)
+
+
+def lie(shared, liars, change, link, says):
+    source, target, wire, vm, waiting = liars
     wire.change = change
-    migration = shared.migrate(source, target, vm, waiting, "guest", "--link", "nic",
+    migration = shared.migrate(source, target, vm, waiting, "guest", "--link", link,
                                "--peer-timeout", "3", to=wire.address)
     end = migration.failed()
-    assert says in end["error"]
+    assert re.search(says, end["error"]), end["error"]
     vm.wait_ticks()
     target.run("cancel", "guest")
     target.wait_state("guest", "ended")

@@ -51,6 +51,26 @@ def test_plain_text_would_show_them(stage):
     assert [s for s in secrets if any(s) and s in seen]
 
 
+@pytest.mark.parametrize("seal", ["auto", "none"])
+def test_nothing_of_a_page_goes_by_the_kernel_either(stage, seal):
+    """Flows over tcp, with what the daemons say to each other: all that is on either cable. Without
+    a seal the same look finds pages."""
+    source, target, net = stage.joined(Cable)
+    seen = net.capture("data", "ctl")
+    vm, waiting = stage.vm(**GUEST), stage.waiting(memory="16M")
+    vm.wait_ticks()
+    secrets = secrets_of(vm)
+    assert len(secrets) > 100
+    report = stage.migrate(source, target, vm, waiting, "guest", "--link", "tcp", "--seal", seal,
+                           "--verify", "memory", receive=["--seal", seal]).done()
+    assert (report["seal"] == "none") == (seal == "none")
+    waiting.wait_ticks()
+    waiting.whole()
+    wire = b"".join(frame for side in seen for frame in side.close())
+    assert len(wire) > 1 << 20
+    assert any(s in wire for s in secrets if any(s)) == (seal == "none")
+
+
 class Attacker:
     """Sees what comes to the target and to the source, and answers with packets of his own."""
 

@@ -11,7 +11,7 @@ import sys
 
 # First words of the names of vectors.
 VECTORS = {"agent": ["agent"], "vmm": ["agent"], "conn": ["message", "preamble"],
-           "frame": ["frame"], "stream": ["frame"], "packet": ["packet"]}
+           "frame": ["frame"], "stream": ["frame"], "packet": ["packet"], "rdma": ["rdma"]}
 TEXTS = {
     "conn": [b'{"do": "migrate", "name": "web", "agent": "/run/a.sock", "to": "[::1]:4646"}',
              b'{"op": "resume", "seq": 1, "protocol": 1, "name": "web", "pass": 7}',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The private data of RDMA connections: whatever it is, it is refused, or it says the same when it
-// is written again.
+// is written again, byte for byte.
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,13 @@
 #include "link_rdma_hello.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+// What comes may be longer, by zeros.
+static void same(const uint8_t buf[RDMA_HELLO_BYTES], const uint8_t *data, size_t size)
+{
+	if (memcmp(buf, data, size < RDMA_HELLO_BYTES ? size : RDMA_HELLO_BYTES) != 0)
+		abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -17,12 +24,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (rdma_hello_get_ask(&ask, data, size) == 0) {
 		rdma_hello_put_ask(buf, &ask);
+		same(buf, data, size);
 		if (rdma_hello_get_ask(&ask_again, buf, sizeof(buf)) != 0 ||
 			memcmp(&ask, &ask_again, sizeof(ask)) != 0)
 			abort();
 	}
 	if (rdma_hello_get_accept(&accept, data, size) == 0) {
 		rdma_hello_put_accept(buf, &accept);
+		same(buf, data, size);
 		if (rdma_hello_get_accept(&accept_again, buf, sizeof(buf)) != 0 ||
 			memcmp(&accept, &accept_again, sizeof(accept)) != 0)
 			abort();

@@ -60,7 +60,7 @@ def help_of(program, *sub):
 
 
 def commands_exist(doc):
-    """Lines of indented or fenced blocks that call one of the programs."""
+    """Lines of fenced blocks that call one of the programs."""
     global checked
     text = re.sub(r"\\\n\s*", " ", tree.text(doc))
     for kind, block in re.findall(r"^```(.*?)\n(.*?)^```", text, re.M | re.S):
