@@ -70,6 +70,8 @@ int flows_nic_choose(struct session *s, struct err *e)
 	rc = offer_choose(&s->nic.offer, s->host->ports, json_object_get(s->peer, "ports"), e);
 	if (rc == 0)
 		rc = check_copy(s, e);
+	if (rc == 0)
+		rc = peer_can(s, "links", "nic", e);
 	if (rc < 0 && !automatic)
 		return rc;
 	strcpy(s->opt.link, rc == 0 ? "nic" : "tcp");

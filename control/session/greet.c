@@ -5,6 +5,7 @@
 
 #include "session_impl.h"
 
+#include "can.h"
 #include "stranger.h"
 
 #include <errno.h>
@@ -103,7 +104,7 @@ static void greet(struct greeting *g, json_t *msg)
 	} else if (s->state != SESSION_WAITING)
 		err_set(&e, EBUSY, "session %s is not waiting for a source (%s)", name,
 			session_state_name[s->state]);
-	else
+	else if (can_read(msg, &e) == 0)
 		e.errnum = 0;
 	if (e.errnum != 0) {
 		greeting_refuse(g, &e);

@@ -5,6 +5,8 @@
 
 #include "session_impl.h"
 
+#include "can.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,13 +99,29 @@ bool peer_speaks(struct session *s, json_t *hello)
 		session_fail(s, &e);
 		return false;
 	}
-	if (protocol == SESSION_PROTOCOL)
+	if (protocol != SESSION_PROTOCOL)
+		err_set(&e, EPROTO,
+			"the target's Godwit speaks control protocol %llu and this one (%s) speaks "
+			"%d; install the same version on both hosts",
+			(unsigned long long)protocol, GODWIT_VERSION, SESSION_PROTOCOL);
+	else if (can_read(hello, &e) == 0)
 		return true;
-	session_failf(s, EPROTO,
-		"the target's Godwit speaks control protocol %llu and this one (%s) speaks %d; "
-		"install the same version on both hosts",
-		(unsigned long long)protocol, GODWIT_VERSION, SESSION_PROTOCOL);
+	session_fail(s, &e);
 	return false;
+}
+
+json_t *peer_tell(const struct session *s)
+{
+	return can_tell(s->host->ports->n > 0, s->host->rdma != NULL);
+}
+
+int peer_can(struct session *s, const char *list, const char *name, struct err *e)
+{
+	json_t *ours = peer_tell(s);
+	int rc = can_need(ours, s->source, s->peer, list, name, e);
+
+	json_decref(ours);
+	return rc;
 }
 
 void peer_ask(struct session *s, json_t *msg, peer_fn answered)

@@ -94,6 +94,7 @@ int session_receive(struct session_host *h, const struct receive_options *o, str
 void target_hello(struct session *s, struct conn *c, json_t *msg)
 {
 	s->conn = c;
+	s->peer = json_incref(msg);
 	s->stage = stage_find("hello");
 	s->stage_ns = clock_ns();
 	s->reply_seq = (uint32_t)json_integer_value(json_object_get(msg, "seq"));
@@ -101,27 +102,29 @@ void target_hello(struct session *s, struct conn *c, json_t *msg)
 		snprintf(s->reconnect.peer, sizeof(s->reconnect.peer), "%s", tls_peer(conn_tls(c)));
 	conn_own(c, &peer_ops, s);
 	session_set_state(s, SESSION_PREPARING);
-	peer_answer(
-		s, json_pack("{s:i, s:s, s:s, s:o, s:o}", "protocol", SESSION_PROTOCOL, "godwit",
-			   GODWIT_VERSION, "hypervisor", s->vmm->hello.hypervisor, "ports",
-			   offer_make(s->host->ports), "rdma", rdma_status(s->host->rdma)));
+	peer_answer(s,
+		json_pack("{s:i, s:s, s:o, s:s, s:o, s:o}", "protocol", SESSION_PROTOCOL, "godwit",
+			GODWIT_VERSION, "can", peer_tell(s), "hypervisor", s->vmm->hello.hypervisor,
+			"ports", offer_make(s->host->ports), "rdma", rdma_status(s->host->rdma)));
 }
 
 /* For auto the source tells which codecs it may choose. */
-static bool codecs_known(const char *codec, const json_t *msg)
+static int agree_codecs(struct session *s, const char *codec, const json_t *msg, struct err *e)
 {
 	const json_t *names = json_object_get(msg, "codecs");
 	size_t n = json_array_size(names);
+	int rc = 0;
 
 	if (strcmp(codec, codec_auto.name) != 0)
-		return codec_by_name(codec) != NULL;
-	for (size_t i = 0; i < n; i++) {
+		return peer_can(s, "codecs", codec, e);
+	if (n == 0 || n > UINT8_MAX)
+		return err_set(e, EPROTO, "the source's daemon does not say what auto may choose");
+	for (size_t i = 0; i < n && rc == 0; i++) {
 		const char *name = json_string_value(json_array_get(names, i));
 
-		if (name == NULL || codec_by_name(name) == NULL)
-			return false;
+		rc = peer_can(s, "codecs", name != NULL ? name : "without a name", e);
 	}
-	return n > 0;
+	return rc;
 }
 
 void target_preflight(struct session *s, json_t *msg)
@@ -133,21 +136,19 @@ void target_preflight(struct session *s, json_t *msg)
 	if (!peer_get_text(msg, "codec", codec, sizeof(codec), &e) ||
 		!peer_get_text(msg, "link", link, sizeof(link), &e) ||
 		!peer_get_text(msg, "seal", seal, sizeof(seal), &e) ||
-		session_seal_agree(s, seal, &e) < 0 ||
+		session_seal_agree(s, seal, &e) < 0 || peer_can(s, "seals", seal, &e) < 0 ||
 		!peer_get_u64(msg, "flows", SESSION_FLOWS, &flows, &e) ||
 		!peer_get_u64(msg, "populated_bytes", REGION_TOTAL_MAX, &populated, &e) ||
 		!peer_get_u64(
 			msg, "reconnect_ms", 2 * SESSION_SILENCE_MS_MOST, &reconnect_ms, &e) ||
 		describe_compare_machine(json_object_get(msg, "machine"), s->vmm->about, &e) < 0 ||
-		describe_compare(json_object_get(msg, "regions"), &s->vmm->map, &e) < 0) {
+		describe_compare(json_object_get(msg, "regions"), &s->vmm->map, &e) < 0 ||
+		agree_codecs(s, codec, msg, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
-	if (!codecs_known(codec, msg) || flows == 0) {
-		session_failf(s, ENOTSUP,
-			"the target's Godwit has no codec %s; install the same version on both "
-			"hosts",
-			codec);
+	if (flows == 0) {
+		session_failf(s, EPROTO, "the source's daemon asks for no flow");
 		return;
 	}
 	if (!s->populate) {
@@ -160,14 +161,13 @@ void target_preflight(struct session *s, json_t *msg)
 		s->reserved_bytes = populated;
 	}
 	strcpy(s->opt.link, link);
-	if (flows_accept(s, link, msg, &e) < 0) {
+	if (flows_accept(s, link, msg, &e) < 0 || peer_can(s, "links", link, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
 	s->fig.populated_bytes = populated;
 	s->reconnect.wait_ns = reconnect_ms * NS_PER_MS;
 	s->nflows = (unsigned)flows;
-	s->peer = json_incref(msg);
 	peer_answer(s, NULL);
 }
 

@@ -32,8 +32,17 @@ def bad_preambles():
     yield "reserved", good[:28] + b"\1\0\0\0"
 
 
+def bad_capabilities():
+    yield "can nothing", None
+    yield "can no links", dict(wire.CAN, links=["tcp"])
+    yield "can version", dict(wire.CAN, links={"tcp": "1"})
+    yield "can long name", dict(wire.CAN, codecs={"x" * 999: 1})
+    yield "can much", dict(wire.CAN, features={str(i): 1 for i in range(65)})
+
+
 def bad_messages():
-    hello = {"op": "hello", "seq": 1, "protocol": 1, "godwit": "0", "name": "guest"}
+    hello = {"op": "hello", "seq": 1, "protocol": 1, "godwit": "0", "name": "guest",
+             "can": wire.CAN}
     yield "random", RANDOM(400)
     yield "magic", wire.message(hello, magic=1)
     yield "version", wire.message(hello, version=9)
@@ -50,6 +59,8 @@ def bad_messages():
     yield "out of turn", wire.message(dict(hello, op="commit"))
     yield "no name", wire.message({"op": "hello", "seq": 1, "protocol": 1})
     yield "seq", wire.message(dict(hello, seq=-1))
+    for name, can in bad_capabilities():
+        yield name, wire.message(dict(hello, can=can))
     yield "replayed", wire.message(hello) * 2
     yield "jumped", wire.message(hello) + wire.message({"op": "load", "seq": 2})
     yield "regions", wire.message(hello) + wire.message(
@@ -141,6 +152,46 @@ def test_versions_that_do_not_match(waiting):
     assert said["op"] == "abort" and "99" in said["error"]
 
 
+@pytest.mark.parametrize("told_by", ["source", "target"])
+def test_capabilities_that_do_not_match(stage, waiting, told_by):
+    """What the other side has in another version is refused by its name in preflight, and what is
+    not used does not matter. A target that was not asked for anything yet waits again."""
+    target, vm = waiting
+    source, guest = stage.source(), stage.vm()
+    between = stage.wire(target)
+    can = {}
+
+    def change(op, answer, body):
+        if op == "hello" and answer == at_target and "can" in body:
+            for name, versions in can.items():
+                body["can"][name].update(versions)
+        return body
+
+    at_target = told_by == "target"
+    between.change = change
+    guest.wait_ticks()
+
+    def migrate(*options):
+        if (target.status("guest") or {}).get("state") not in ("waiting", "preparing"):
+            target.ok("receive", "guest", "--agent", vm.agent, "--detach")
+        child = godwit.Migration(source, "guest", guest, between.address, *options)
+        stage.children.append(child)
+        return child
+
+    cases = [({"links": {"tcp": 7}}, [],
+              "link tcp in version 7, and the source's in version 1" if at_target else
+              "link tcp in version 1, and the source's in version 7"),
+             ({"codecs": {"zstd": 9}}, ["--codec", "auto"], "codec zstd in version")]
+    if at_target:  # nothing of the target's hangs on these at the source
+        cases.append(({"features": {"verify": 2}}, ["--verify", "memory"],
+                      "feature verify in version 2"))
+    for can, options, why in cases:
+        error = migrate(*options).failed()["error"]
+        assert why in error and "same version" in error
+    can = {"codecs": {"lz4": 9}, "features": {"tele": 1}}
+    assert migrate("--codec", "raw", "--dry-run").end()["result"] == "dry-run"
+
+
 def test_name_that_nobody_awaits(waiting):
     target, _ = waiting
     sock, (_, said) = say_hello(target, "stranger")
@@ -152,6 +203,8 @@ def test_name_that_nobody_awaits(waiting):
     pytest.param(wire.message({"re": 1, "ok": True, "protocol": 99, "godwit": "9"}),
                  "speaks control protocol 99", id="version"),
     pytest.param(wire.message({"re": 1, "ok": True}), "protocol is not a number", id="no version"),
+    pytest.param(wire.message({"re": 1, "ok": True, "protocol": 1, "godwit": "9"}),
+                 "does not tell in hello what codecs it can", id="no capabilities"),
     pytest.param(wire.message({"re": 77, "ok": True}), "what was not asked", id="wrong answer"),
     pytest.param(wire.message({"op": "abort", "error": "no", "errno": 5}), "no", id="abort"),
     pytest.param(wire.message(b"x", kind=wire.BLOB), "nobody asked for", id="blob"),

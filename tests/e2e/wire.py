@@ -11,6 +11,8 @@ MAGIC = 0x6D67
 JSON, BLOB = 1, 2
 CONTROL, FLOW = 1, 2
 BARRIER = 4
+CAN = {"codecs": {"raw": 1}, "seals": {"none": 1}, "links": {"tcp": 1},
+       "features": {"balloon": 1, "keep": 1, "resume": 1, "verify": 1}}
 
 
 def preamble(kind=CONTROL, token=bytes(16), flow=0, magic=0x54574447, version=1):

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "can.h"
 #include "describe.h"
 #include "ports.h"
 
@@ -83,6 +84,7 @@ static struct session *stand(const char *stage, json_t *about)
 	v->planes_fd = v->hints_fd = v->pidfd = -1;
 	s->vmm = v;
 	s->vmm_ready = true;
+	s->peer = json_pack("{s:o}", "can", peer_tell(s));
 	s->stage = stage_find(stage);
 	s->state = stage_table[s->stage].state;
 	return s;
@@ -93,12 +95,13 @@ static json_t *good(const char *op)
 {
 	return json_pack(
 		"{s:s, s:i, s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:{s:s, s:i, s:{}}, s:i, s:i, "
-		"s:b, s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i}, s:[s]}",
+		"s:b, s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i}, s:[s], s:o}",
 		"op", op, "seq", 1, "regions", describe_regions(&map), "codec", "raw", "link",
 		"tcp", "seal", "none", "flows", 1, "populated_bytes", 4096, "reconnect_ms", 0,
 		"machine", "machine", "q35", "cpus", 2, "disks", "bytes", 5, "crc", 7, "paused", 1,
 		"nic", "port", "p0", "address", "192.0.2.1", "version", 1, "mtu", 1500, "frames",
-		1500, "ring_bytes", 65536, "silence_ms", 10000, "codecs", "raw");
+		1500, "ring_bytes", 65536, "silence_ms", 10000, "codecs", "raw", "can",
+		can_tell(false, false));
 }
 
 /* Puts something else into one of the members, or into what they hold. */
@@ -106,7 +109,9 @@ static void spoil(json_t *msg, const uint8_t how[3], const char *word)
 {
 	json_t *region = json_array_get(json_object_get(msg, "regions"), 0);
 	json_t *in[] = {msg, msg, region, json_array_get(json_object_get(region, "views"), 0),
-		json_object_get(msg, "machine"), json_object_get(msg, "nic")};
+		json_object_get(msg, "machine"), json_object_get(msg, "nic"),
+		json_object_get(msg, "can"),
+		json_object_get(json_object_get(msg, "can"), "codecs")};
 	json_t *object = in[how[0] % (sizeof(in) / sizeof(in[0]))], *value;
 	void *it = json_object_iter(object);
 
@@ -168,6 +173,11 @@ static void say(struct session *s, const uint8_t *line, size_t bytes)
 	for (size_t i = 0; other == NULL && i + 3 <= bytes; i += 3)
 		spoil(msg, line + i, word);
 	s->reply_seq = 0;
+	/* As if hello had said it: greet.c keeps what passes. */
+	if (s->stage == stage_find("hello") && can_read(msg, &e) == 0) {
+		json_decref(s->peer);
+		s->peer = json_incref(msg);
+	}
 	peer_ops.json(s, msg);
 	s->reply_seq = 0; /* as if it had been answered */
 	json_decref(msg);
