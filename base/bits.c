@@ -70,9 +70,7 @@ int bits_runs(const uint64_t *map, uint64_t first, uint64_t n, bits_run_fn fn, v
 		uint64_t base = w * WORD_BITS;
 
 		while (left != 0) {
-			unsigned at = (unsigned)__builtin_ctzll(left);
-			uint64_t rest = ~(left >> at);
-			unsigned ones = rest == 0 ? WORD_BITS : (unsigned)__builtin_ctzll(rest);
+			unsigned at, ones = bits_run(left, &at);
 
 			if (len != 0 && start + len == base + at) {
 				len += ones;
@@ -82,7 +80,7 @@ int bits_runs(const uint64_t *map, uint64_t first, uint64_t n, bits_run_fn fn, v
 				start = base + at;
 				len = ones;
 			}
-			left &= ones == WORD_BITS ? 0 : ~(bits_low(ones) << at);
+			left &= ~bits_mask(at, ones);
 		}
 	}
 	return len != 0 ? fn(arg, start, len) : 0;

@@ -34,6 +34,24 @@ static inline void bits_clear(uint64_t *map, uint64_t bit)
 	map[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
 }
 
+/* The lowest run of set bits in a word that is not 0: its first bit and how many. The step of
+ * bits_runs(), for loops within one word that do something else for each run than a range operation
+ * does: gather, copy. */
+static inline unsigned bits_run(uint64_t w, unsigned *first)
+{
+	uint64_t rest;
+
+	*first = (unsigned)__builtin_ctzll(w);
+	rest = ~(w >> *first);
+	return rest == 0 ? WORD_BITS : (unsigned)__builtin_ctzll(rest);
+}
+
+/* The bits [first, first + n) of a word. */
+static inline uint64_t bits_mask(unsigned first, unsigned n)
+{
+	return bits_low(n) << first;
+}
+
 /* Sets bits [first, first + n). */
 void bits_set_range(uint64_t *map, uint64_t first, uint64_t n);
 

@@ -94,14 +94,12 @@ static uint32_t segments(struct link_tx *t, uint8_t *base, uint64_t mask)
 
 	t->nseg = 0;
 	while (mask != 0) {
-		unsigned first = (unsigned)__builtin_ctzll(mask);
-		uint64_t rest = ~(mask >> first);
-		unsigned n = rest == 0 ? CHUNK_PAGES : (unsigned)__builtin_ctzll(rest);
+		unsigned first, n = bits_run(mask, &first);
 
 		t->seg[t->nseg++] =
 			(struct iovec){base + first * PAGE_BYTES, n * (size_t)PAGE_BYTES};
 		bytes += n * (uint32_t)PAGE_BYTES;
-		mask &= ~(bits_low(n) << first);
+		mask &= ~bits_mask(first, n);
 	}
 	return bytes;
 }

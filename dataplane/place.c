@@ -29,21 +29,6 @@ struct place {
 	uint64_t *later; // of a region whose memory a device writes; else NULL
 };
 
-// Lowest run of set bits in mask: its first bit and length. mask is not 0.
-static unsigned lowest_run(uint64_t mask, unsigned *first)
-{
-	uint64_t rest;
-
-	*first = (unsigned)__builtin_ctzll(mask);
-	rest = ~(mask >> *first);
-	return rest == 0 ? CHUNK_PAGES : (unsigned)__builtin_ctzll(rest);
-}
-
-static uint64_t run_mask(unsigned first, unsigned n)
-{
-	return bits_low(n) << first;
-}
-
 static void spoken_of(const struct place *p, uint32_t chunk, uint64_t mask)
 {
 	if ((p->stale[chunk] & mask) != 0)
@@ -72,14 +57,14 @@ static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, con
 	while (mask != 0) {
 		bool first_is_fresh = (fresh & mask & -mask) != 0;
 		unsigned first;
-		unsigned n = lowest_run(mask & (first_is_fresh ? fresh : ~fresh), &first);
+		unsigned n = bits_run(mask & (first_is_fresh ? fresh : ~fresh), &first);
 		uint64_t offset = at + first * PAGE_BYTES;
 
 		if (!first_is_fresh ||
 			!fresh_write(p->region, offset, pages, n * PAGE_BYTES, p->job->alone))
 			copy_out(p->region->base + offset, pages, n * PAGE_BYTES);
 		pages += n * PAGE_BYTES;
-		mask &= ~run_mask(first, n);
+		mask &= ~bits_mask(first, n);
 	}
 }
 
@@ -95,13 +80,13 @@ static unsigned place_zeros(const struct place *p, uint32_t chunk, uint64_t mask
 	while (rest != 0) {
 		bool first_is_stale = (stale & rest & -rest) != 0;
 		unsigned first;
-		unsigned n = lowest_run(rest & (first_is_stale ? stale : ~stale), &first);
+		unsigned n = bits_run(rest & (first_is_stale ? stale : ~stale), &first);
 		uint64_t offset = at + first * PAGE_BYTES;
 
 		if (!first_is_stale ||
 			!fresh_write(p->region, offset, zeros, n * PAGE_BYTES, p->job->alone))
 			copy_out_zeros(p->region->base + offset, n * PAGE_BYTES);
-		rest &= ~run_mask(first, n);
+		rest &= ~bits_mask(first, n);
 	}
 	spoken_of(p, chunk, mask);
 	return pages;
@@ -117,26 +102,35 @@ static unsigned place_holes_later(const struct place *p, uint32_t chunk, uint64_
 	return pages;
 }
 
+struct holes {
+	const struct place *p;
+	uint32_t chunk;
+};
+
+static int hole_run(void *arg, uint64_t first, uint64_t n)
+{
+	const struct holes *h = arg;
+	uint64_t run = bits_mask((unsigned)first, (unsigned)n);
+
+	if (!punch_queue(
+		    h->p->job->punch, h->p->index, (uint64_t)h->chunk * CHUNK_PAGES + first, n))
+		return 1;
+	h->p->written[h->chunk] &= ~run;
+	spoken_of(h->p, h->chunk, run);
+	return 0;
+}
+
 // Queues the holes of one chunk; false when the queue is full.
 static bool place_holes(const struct place *p, uint32_t chunk, uint64_t mask)
 {
+	struct holes h = {p, chunk};
+
 	if (p->later != NULL) {
 		place_holes_later(p, chunk, mask);
 		return true;
 	}
 	mask &= p->written[chunk];
-	while (mask != 0) {
-		unsigned first;
-		unsigned n = lowest_run(mask, &first);
-		uint64_t page = (uint64_t)chunk * CHUNK_PAGES + first;
-
-		if (!punch_queue(p->job->punch, p->index, page, n))
-			return false;
-		p->written[chunk] &= ~run_mask(first, n);
-		spoken_of(p, chunk, run_mask(first, n));
-		mask &= ~run_mask(first, n);
-	}
-	return true;
+	return mask == 0 || bits_runs(&mask, 0, CHUNK_PAGES, hole_run, &h) == 0;
 }
 
 static bool place_zero_run(const struct place *p, const struct frame *f, uint32_t *at)

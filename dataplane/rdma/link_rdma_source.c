@@ -94,13 +94,11 @@ static bool queue_pages(struct link_rdma *r, struct link_tx *f)
 		return false;
 	own += FRAME_HDR_BYTES;
 	while (mask != 0) {
-		unsigned first = (unsigned)__builtin_ctzll(mask);
-		uint64_t rest = ~(mask >> first);
-		unsigned n = rest == 0 ? CHUNK_PAGES : (unsigned)__builtin_ctzll(rest);
+		unsigned first, n = bits_run(mask, &first);
 
 		queue_writes(r, own, n * (uint32_t)PAGE_BYTES, to + first * PAGE_BYTES, k->rkey);
 		own += n * PAGE_BYTES;
-		mask &= ~(bits_low(n) << first);
+		mask &= ~bits_mask(first, n);
 	}
 	return queue_message(r, &f->hdr);
 }
