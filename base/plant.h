@@ -19,11 +19,14 @@ enum plant {
 	PLANT_LAW5_PLACE_TWICE,     /* a frame that was placed is placed again */
 	PLANT_LAW6_NO_FENCE,        /* the commit goes out while the lease still holds */
 	PLANT_LAW6_GIVE_BACK,       /* after silence the source takes its guest back by itself */
+	PLANT_LAW7_TRUST_CHUNK,     /* a frame's chunk is not held against the region's size */
+	PLANT_LAW8_NOT_HUGE,        /* huge pages that were asked for are done without */
 	PLANT_LAW9_NO_LATE,         /* what was written while state was saved is not sent */
 	PLANT_LAW10_PLACE_TORN,     /* a frame whose checksum does not match is placed */
 	PLANT_LAW10_FORGET_TORN,    /* a torn frame's pages do not return to the dirty set */
 	PLANT_LAW11_NO_NEW_HOLES,   /* holes that appear later are not sent */
 	PLANT_LAW11_STALE_FILE,     /* the target's old content is not punched first */
+	PLANT_LAW12_ARM_ALL,        /* a window is armed whole, whatever is dirty in it */
 	PLANT_NIC_REUSE_NUMBER,     /* a part that is sent again takes an old packet number */
 	PLANT_NIC_TAKE_CORRUPT,     /* a packet is taken whatever its tag says */
 	PLANT_NIC_FORGET_LOST,      /* what a lost packet carried is not sent again */

@@ -8,6 +8,7 @@
 
 #include "cpulist.h"
 #include "lcore_main.h"
+#include "plant.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -68,7 +69,7 @@ static int choose_memory(
 	unsigned long pages;
 
 	info->huge = huge_free(mem_mb, &pages) && !c->no_huge;
-	if (!info->huge && c->huge)
+	if (!info->huge && c->huge && !plant(PLANT_LAW8_NOT_HUGE))
 		return err_set(e, ENOMEM,
 			"huge pages were asked for, but only %lu of 2 MiB are free and %u are "
 			"needed: write more to /proc/sys/vm/nr_hugepages, or do not ask for them",

@@ -10,6 +10,7 @@
 #include "bits.h"
 #include "codec.h"
 #include "crc.h"
+#include "plant.h"
 #include "wire.h"
 
 #define FRAME_CRC_AT 60u
@@ -166,7 +167,8 @@ int frame_check(const struct frame *f, const struct region_map *map)
 	if (f->region >= map->n)
 		return -FRAME_BAD_REGION;
 	r = &map->r[f->region];
-	if (f->chunk >= r->nchunks || f->chunks > r->nchunks - f->chunk)
+	if ((f->chunk >= r->nchunks || f->chunks > r->nchunks - f->chunk) &&
+		!plant(PLANT_LAW7_TRUST_CHUNK))
 		return -FRAME_BAD_CHUNK;
 	if ((f->data | f->zero | f->hole) & ~region_chunk_mask(r, f->chunk))
 		return -FRAME_BAD_MASK;

@@ -126,6 +126,8 @@ bool pass_ask_window(struct pass *p)
 		if ((d->set[end] | d->hole[end]) != 0)
 			last = end + 1;
 	}
+	for (; plant(PLANT_LAW12_ARM_ALL) && last < limit; last++)
+		p->in[last] = region_chunk_mask(r, last - r->first_chunk);
 	end = last; /* a sparse window costs what is in it */
 	if (p->arming++ == 0)
 		p->arm_began = clock_ns();

@@ -18,6 +18,7 @@ static const struct {
 	{"law2-forget-vmm", PLANT_LAW2_FORGET_VMM},
 	{"law6-no-fence", PLANT_LAW6_NO_FENCE},
 	{"law6-give-back", PLANT_LAW6_GIVE_BACK},
+	{"law8-not-huge", PLANT_LAW8_NOT_HUGE},
 	{"law9-no-late", PLANT_LAW9_NO_LATE},
 };
 

@@ -6,6 +6,7 @@ import pytest
 
 from godwit import wait_until
 from test_faults import Fault
+from test_refusals import too_many_megabytes
 
 pytestmark = pytest.mark.insecure  # some stand between the daemons, and read
 
@@ -33,6 +34,13 @@ def test_law2_forget_vmm(stage, pair):
     here, there = pair
     vm = stage.moved(here, there, stage.vm(), plant="law2-forget-vmm")
     lost(stage, there, here, vm)
+
+
+def test_law8_not_huge(stage):
+    """What test_refusals.py looks for, that the daemon does not start, is not so."""
+    daemon = stage.source(plant="law8-not-huge",
+                          args=["--huge", "yes", "--memory", f"{too_many_megabytes()}M"])
+    daemon.wait_line("on pages of 4 KiB")
 
 
 def test_law9_no_late(stage):

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "bits.h"
+#include "planted.h"
 
 #define BYTES (UINT64_C(1) << 30)
 
@@ -97,5 +98,5 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(holes_are_left_out)};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return planted_run(tests, PLANT_LAW12_ARM_ALL);
 }

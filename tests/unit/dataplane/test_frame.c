@@ -14,6 +14,7 @@
 #include "codec.h"
 #include "crc.h"
 #include "frame.h"
+#include "planted.h"
 #include "seed.h"
 
 static struct frame random_frame(struct seed *s)
@@ -262,5 +263,5 @@ int main(void)
 		cmocka_unit_test(every_refusal_has_a_text),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return planted_run(tests, PLANT_LAW7_TRUST_CHUNK);
 }
