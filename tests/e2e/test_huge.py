@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Holes of huge pages: they are neither read nor sent, so neither side gets memory for them."""
+"""Holes of huge pages: they are neither read nor sent, so neither side gets memory for them. And
+the daemon's own memory: on huge pages where there are some, and it says which."""
 
 import pathlib
 
@@ -32,3 +33,15 @@ def test_holes_of_huge_pages_stay(stage, hugepages):
     assert waiting.check() > 0
     vm.whole()
     waiting.whole()
+
+
+def test_daemon_says_which_pages_it_took(stage, hugepages):
+    """By itself it takes huge pages where there are some, and none where it is told so."""
+    for how, pages in (("auto", "2 MiB"), ("no", "4 KiB")):
+        daemon = stage.daemon(f"d{how}", args=["--huge", how])
+        said = daemon.wait_line(r"MiB on (huge )?pages of (2 MiB|4 KiB)")
+        assert said.group(2) == pages
+        held = pathlib.Path(f"/proc/{daemon.popen.pid}/status").read_text()
+        huge_kib = int(held.split("HugetlbPages:")[1].split()[0])
+        assert (huge_kib > 0) == (how == "auto")
+        daemon.close()
