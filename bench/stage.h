@@ -21,6 +21,7 @@ struct bench {
 	struct region_map target_map;
 	uint8_t *target; /* NULL before bench_target() */
 	bool huge;       /* backed by 2 MiB pages */
+	uint64_t aside;  /* cycles of this round in which a stage made ready: not its own */
 };
 
 struct stage {
@@ -40,6 +41,7 @@ extern const struct stage stage_memory[];
 extern const struct stage stage_codec[];
 extern const struct stage stage_path[];
 extern const struct stage stage_small[];
+extern const struct stage stage_fresh[];
 extern const struct stage stage_seal[];
 
 /* Makes b->target, populated. 0 or -errno. */
