@@ -124,6 +124,26 @@ int peer_can(struct session *s, const char *list, const char *name, struct err *
 	return rc;
 }
 
+int peer_can_all(struct session *s, struct err *e)
+{
+	int rc = peer_can(s, "links", s->opt.link, e);
+
+	if (rc == 0)
+		rc = peer_can(s, "seals", session_seal_name(s), e);
+	for (const struct codec_ops *const *c = codec_table; rc == 0 && *c != NULL; c++)
+		if (s->opt.codec == *c || s->opt.codec == &codec_auto)
+			rc = peer_can(s, "codecs", (*c)->name, e);
+	if (rc == 0)
+		rc = peer_can(s, "features", "keep", e);
+	if (rc == 0 && s->opt.verify == VERIFY_MEMORY)
+		rc = peer_can(s, "features", "verify", e);
+	if (rc == 0 && s->opt.skip_balloon)
+		rc = peer_can(s, "features", "balloon", e);
+	if (rc == 0 && s->reconnect.wait_ns != 0)
+		rc = peer_can(s, "features", "resume", e);
+	return rc;
+}
+
 void peer_ask(struct session *s, json_t *msg, peer_fn answered)
 {
 	s->answered = answered;

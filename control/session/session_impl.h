@@ -342,11 +342,13 @@ bool peer_get_token(json_t *msg, const char *key, uint8_t token[TOKEN_BYTES], st
  */
 bool peer_get_text(json_t *msg, const char *key, char *dst, size_t bytes, struct err *e);
 bool peer_get_u64(json_t *msg, const char *key, uint64_t max, uint64_t *v, struct err *e);
-/* Source: does the target's hello name our control protocol, and what its side can? Else the session
- * has failed. */
+/* Source: does the target's hello name our control protocol, and what its side can? Else the
+ * session has failed. */
 bool peer_speaks(struct session *s, json_t *hello);
 /* Do both sides have it, by their hellos? See can_need(). */
 int peer_can(struct session *s, const char *list, const char *name, struct err *e);
+/* Source, before preflight: all that the session is to use. */
+int peer_can_all(struct session *s, struct err *e);
 /* What this side's hello says of that. New reference. */
 json_t *peer_tell(const struct session *s);
 

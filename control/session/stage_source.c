@@ -166,34 +166,13 @@ static json_t *codec_names(void)
 	return names;
 }
 
-/* What this session is to use: can the target? */
-static int both_can(struct session *s, struct err *e)
-{
-	int rc = peer_can(s, "links", s->opt.link, e);
-
-	if (rc == 0)
-		rc = peer_can(s, "seals", session_seal_name(s), e);
-	for (const struct codec_ops *const *c = codec_table; rc == 0 && *c != NULL; c++)
-		if (s->opt.codec == *c || s->opt.codec == &codec_auto)
-			rc = peer_can(s, "codecs", (*c)->name, e);
-	if (rc == 0)
-		rc = peer_can(s, "features", "keep", e);
-	if (rc == 0 && s->opt.verify == VERIFY_MEMORY)
-		rc = peer_can(s, "features", "verify", e);
-	if (rc == 0 && s->opt.skip_balloon)
-		rc = peer_can(s, "features", "balloon", e);
-	if (rc == 0 && s->reconnect.wait_ns != 0)
-		rc = peer_can(s, "features", "resume", e);
-	return rc;
-}
-
 void source_preflight(struct session *s)
 {
 	struct err e;
 	json_t *ask;
 
 	if (count_populated(s, &e) < 0 || session_seal_choose(s, &e) < 0 ||
-		flows_nic_choose(s, &e) < 0 || both_can(s, &e) < 0) {
+		flows_nic_choose(s, &e) < 0 || peer_can_all(s, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
