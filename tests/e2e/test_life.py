@@ -3,7 +3,6 @@
 
 import json
 import mmap
-import time
 
 import pytest
 
@@ -237,8 +236,8 @@ def test_passes_of_an_idle_guest_send_nothing(stage, pair):
     vm.wait_ticks()
     migration = stage.migrate(source, target, vm, waiting, "guest", "--hold")
     source.wait_state("guest", "holding")
-    time.sleep(1)
+    wait_until("some passes are over", lambda: source.status("guest")["pass"] >= 3)
     source.ok("switch-now", "guest")
     report = migration.done()
     later = [p["pages"] for p in report["passes_detail"][1:] if p["kind"] == "live"]
-    assert later and min(later) < 64, f"pages of the passes after the first: {later}"
+    assert later and max(later) < 64, f"pages of the passes after the first: {later}"

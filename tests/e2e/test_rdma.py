@@ -18,11 +18,8 @@ import godwit
 
 HERE = godwit.ROOT / "tests/rdma"
 FOLDER = godwit.ROOT / "build/rdma"
-BOOT_S = 3600  # for one machine and all of its cases; nothing here is about speed
-
-
-def smoke(name):
-    return pytest.param(name, id=name, marks=pytest.mark.smoke)
+# For one machine and all of its cases; nothing here is about speed.
+BOOT_S = 3600 if os.environ.get("GODWIT_LONG") else 600
 
 
 def long(*names):
@@ -70,7 +67,13 @@ def two(names):
     with tempfile.TemporaryDirectory(prefix="rdma") as folder:
         cable = pathlib.Path(folder) / "cable"
         source = machine(f"--with {' '.join(names)}", "-s", "1", "-n", cable, "-l")
-        godwit.wait_until("the cable is there", cable.exists)
+        try:
+            godwit.wait_until("the cable is there", lambda: cable.exists() or
+                              source.poll() is not None)
+        except AssertionError:
+            source.kill()
+        if not cable.exists():  # an answer too: or each test would start machines anew
+            return {}, source.communicate()[0] + "\n--- there was no cable\n"
         target = machine("--peer", "-s", "1", "-n", cable, "-c", "-a", "10.77.0.2/24")
         log = source.communicate()[0]
         try:  # it was told to leave
@@ -92,16 +95,16 @@ def look(request, machines, name):
 
 
 @pytest.mark.parametrize("name", [
-    smoke("raw"), smoke("sealed_deflate"), smoke("direct"),
-    *("deflate", "sealed", "huge", "stray", "no_device", "kill_target", "kill_source")])
+    "raw", "sealed_deflate", "direct", "deflate", "sealed", "huge", "stray", "no_device",
+    "kill_target", "kill_source"])
 def test_one_machine(request, name):
     look(request, one, name)
 
 
 @pytest.mark.parametrize("name", [
-    *(f"raw*{n}" for n in range(5)), "loss_half", "cut_3s", "cut_for_ever",
+    "raw*0", "loss_half", "cut_3s", "cut_for_ever",
     "cut_and_back",
-    *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "direct_cut_and_back", "direct_huge",
+    *long(*(f"raw*{n}" for n in range(1, 50)), "loss_15", "direct_cut_and_back", "direct_huge",
           "sealed_deflate", "huge", "kill_target",
           "kill_source", "slow_target")])
 def test_two_machines(request, name):

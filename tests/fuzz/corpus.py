@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Seeds for the fuzz targets, made when they run: corpus.py TARGET PROTOCOL.md FOLDER COMMAND...
-writes the examples of PROTOCOL.md that the target reads, and what else it knows of, to the folder,
-and runs the command with the folder behind it."""
+"""Seeds for the fuzz targets, made when they run: corpus.py TARGET SECONDS PROTOCOL.md FOLDER
+COMMAND... writes the examples of PROTOCOL.md that the target reads, and what else it knows of, to
+the folder, and runs the command for so long with the folder behind it: ten times as long with
+./check --long."""
 
 import os
 import pathlib
@@ -39,7 +40,8 @@ def seeds(target, text):
 
 
 def main():
-    target, protocol, folder, *command = sys.argv[1:]
+    target, seconds, protocol, folder, *command = sys.argv[1:]
+    seconds = int(seconds) * (10 if os.environ.get("GODWIT_LONG") else 1)
     folder = pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)  # what the run before found there
     folder.mkdir(parents=True)
@@ -48,7 +50,7 @@ def main():
     for made, seed in enumerate(seeds(target, text), 1):
         folder.joinpath(f"seed{made}").write_bytes(seed)
     print(f"{made} seeds", flush=True)
-    os.execv(command[0], [*command, str(folder)])
+    os.execv(command[0], [*command, f"-max_total_time={seconds}", str(folder)])
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def slow_target(source, target):
     time.sleep(3)
     target.freeze("daemon", False)
     source.daemon.ok("switch-now", "guest")
-    moved(target, migration)
+    assert "reconnects" not in moved(target, migration)
 
 
 # Two machines, and a cable.
