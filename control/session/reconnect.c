@@ -148,7 +148,6 @@ static int give_pass_up(struct session *s, struct err *e)
 {
 	pass_close(&s->pass);
 	claim_drop(&s->claim);
-	s->next_pass++;
 	/* The target forgets, and is told anew. */
 	carry_fini(&s->carry);
 	if (carry_init(&s->carry, s->exclude.balloon, s->dirty.nchunks) < 0)
@@ -229,6 +228,8 @@ static void on_dialled(void *arg, int fd, struct tls *tls, const struct err *why
 	}
 	conn_own(s->conn, &peer_ops, s);
 	peer_token_text(s->reconnect.secret, secret);
+	/* A number for each attempt: the target may have taken one up whose answer was lost. */
+	s->next_pass++;
 	peer_ask(s,
 		json_pack("{s:s, s:i, s:s, s:s, s:I}", "op", "resume", "protocol", SESSION_PROTOCOL,
 			"name", s->name, "secret", secret, "pass", (json_int_t)s->next_pass),

@@ -214,6 +214,24 @@ def test_too_late(stage, at):
 
 
 @pytest.mark.insecure
+def test_answer_is_lost(stage):
+    """The target has taken the session up again, and the source never hears of it: the next
+    attempt is no repetition."""
+    fault = Fault(stage, "holding", reconnect=60)
+    fault.wire.hold("resume", answer=True)
+    fault.wire.cut()
+    fault.wire.wait()
+    fault.wire.stop_at = None
+    fault.wire.cut()
+    fault.source.wait_state("guest", "holding")
+    fault.source.ok("switch-now", "guest")
+    assert fault.migration.done()["reconnects"] == 1
+    fault.waiting.wait_ticks(3)
+    fault.waiting.whole()
+    fault.vm.whole()
+
+
+@pytest.mark.insecure
 def test_a_stranger_resumes_nothing(stage):
     """Who does not know the session's secret is refused, and disturbs nobody."""
     fault = Fault(stage, "holding", reconnect=60)
