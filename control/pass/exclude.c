@@ -20,7 +20,8 @@ int exclude_init(struct exclude *x, struct region_map *map, uint64_t *shared, in
 	x->whole_from = x->balloon_first = UINT64_MAX;
 	x->balloon = map_lazy(map->nchunks * sizeof(uint64_t));
 	x->free = map_lazy(map->nchunks * sizeof(uint64_t));
-	if (x->balloon == NULL || x->free == NULL) {
+	x->all = map_lazy(map->nchunks * sizeof(uint64_t));
+	if (x->balloon == NULL || x->free == NULL || x->all == NULL) {
 		exclude_fini(x);
 		return -ENOMEM;
 	}
@@ -33,6 +34,7 @@ void exclude_fini(struct exclude *x)
 		return;
 	map_free(x->balloon, x->map->nchunks * sizeof(uint64_t));
 	map_free(x->free, x->map->nchunks * sizeof(uint64_t));
+	map_free(x->all, x->map->nchunks * sizeof(uint64_t));
 	*x = (struct exclude){0};
 }
 
@@ -161,10 +163,10 @@ const uint64_t *exclude_all(struct exclude *x, const struct dirty *d)
 {
 	for (uint64_t c = dirty_touched(d, 0, d->nchunks); c < d->nchunks;
 		c = dirty_after(d, c, d->nchunks)) {
-		uint64_t in = exclude_balloon(x, region_of_chunk(x->map, c), c);
+		uint64_t out = x->free[c] | exclude_balloon(x, region_of_chunk(x->map, c), c);
 
-		if (in != 0)
-			x->free[c] |= in;
+		if (x->all[c] != out)
+			x->all[c] = out;
 	}
-	return x->free;
+	return x->all;
 }

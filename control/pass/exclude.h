@@ -18,6 +18,7 @@ struct exclude {
 
 	uint64_t *balloon; /* as of the last look; a word a chunk */
 	uint64_t *free;    /* left out of pass 0 as free, and not written since */
+	uint64_t *all;     /* for exclude_all() */
 	bool any_balloon;
 	uint64_t balloon_first, balloon_end; /* words of it that ever were not 0 lie in between */
 	uint64_t free_pages;                 /* bits in free */
@@ -46,7 +47,7 @@ void exclude_leave(struct exclude *x, uint64_t chunk, uint64_t bits);
 void exclude_send(struct exclude *x, uint64_t chunk, uint64_t bits);
 
 /* All that is left out at the end, for the digest, where it counts as holes: a word a chunk. Only
- * chunks that ever held anything are looked at. Nothing else may be asked afterwards. */
+ * chunks that ever held anything are looked at. It stays as it is until it is asked for again. */
 struct dirty;
 const uint64_t *exclude_all(struct exclude *x, const struct dirty *touched);
 

@@ -133,6 +133,9 @@ static uint64_t follow_holes(struct pass *p)
 		there += bits_count(pop);
 		gone = d->set[c] & ~pop;
 		holes = d->held[c] & ~pop;
+		/* Law 3: pages that are there and left out as free, whose hole has not arrived. */
+		if (p->x != NULL)
+			holes |= d->held[c] & p->x->free[c];
 		if (!p->first_done) {
 			if (d->set[c] != pop)
 				d->set[c] = pop;

@@ -231,6 +231,44 @@ static void free_pages_that_come_in_time(void **state)
 	close_stage();
 }
 
+/* The target kept what its memory held, and the frame of their hole was torn or lost. */
+static void holes_of_free_pages_that_did_not_arrive(void **state)
+{
+	(void)state;
+	open_stage(4096);
+	s.x.ask_free = s.x.use_balloon = true;
+	begin(0);
+	s.dirty.held[5] = ALL;
+	pass_go(&s.p);
+	pass_armed(&s.p, s.arm_first, s.arm_n, 0, NULL);
+	pass_poll(&s.p);
+	s.p.cursor = 4;
+	s.hints[CHUNKS + 5] = 7;
+	pass_free_looked(&s.p, 0, 3, true, NULL);
+	assert_int_equal(s.dirty.hole[5], 7);
+	pass_close(&s.p);
+	s.planes[5] = 1; /* written meanwhile */
+	begin(1);
+	assert_int_equal(s.dirty.hole[5], 6);
+	assert_int_equal(s.dirty.set[5], ALL & ~UINT64_C(6));
+	pass_close(&s.p);
+	s.dirty.held[5] &= ~UINT64_C(2); /* one has arrived */
+	begin(2);
+	assert_int_equal(s.dirty.hole[5], 4);
+	/* A digest was taken, then the network was lost: what leaves the balloon is sent. */
+	s.hints[5] = 0x30;
+	exclude_look(&s.x);
+	assert_int_equal(exclude_all(&s.x, &s.dirty)[5], 0x36);
+	pass_close(&s.p);
+	s.hints[5] = 0;
+	s.planes[5] = 0x30;
+	begin(3);
+	assert_int_equal(s.dirty.hole[5], 4);
+	assert_int_equal(s.dirty.set[5] & 0x30, 0x30);
+	assert_int_equal(exclude_all(&s.x, &s.dirty)[5], 6);
+	close_stage();
+}
+
 static void bitmap_arrives(void **state)
 {
 	static uint8_t buf[CARRY_BLOB_BYTES];
@@ -329,6 +367,7 @@ int main(void)
 		cmocka_unit_test(large_pages_whole_or_not),
 		cmocka_unit_test(free_pages_after_arming),
 		cmocka_unit_test(free_pages_that_come_in_time),
+		cmocka_unit_test(holes_of_free_pages_that_did_not_arrive),
 		cmocka_unit_test(bitmap_arrives),
 		cmocka_unit_test(runs_that_overlap_are_refused),
 		cmocka_unit_test(bad_bitmaps_are_refused),
