@@ -173,6 +173,15 @@ static void session_free(struct session *s)
 	free(s);
 }
 
+int session_check_helper(const struct session_host *h, const struct vmm_where *where, struct err *e)
+{
+	if (where->driver != VMM_QEMU || h->helper != NULL)
+		return 0;
+	return err_set(e, ENOENT,
+		"godwit-attach, which attaches to unmodified VMMs, could not be started; it "
+		"belongs beside godwitd");
+}
+
 struct session *session_new(struct session_host *h, const char *name, const struct vmm_where *where,
 	bool source, struct err *e)
 {
@@ -203,13 +212,6 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 		}
 		session_free(s);
 	}
-	if (where->driver == VMM_QEMU && h->helper == NULL) {
-		err_set(e, ENOENT,
-			"godwit-attach, which attaches to unmodified VMMs, could not be started; "
-			"it "
-			"belongs beside godwitd");
-		return NULL;
-	}
 	s = calloc(1, sizeof(*s));
 	if (s == NULL) {
 		err_set(e, ENOMEM, "out of memory");
@@ -222,7 +224,7 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 	s->where.by = h->helper;
 	s->state = source ? SESSION_PREPARING : SESSION_WAITING;
 	s->fig.began_ns = clock_ns();
-	s->progress_ns = s->fig.began_ns;
+	s->progress_ns = s->seen.at_ns = s->fig.began_ns;
 	s->fig.passes = json_array();
 	LIST_INIT(&s->watches);
 	TAILQ_INSERT_TAIL(&sessions, s, next);

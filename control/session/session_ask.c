@@ -15,6 +15,8 @@ int session_migrate(struct session_host *h, const struct migrate_options *o, str
 	if (o->flows < 1 || o->flows > SESSION_FLOWS)
 		return err_set(
 			e, EINVAL, "flows: 1 to %u are possible, not %u", SESSION_FLOWS, o->flows);
+	if (session_check_helper(h, &o->vmm, e) < 0)
+		return -e->errnum;
 	s = session_new(h, o->name, &o->vmm, true, e);
 	if (s == NULL)
 		return -e->errnum;

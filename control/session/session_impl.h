@@ -194,6 +194,10 @@ struct session {
 /* session.c */
 struct session *session_new(struct session_host *h, const char *name, const struct vmm_where *where,
 	bool source, struct err *e);
+/* A session that is to move a guest needs it; one that is only remembered does not. 0 or -ENOENT.
+ */
+int session_check_helper(
+	const struct session_host *h, const struct vmm_where *where, struct err *e);
 void session_set_state(struct session *s, enum session_state to);
 /* Target: a session of that name which waits for its lost source ends, so that its name and its VMM
  * are free. Whoever may receive may cancel, too. */

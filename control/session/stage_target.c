@@ -74,6 +74,8 @@ int session_receive(struct session_host *h, const struct receive_options *o, str
 {
 	struct session *s;
 
+	if (session_check_helper(h, &o->vmm, e) < 0)
+		return -e->errnum;
 	session_give_way(o->name);
 	s = session_new(h, o->name, &o->vmm, false, e);
 	if (s == NULL)

@@ -186,10 +186,12 @@ class Child:
 
 class Daemon(Child):
     """keys: the folder of a host's, made by keys_for(); None: insecure. ports: sections of its
-    configuration file. netns: a network namespace, in which it has the address host."""
+    configuration file. exe: another file of the program. netns: a network namespace, in which it
+    has the address host."""
 
     def __init__(self, name, folder, cores="0", port=None, args=(), ready=True, keys=None,
-                 allow="*.test", plant=None, ports="", netns=None, host="127.0.0.1"):
+                 allow="*.test", plant=None, ports="", netns=None, host="127.0.0.1",
+                 exe=GODWITD):
         self.api = folder / f"{name}.api"
         self.state = folder / f"{name}.state"
         self.port = port or free_port()
@@ -198,7 +200,7 @@ class Daemon(Child):
         self.config.write_text(ports, encoding="utf-8")
         super().__init__(name, [
             *(["ip", "netns", "exec", netns] if netns else []),
-            *program(GODWITD, plant), "--config", self.config, "--listen", f"{host}:{self.port}",
+            *program(exe, plant), "--config", self.config, "--listen", f"{host}:{self.port}",
             "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
             "--log-level", "debug",
             # Huge pages are for the test that reserved them; others run beside it.
@@ -222,6 +224,15 @@ class Daemon(Child):
             except OSError:
                 return False
         return True
+
+    def child_of(self, name):
+        """The process of that name which the daemon has started."""
+        tasks = pathlib.Path(f"/proc/{self.popen.pid}/task")
+        pids = [pid for path in tasks.glob("*/children") for pid in path.read_text().split()]
+        found = [int(pid) for pid in pids
+                 if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == name]
+        assert len(found) == 1, f"{name}: {found} of {pids}"
+        return found[0]
 
     def run(self, command, *args, timeout=WAIT_S, api=True):
         """A godwit command that ends by itself: its exit code, output and errors."""

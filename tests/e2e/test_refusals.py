@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What can't work is refused before anything is touched, with a sentence that says what to do."""
 
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -197,6 +199,24 @@ def test_guest_is_told_to_end_while_it_is_filled():
         finally:
             vm.kill()
     assert vm.returncode == 0 and "told to end" in err and "final" not in out
+
+
+def test_no_helper_beside_the_daemon(stage):
+    """No guest of a QEMU is moved without it, but one that is undecided is not forgotten."""
+    lonely = pathlib.Path(shutil.copy(godwit.GODWITD, stage.folder))
+    state = stage.folder / "source.state"
+    state.mkdir()
+    records = [{"is": "begin", "side": "source", "to": "192.0.2.2:1", "driver": "qemu",
+                "socket": str(stage.folder / "gone.qmp")}, {"is": "commit", "paused": False}]
+    (state / "web.journal").write_text("".join(json.dumps(r) + "\n" for r in records))
+    source = stage.source(exe=lonely)
+    assert source.status("web")["state"] == "undecided"
+    assert "godwit-attach" in source.fails("migrate", "other", "--qmp", stage.folder / "gone.qmp",
+                                           "--to", "127.0.0.1:1")
+    assert "godwit-attach" in source.fails("receive", "other", "--qmp", stage.folder / "gone.qmp")
+    assert "gone" in source.ok("resolve", "web")
+    source.ok("resolve", "web", "--keep", "target")
+    assert source.status("web")["result"] == "done"
 
 
 def test_kvm_that_is_masked(stage):
