@@ -6,6 +6,7 @@
 #include "metrics.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -187,7 +188,7 @@ static int open_socket(struct metrics *m, struct err *e)
 		    &m->socket, c->where, c->everybody ? 0666 : 0660, c->group, NULL, &why) < 0)
 		return err_set(e, why.errnum, "metrics: %.300s", why.text);
 	/* Its own, which the library closes. */
-	fd = dup(m->socket.fd);
+	fd = fcntl(m->socket.fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? err_sys(e, errno, "metrics: no descriptor") : fd;
 }
 

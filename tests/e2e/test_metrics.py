@@ -3,6 +3,8 @@
 
 import http.client
 import json
+import os
+import pathlib
 import re
 import socket
 
@@ -89,6 +91,10 @@ def test_metrics(stage):
     theirs = families(stage.folder / "metrics")
     assert value(theirs, "godwit_pages_data", "_total", side="target") > 0
     assert value(theirs, "godwit_sessions_ended", "_total", side="target", result="done") == 1
+    sockets = [{os.readlink(fd) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()
+                if os.readlink(fd).startswith("socket:")}
+               for pid in (target.popen.pid, target.child_of("godwit-attach"))]
+    assert sockets[0] and sockets[1] and not sockets[0] & sockets[1], "a child has them too"
     # The same name anew: what the first one counted stays.
     assert "guest" in source.ok("list")
 

@@ -2,7 +2,6 @@
 """A QEMU whose monitor refuses, talks nonsense, is late or silent, at each command: a clear error,
 the guest runs on, and QEMU is as it was."""
 
-import glob
 import os
 import signal
 import socket
@@ -204,15 +203,6 @@ def test_somebody_else_resumes_the_guest(rig):
     rig.stayed(before)
 
 
-def child_of(daemon, name):
-    """The process of that name which the daemon has started."""
-    children = f"/proc/{daemon.popen.pid}/task/*/children"
-    pids = [int(pid) for path in glob.glob(children) for pid in open(path).read().split()]
-    found = [pid for pid in pids if open(f"/proc/{pid}/comm").read().strip() == name]
-    assert len(found) == 1, f"{name}: {found} of {pids}"
-    return found[0]
-
-
 def test_attach_dies(rig):
     """Without it nothing can be told of the guest's memory any more: it stays, and runs."""
     before = rig.here.settings()
@@ -222,7 +212,7 @@ def test_attach_dies(rig):
     capabilities = [line for line in open(f"/proc/{rig.source.popen.pid}/status")
                     if line.startswith("CapEff:")][0]
     assert int(capabilities.split()[1], 16) >> 19 & 1 == 0, "godwitd may trace"
-    os.kill(child_of(rig.source, "godwit-attach"), signal.SIGKILL)
+    os.kill(rig.source.child_of("godwit-attach"), signal.SIGKILL)
     rig.source.ok("switch-now", f"guest{rig.count}")
     assert "godwit-attach" in migration.failed()["error"]
     rig.target.run("cancel", f"guest{rig.count}")
@@ -237,7 +227,7 @@ def test_keeper_dies(rig):
     before = rig.here.settings()
     migration = rig.migrate(rig.here, rig.waiting(), "--hold")
     rig.source.wait_state(f"guest{rig.count}", "holding")
-    keeper = child_of(rig.source, "godwit-keeper")
+    keeper = rig.source.child_of("godwit-keeper")
     os.kill(keeper, signal.SIGTERM)  # as a service manager does: it stays
     os.kill(keeper, 0)
     os.kill(keeper, signal.SIGKILL)
