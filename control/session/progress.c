@@ -176,15 +176,21 @@ static json_t *stall(const struct session *s)
 	return stall_figure(&s->stall, &f) ? json_real(ms(f.kernel_ns + f.wait_ns)) : json_null();
 }
 
+/* The next event tells what came after this. */
+static void told(struct session *s, uint64_t now)
+{
+	memcpy(s->seen.stats, s->fig.stats, sizeof(s->seen.stats));
+	s->seen.at_ns = now;
+}
+
 static void emit(struct session *s, uint64_t now)
 {
 	const struct pass_facts *f = &s->pass.facts;
-	uint64_t ns = now - s->seen.at_ns, then[STATS];
+	uint64_t ns = now - s->seen.at_ns, *then = s->seen.stats;
 	uint64_t done, left, pages, wire;
 	double rate;
 	json_t *o;
 
-	memcpy(then, s->fig.stats, sizeof(then));
 	session_sum_stats(s);
 	pages = since(s, then, STAT_bytes_pages) / PAGE_BYTES;
 	wire = since(s, then, STAT_bytes_wire);
@@ -202,48 +208,45 @@ static void emit(struct session *s, uint64_t now)
 	add_forecast(s, o, left, rate);
 	json_object_set_new(o, "stall_ms", stall(s));
 	json_object_set_new(o, "cores", core_shares(s, ns));
+	told(s, now);
 	watch_emit(s, o);
 }
 
 static void emit_placing(struct session *s, uint64_t now)
 {
-	const uint64_t *st = s->fig.stats;
-	uint64_t ns = now - s->seen.at_ns, then[STATS];
+	const uint64_t *st = s->fig.stats, *then = s->seen.stats;
+	uint64_t ns = now - s->seen.at_ns;
+	json_t *o;
 
-	memcpy(then, st, sizeof(then));
 	session_sum_stats(s);
-	watch_emit(s,
-		json_pack("{s:s, s:f, s:o, s:o, s:o, s:o, s:f, s:f, s:o}", "event", "placing",
-			"elapsed_ms", ms(now - s->fig.began_ns), "pages_data",
-			num(st[STAT_pages_data]), "pages_zero", num(st[STAT_pages_zero]),
-			"pages_hole", num(st[STAT_pages_hole]), "bytes_wire",
-			num(st[STAT_bytes_wire]), "pages_per_s",
-			per_s(since(s, then, STAT_bytes_pages) / PAGE_BYTES, ns), "wire_per_s",
-			per_s(since(s, then, STAT_bytes_wire), ns), "cores", core_shares(s, ns)));
+	o = json_pack("{s:s, s:f, s:o, s:o, s:o, s:o, s:f, s:f, s:o}", "event", "placing",
+		"elapsed_ms", ms(now - s->fig.began_ns), "pages_data", num(st[STAT_pages_data]),
+		"pages_zero", num(st[STAT_pages_zero]), "pages_hole", num(st[STAT_pages_hole]),
+		"bytes_wire", num(st[STAT_bytes_wire]), "pages_per_s",
+		per_s(since(s, then, STAT_bytes_pages) / PAGE_BYTES, ns), "wire_per_s",
+		per_s(since(s, then, STAT_bytes_wire), ns), "cores", core_shares(s, ns));
+	told(s, now);
+	watch_emit(s, o);
 }
 
 void progress_placing(struct session *s)
 {
 	uint64_t now = clock_ns();
 
-	if (s->flows_up == 0 || now - s->seen.at_ns < PROGRESS_NS)
-		return;
-	if (!LIST_EMPTY(&s->watches))
+	if (s->flows_up > 0 && now - s->seen.at_ns >= PROGRESS_NS && !LIST_EMPTY(&s->watches))
 		emit_placing(s, now);
-	s->seen.at_ns = now;
 }
 
 void progress_tick(struct session *s)
 {
 	uint64_t now = clock_ns();
 
-	if (!s->have_pass || now - s->seen.at_ns < PROGRESS_NS)
+	if (!s->have_pass)
 		return;
 	if (!s->paused && now - s->seen.stall_ns >= STALL_NS) {
 		s->seen.stall_ns = now;
 		stall_look(&s->stall);
 	}
-	if (!LIST_EMPTY(&s->watches))
+	if (now - s->seen.at_ns >= PROGRESS_NS && !LIST_EMPTY(&s->watches))
 		emit(s, now);
-	s->seen.at_ns = now;
 }

@@ -81,10 +81,12 @@ struct session_figures {
 	json_t *passes; /* array, one object a pass */
 };
 
-/* What was seen when the last event of progress.c went out. */
+/* What was seen when the last event of progress.c went out. Its own copies: others look at the
+ * counters at any time. */
 #define PROGRESS_CYCLES (STAT_cycles_idle + 1 - STAT_cycles_claim)
 struct session_seen {
-	uint64_t at_ns, stall_ns;
+	uint64_t at_ns, stats[STATS];
+	uint64_t stall_ns;    /* when the vCPUs were looked at */
 	uint64_t pass[STATS]; /* counters when the pass began */
 	uint64_t cycles[SESSION_FLOWS][PROGRESS_CYCLES];
 	uint64_t looked_ns, back_pages; /* when the last pass looked; what it put back */

@@ -8,6 +8,8 @@ import struct
 import subprocess
 import xml.etree.ElementTree
 
+import pytest
+
 import events
 import godwit
 
@@ -18,6 +20,19 @@ def told(stage, pair, *args, guest=("--rate", "3000"), memory="64M"):
     vm.wait_ticks()
     migration = stage.migrate(source, target, vm, waiting, "guest", *args)
     return migration, vm, waiting
+
+
+def rates_add_up(told):
+    """Whoever else looks at the counters meanwhile: a rate is that since the event before, and a
+    core had no more time than there was. What it did while it was off its CPU counts where it came
+    back, hence the slack."""
+    for last, event in zip(told, told[1:]):
+        seconds = (event["elapsed_ms"] - last["elapsed_ms"]) / 1e3
+        assert event["wire_per_s"] * seconds == pytest.approx(
+            event["bytes_wire"] - last["bytes_wire"], rel=1e-3, abs=1)
+    used = [sum(v for k, v in c.items() if k not in ("flow", "cpu"))
+            for e in told for c in e["cores"]]
+    assert any(used) and max(used) < 2
 
 
 def test_schema_is_read():
@@ -62,12 +77,12 @@ def test_events(stage, pair):
     placed = [e for e in theirs if e["event"] == "placing"]
     assert placed and placed[-1]["pages_data"] <= report["pages_data"]
     assert any(c["place"] > 0 or c["recv"] > 0 for e in placed for c in e["cores"])
+    rates_add_up(placed)
     passed = [e for e in told if e["event"] == "passed"]
     assert len(passed) == report["passes"] == len({e["pass"] for e in told if e["event"] == "pass"})
     for key in ("pages_data", "pages_zero", "pages_hole"):
         assert sum(p[key] for p in passed) == report[key]
-    assert any(0 < sum(v for k, v in c.items() if k not in ("flow", "cpu"))
-               for e in told if e["event"] == "progress" for c in e["cores"])
+    rates_add_up([e for e in told if e["event"] == "progress"])
     stages = [e["stage"] for e in told if e["event"] == "stage"]
     assert stages[:3] == ["vmm", "hello", "preflight"] and stages[-1] == "finish"
     for daemon, side in ((source, "source"), (target, "target")):
@@ -83,6 +98,7 @@ def test_events(stage, pair):
             for line in (stage.folder / "late").read_text(encoding="utf-8").splitlines()]
     first = next(e for e in late if e["event"] == "passed")
     assert first["pass"] == 0 and first["t_ms"] == 0, "one who comes late sees earlier passes"
+    rates_add_up([e for e in late if e["event"] == "progress"])
 
 
 def test_events_of_a_failure(stage, pair):
