@@ -98,6 +98,7 @@ static int open_map_file(pid_t pid, const struct attach_file *f)
 {
 	_cleanup_(free_ptr) char *path = NULL;
 	const struct dirent *d;
+	struct stat st;
 	int fd = -1, err = ENOENT;
 	DIR *dir;
 
@@ -113,6 +114,11 @@ static int open_map_file(pid_t pid, const struct attach_file *f)
 		err = errno;
 	}
 	closedir(dir);
+	/* Another file may show there since. */
+	if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != f->ino)) {
+		close_fd(&fd);
+		err = ESTALE;
+	}
 	return fd < 0 ? -err : fd;
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The asking end of the helper. Run by any control thread. Invariant: one question is under way at
-// a time; once an answer was wrong or did not come, none is asked any more.
+// The asking end of the helper. Run by any control thread. Invariants: one question is under way at
+// a time; once an answer was wrong or did not come, none is asked any more: what comes late would
+// answer another question.
 
 #include "helper.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -12,14 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "helper_sock.h"
 
+#define END_MS 500 // for a question that is under way: it may hold a thread of a VMM
+
 struct helper {
 	int sock; // -1: it is not to be asked any more
 	pid_t pid;
+	unsigned patience_ms;
 	pthread_mutex_t one;
 };
 
@@ -58,6 +64,7 @@ int helper_start(struct helper **out, const char *program, struct err *e)
 		return rc;
 	}
 	h->sock = sv[0];
+	helper_patience(h, HELPER_PATIENCE_MS);
 	pthread_mutex_init(&h->one, NULL);
 	rc = spawn(h, program, sv[1], e);
 	close(sv[1]);
@@ -69,13 +76,35 @@ int helper_start(struct helper **out, const char *program, struct err *e)
 	return 0;
 }
 
+void helper_patience(struct helper *h, unsigned ms)
+{
+	struct timeval tv = {ms / 1000, (suseconds_t)(ms % 1000) * 1000};
+
+	h->patience_ms = ms;
+	setsockopt(h->sock, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+}
+
+static bool has_ended(const struct helper *h, unsigned ms)
+{
+	for (unsigned i = 0; i <= ms; i++) {
+		if (i > 0)
+			poll(NULL, 0, 1);
+		if (waitpid(h->pid, NULL, WNOHANG) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* One that hangs in the kernel does not even end when it is killed: it is not waited for. */
 void helper_end(struct helper *h)
 {
 	if (h == NULL)
 		return;
 	close_fd(&h->sock);
-	if (h->pid > 0)
-		waitpid(h->pid, NULL, 0);
+	if (h->pid > 0 && !has_ended(h, END_MS)) {
+		kill(h->pid, SIGKILL);
+		has_ended(h, END_MS);
+	}
 	pthread_mutex_destroy(&h->one);
 	free(h);
 }
@@ -88,6 +117,8 @@ static int talk(
 	if (rc < 0)
 		return rc;
 	rc = helper_recv(h->sock, a, sizeof(*a), fd);
+	if (rc == -EAGAIN)
+		return -ETIMEDOUT;
 	if (rc <= 0)
 		return rc < 0 ? rc : -EPIPE;
 	a->why.text[sizeof(a->why.text) - 1] = '\0';
@@ -104,11 +135,17 @@ static int put(
 	int fd = -1, rc;
 
 	ask->magic = HELPER_MAGIC;
+	ask->patience_ms = h->patience_ms / HELPER_PATH_PART;
 	pthread_mutex_lock(&h->one);
 	rc = talk(h, ask, with, a, &fd);
 	if (rc < 0)
 		close_fd(&h->sock);
 	pthread_mutex_unlock(&h->one);
+	if (rc == -ETIMEDOUT)
+		return err_set(e, ETIMEDOUT,
+			"godwit-attach, which looks into VMMs, did not answer within %u s: a file "
+			"of process %d may be on a file system that hangs. Restart godwitd",
+			h->patience_ms / 1000, (int)ask->pid);
 	if (rc < 0)
 		return err_sys(e, rc == -EPIPE ? EPIPE : -rc,
 			"godwit-attach, which looks into VMMs, does not answer; restart godwitd");

@@ -20,8 +20,10 @@
 #include "finding.h"
 #include "inject.h"
 
-#define HELPER_FD    3    /* the program's end of the socket */
-#define HELPER_FILES 4096 /* in a list, at most */
+#define HELPER_FD          3     /* the program's end of the socket */
+#define HELPER_FILES       4096  /* in a list, at most */
+#define HELPER_PATIENCE_MS 30000 /* for an answer; after that it is not asked any more */
+#define HELPER_PATH_PART   6     /* of that, for a path: file systems hang */
 
 enum helper_op {
 	HELPER_LIST = 1, /* attach_list() */
@@ -39,6 +41,7 @@ struct helper_ask {
 	uint32_t op;
 	int32_t pid;
 	uint32_t n;
+	uint32_t patience_ms; /* that a path is waited for */
 	char path[4096];
 	struct attach_file file;
 };
@@ -61,7 +64,9 @@ struct helper;
 
 /* Runs the program. Any thread may ask; one at a time is served. 0 or -errno with e set. */
 int helper_start(struct helper **h, const char *program, struct err *e);
-/* Nobody asks any more. NULL is allowed. */
+/* Another patience than HELPER_PATIENCE_MS, for tests. */
+void helper_patience(struct helper *h, unsigned ms);
+/* Nobody asks any more. A program that does not end by that is killed. NULL is allowed. */
 void helper_end(struct helper *h);
 
 /* In the program: answers on sock until its other end is closed. 0, or -errno: a question that is

@@ -5,9 +5,13 @@
 #include "helper.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "attach_ram.h"
@@ -57,12 +61,66 @@ static int make_uffd(const struct helper_ask *ask, int pidfd, struct helper_answ
 	return fd;
 }
 
+/* In a process of its own, which looks into a tree that is not ours: a file system that hangs
+ * (network, FUSE) takes that one along, and nobody else waits for it. */
+static int open_apart(const struct helper_ask *ask)
+{
+	struct pollfd answer;
+	int sv[2], fd = -1, rc;
+	pid_t child;
+
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		; /* what hung before, and has ended since */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close_range(3, (unsigned)sv[1] - 1, 0);
+		fd = attach_path(NULL, ask->pid, ask->path);
+		rc = fd < 0 ? fd : 0;
+		helper_send(sv[1], &rc, sizeof(rc), fd);
+		for (;;)
+			pause(); /* it is killed */
+	}
+	rc = child < 0 ? -errno : 0;
+	close(sv[1]);
+	answer = (struct pollfd){.fd = sv[0], .events = POLLIN};
+	if (rc == 0 && poll(&answer, 1, (int)ask->patience_ms) != 1)
+		rc = -ETIMEDOUT;
+	else if (rc == 0 && helper_recv(sv[0], &rc, sizeof(rc), &fd) != 1)
+		rc = -EIO;
+	close(sv[0]);
+	if (child > 0) {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, rc == -ETIMEDOUT ? WNOHANG : 0);
+	}
+	return fd >= 0 ? fd : rc < 0 ? rc : -EPROTO;
+}
+
 static int open_path(const struct helper_ask *ask, struct helper_answer *a)
 {
-	int fd = attach_path(NULL, ask->pid, ask->path);
+	int fd = open_apart(ask);
 
 	return fd < 0 ? err_sys(&a->why, -fd, "cannot look at a path of process %d", (int)ask->pid)
 		      : fd;
+}
+
+/* Only RAM: what the process maps shared and for writing, at that address, now. */
+static int open_file(const struct helper_ask *ask, struct helper_answer *a)
+{
+	_cleanup_(free_ptr) struct attach_file *files = NULL;
+	const struct attach_file *f = &ask->file;
+	unsigned n = 0;
+	int rc = attach_list(NULL, ask->pid, &files, &n, &a->why);
+
+	for (unsigned i = 0; rc == 0 && i < n; i++)
+		if (files[i].ino == f->ino && files[i].dev == f->dev && files[i].shared &&
+			files[i].writable && f->n > 0 && files[i].ram[0].addr == f->ram[0].addr)
+			return attach_open_file(NULL, ask->pid, &files[i], &a->why);
+	return rc < 0 ? rc
+		      : err_set(&a->why, ESTALE, "process %d does not map %s as its RAM any more",
+				(int)ask->pid, f->path);
 }
 
 static int open_pagemap(const struct helper_ask *ask, struct helper_answer *a)
@@ -79,7 +137,8 @@ static bool believable(const struct helper_ask *ask, int with)
 	bool takes = ask->op == HELPER_CHECK || ask->op == HELPER_UFFD;
 
 	return ask->magic == HELPER_MAGIC && ask->op > 0 && ask->op < HELPER_OPS && ask->pid > 0 &&
-	       ask->n <= HELPER_FILES && ask->file.n <= ATTACH_VIEWS && takes == (with >= 0) &&
+	       ask->n <= HELPER_FILES && ask->patience_ms <= HELPER_PATIENCE_MS &&
+	       ask->file.n <= ATTACH_VIEWS && takes == (with >= 0) &&
 	       memchr(ask->path, '\0', sizeof(ask->path)) != NULL &&
 	       memchr(ask->file.path, '\0', sizeof(ask->file.path)) != NULL;
 }
@@ -89,7 +148,7 @@ static int carry_out(const struct helper_ask *ask, int with, pid_t asker, struct
 {
 	switch (ask->op) {
 	case HELPER_OPEN:
-		return attach_open_file(NULL, ask->pid, &ask->file, &a->why);
+		return open_file(ask, a);
 	case HELPER_CHECK:
 		return check(ask, with, asker, a);
 	case HELPER_UFFD:

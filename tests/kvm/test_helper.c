@@ -3,14 +3,18 @@
 // death is an error, not a hang. The program is given as the argument.
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -201,7 +205,7 @@ static void bad_questions_end_it(void **state)
 	assert_int_equal(served(&good, sizeof(good) - 1, -1), 7);
 	assert_int_equal(served(&good, 1, -1), 7);
 	assert_int_equal(served(&good, sizeof(good), 0), 7); /* with a descriptor too many */
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < 9; i++) {
 		*ask = good;
 		switch (i) {
 		case 0:
@@ -225,6 +229,9 @@ static void bad_questions_end_it(void **state)
 		case 6:
 			memset(ask->path, 'x', sizeof(ask->path));
 			break;
+		case 7:
+			ask->patience_ms = HELPER_PATIENCE_MS + 1;
+			break;
 		default:
 			memset(ask->file.path, 'x', sizeof(ask->file.path));
 		}
@@ -236,6 +243,116 @@ static void bad_questions_end_it(void **state)
 	free(ask);
 }
 
+// This program, run as a helper: it never answers, and does not end by itself.
+static void hangs_for_ever(void **state)
+{
+	struct attach_file *files;
+	struct helper *h;
+	struct err e = {0};
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(helper_start(&h, "/proc/self/exe", &e), 0);
+	helper_patience(h, 10);
+	assert_int_equal(attach_files(h, getpid(), &files, &n, &e), -ETIMEDOUT);
+	assert_non_null(strstr(e.text, "Restart godwitd"));
+	/* What comes late is the answer of nothing. */
+	assert_int_equal(attach_files(h, getpid(), &files, &n, &e), -EPIPE);
+	helper_end(h);
+}
+
+// A process whose /tmp is a file system that nobody serves.
+static pid_t start_in_hanging_tree(int fuse)
+{
+	int ready[2];
+	pid_t pid;
+	char how[64], c = 0;
+
+	snprintf(how, sizeof(how), "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		c = unshare(CLONE_NEWNS) == 0 &&
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+		    mount("hangs", "/tmp", "fuse", 0, how) == 0;
+		if (write(ready[1], &c, 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	if (c != 0)
+		return pid;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return -1;
+}
+
+static void a_path_that_hangs_holds_nobody_up(void **state)
+{
+	int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	struct attach_file *files;
+	struct helper *h;
+	struct err e = {0};
+	unsigned n;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	pid = fuse < 0 ? -1 : start_in_hanging_tree(fuse);
+	if (pid < 0) {
+		print_message("no file system can be made to hang here\n");
+		close_fd(&fuse);
+		skip();
+	}
+	assert_int_equal(helper_start(&h, program, &e), 0);
+	helper_patience(h, HELPER_PATH_PART * 50);
+	assert_int_equal(helper_path(h, pid, "/tmp/image"), -ETIMEDOUT);
+	helper_patience(h, HELPER_PATIENCE_MS);
+	fd = helper_path(h, pid, "/");
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(attach_files(h, pid, &files, &n, &e), 0);
+	free(files);
+	close(fuse); /* which ends it */
+	helper_end(h);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+// It gives RAM away, and nothing else that the process maps.
+static void opens_nothing_but_ram(void **state)
+{
+	struct attach_file *files, f;
+	struct other o;
+	struct helper *h;
+	struct err e = {0};
+	unsigned n;
+
+	(void)state;
+	other_start(&o);
+	assert_int_equal(helper_start(&h, program, &e), 0);
+	assert_int_equal(attach_files(h, o.pid, &files, &n, &e), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		f = *ram_of(files, n);
+		if (i == 0)
+			f.ino++;
+		else if (i == 1)
+			f.dev++;
+		else if (i == 2)
+			f.ram[0].addr += 4096;
+		else
+			f.n = 0;
+		assert_int_equal(attach_open_file(h, o.pid, &f, &e), -ESTALE);
+		assert_non_null(strstr(e.text, "/memfd:ram"));
+	}
+	free(files);
+	helper_end(h);
+	other_end(&o);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,8 +360,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(attaches),
 		cmocka_unit_test(its_death_is_an_error),
 		cmocka_unit_test(bad_questions_end_it),
+		cmocka_unit_test(hangs_for_ever),
+		cmocka_unit_test(opens_nothing_but_ram),
+		cmocka_unit_test(a_path_that_hangs_holds_nobody_up),
 	};
 
+	if (argc == 1)
+		pause();
 	if (argc != 2)
 		return 2;
 	program = argv[1];
