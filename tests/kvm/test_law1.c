@@ -13,12 +13,12 @@
 /* Seeds of 1 to n that end with a wrong copy. */
 static int count_bad(struct rig *r, unsigned n)
 {
+	struct sim_tally t = {0};
 	struct err e = {0};
-	int64_t quiet;
 	int bad = 0;
 
 	for (unsigned seed = 1; seed <= n; seed++)
-		bad += sim_run(r, seed, &quiet, &e) != 0;
+		bad += sim_run(r, seed, &t, &e) != 0;
 	return bad;
 }
 

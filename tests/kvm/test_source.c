@@ -12,6 +12,8 @@ int main(int argc, char **argv)
 {
 	const struct rig_kind *kind = rig_kinds;
 	unsigned seeds = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
+	struct sim_tally t = {0};
+	struct source_info info;
 	static struct rig r;
 	struct err e = {0};
 	int rc;
@@ -27,20 +29,17 @@ int main(int argc, char **argv)
 		printf("%s: %s\n", kind->name, e.text);
 		return rc > 0 ? 77 : 1;
 	}
+	r.source->ops->info(r.source, &info);
 	/* One rig for all seeds: start and stop must leave nothing behind. */
-	for (unsigned seed = 1; seed <= seeds; seed++) {
-		int64_t quiet = -1;
-		int64_t bad = sim_run(&r, seed, &quiet, &e);
+	for (unsigned seed = 1; rc == 0 && seed <= seeds; seed++) {
+		int64_t bad = sim_run(&r, seed, &t, &e);
 
-		if (bad != 0 || quiet != 0) {
-			printf("%s, seed %u: %lld pages differ, %lld reported of a quiet guest; "
-			       "%s\n",
-				kind->name, seed, (long long)bad, (long long)quiet, e.text);
-			rig_close(&r);
-			return 1;
-		}
+		rc = bad != 0 || !sim_tally_good(&t, info.granule_bytes / PAGE_BYTES);
+		if (rc != 0)
+			printf("seed %u: %lld pages differ; %s\n", seed, (long long)bad, e.text);
 	}
 	rig_close(&r);
-	printf("%s: %u seeds\n", kind->name, seeds);
-	return 0;
+	printf("%s, %u seeds: ", kind->name, seeds);
+	sim_tally_print(&t);
+	return rc;
 }
