@@ -18,6 +18,12 @@ static uint64_t expected_pause(const struct converge_facts *f)
 	return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
 }
 
+static bool limit_reached(const struct converge_limits *l, const struct converge_facts *f)
+{
+	return (l->max_passes != 0 && f->passes >= l->max_passes) ||
+	       (l->max_time_ns != 0 && f->elapsed_ns >= l->max_time_ns);
+}
+
 static struct converge_decision timed_out(
 	const struct converge_limits *l, uint64_t pause_ns, const char *abort, const char *pause)
 {
@@ -34,7 +40,7 @@ struct converge_decision converge_decide(
 	/* Pass 0 walks all that is populated; until then dirty_pages says nothing of the guest. */
 	if (f->passes == 0)
 		return (struct converge_decision){CONVERGE_GO_ON, ns, "first pass"};
-	if (ns <= l->downtime_ns)
+	if (ns <= l->downtime_ns && (!f->untold || limit_reached(l, f)))
 		return (struct converge_decision){
 			CONVERGE_SWITCH, ns, "the expected pause is within the downtime limit"};
 	if (l->max_passes != 0 && f->passes >= l->max_passes)
@@ -45,6 +51,9 @@ struct converge_decision converge_decide(
 		return timed_out(l, ns,
 			"the guest writes faster than it is sent, and --max-time is reached",
 			"--max-time is reached, pausing as --on-timeout says");
+	if (ns <= l->downtime_ns)
+		return (struct converge_decision){
+			CONVERGE_GO_ON, ns, "the balloon's bitmap is still on its way"};
 	if (f->overhead_ns > l->downtime_ns)
 		return (struct converge_decision){CONVERGE_GO_ON, ns,
 			"the downtime limit is shorter than a pause with nothing left to send"};

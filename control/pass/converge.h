@@ -23,6 +23,7 @@ struct converge_facts {
 	uint64_t dirty_pages; /* to be sent next */
 	uint64_t pages_per_s; /* achieved in the last pass that moved enough to tell; 0: unknown */
 	uint64_t overhead_ns; /* expected pause with nothing dirty: pause, save, load, resume */
+	bool untold;          /* much of the balloon's bitmap is still on its way */
 };
 
 enum converge_what { CONVERGE_GO_ON, CONVERGE_SWITCH, CONVERGE_GIVE_UP };

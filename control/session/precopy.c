@@ -17,9 +17,10 @@
 #define TICK_PAUSED_US 100
 #define HOLD_REST_NS   (100 * NS_PER_MS) /* between passes while the operator holds */
 #define NIC_GRACE_NS   (5 * NS_PER_S)
-#define LAST_REPEATS   8u         /* passes at a paused guest that still had torn frames */
-#define RATE_PAGES     1024u      /* a pass of at least so many tells a rate */
-#define CARRY_BACKLOG  (4u << 20) /* of the balloon's bitmap that waits for the wire */
+#define LAST_REPEATS   8u          /* passes at a paused guest that still had torn frames */
+#define RATE_PAGES     1024u       /* a pass of at least so many tells a rate */
+#define CARRY_BACKLOG  (4u << 20)  /* of the balloon's bitmap that waits for the wire */
+#define CARRY_SWITCH   (64u << 10) /* so little may wait when the guest is paused */
 
 static enum pass_kind kind_of(const struct session *s)
 {
@@ -79,8 +80,10 @@ static void on_free_looked(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 
-	if (!session_over(s))
-		pass_free_looked(&s->pass, a->status, a->a, a->b == 1, &a->why);
+	if (session_over(s))
+		return;
+	pass_free_looked(&s->pass, a->status, a->a, a->b == 1, &a->why);
+	s->fig.free_pages = s->exclude.free_pages;
 }
 
 static void io_free_look(void *arg, uint32_t id)
@@ -184,6 +187,30 @@ static void go(struct session *s)
 	watch_state(s);
 }
 
+/* Tells the target of the balloon as far as the connection takes it. True: it knows all. */
+static bool carry_on(struct session *s)
+{
+	static uint8_t buf[CARRY_BLOB_BYTES];
+	size_t n;
+
+	while (conn_backlog(s->conn) < CARRY_BACKLOG) {
+		n = carry_next(&s->carry, buf);
+		if (n == 0)
+			return true;
+		s->fig.balloon_bytes += n;
+		if (s->paused)
+			s->fig.balloon_paused_bytes += n;
+		conn_send_blob(s->conn, buf, n);
+	}
+	return false;
+}
+
+/* So much of it is on its way that the guest would be paused longer for it. */
+static bool untold(struct session *s)
+{
+	return s->conn != NULL && (!carry_on(s) || conn_backlog(s->conn) > CARRY_SWITCH);
+}
+
 static struct converge_decision decide(struct session *s)
 {
 	struct converge_facts f = {
@@ -192,8 +219,8 @@ static struct converge_decision decide(struct session *s)
 		.dirty_pages = s->pass.facts.dirty_pages + s->pass.facts.hole_pages,
 		.pages_per_s = s->fig.pages_per_s,
 		.overhead_ns = PRECOPY_OVERHEAD_NS,
+		.untold = untold(s),
 	};
-
 	struct converge_limits l = s->opt.limits;
 
 	/* The operator holds the guest back; then only he ends the copying. */
@@ -241,6 +268,7 @@ static void on_looked(void *arg, struct vmm_answer *a)
 		return; /* the tick reports what failed */
 	if (s->next_pass == 0)
 		s->fig.skipped_pages = s->pass.facts.skipped_pages;
+	s->fig.balloon_pages = s->pass.facts.balloon_pages;
 	if (s->state == SESSION_RECONNECTING)
 		return;
 	carry_look(&s->carry, s->exclude.balloon_first, s->exclude.balloon_end);
@@ -267,22 +295,6 @@ static void on_armed(void *arg, struct vmm_answer *a)
 		pass_poll(&s->pass);
 }
 
-/* Tells the target of the balloon as far as the connection takes it. True: it knows all. */
-static bool carry_on(struct session *s)
-{
-	static uint8_t buf[CARRY_BLOB_BYTES];
-	size_t n;
-
-	while (conn_backlog(s->conn) < CARRY_BACKLOG) {
-		n = carry_next(&s->carry, buf);
-		if (n == 0)
-			return true;
-		s->fig.balloon_bytes += n;
-		conn_send_blob(s->conn, buf, n);
-	}
-	return false;
-}
-
 static bool barriers_done(struct session *s)
 {
 	for (unsigned i = 0; i < s->nflows; i++)
@@ -298,7 +310,6 @@ static void note_pass(struct session *s, uint64_t now)
 	uint64_t ns = now - s->fig.pass_began_ns;
 	uint64_t pages = progress_pass_over(s, now);
 
-	s->fig.balloon_pages = s->pass.facts.balloon_pages;
 	s->fig.free_pages = s->exclude.free_pages;
 	if (pages >= RATE_PAGES && ns > 0)
 		s->fig.pages_per_s = (uint64_t)((double)pages * 1e9 / (double)ns);
@@ -315,8 +326,9 @@ static void pass_over(struct session *s)
 	s->next_pass++;
 	if (s->pass.facts.kind == PASS_LIVE) {
 		s->live_passes++;
-		s->rest_until_ns =
-			s->state == SESSION_HOLDING && !s->switch_now ? now + HOLD_REST_NS : now;
+		s->rest_until_ns = now;
+		if ((s->state == SESSION_HOLDING && !s->switch_now) || untold(s))
+			s->rest_until_ns += HOLD_REST_NS;
 		return;
 	}
 	/* Paused: nothing writes, so one pass suffices, unless frames were torn or lost. */
@@ -348,7 +360,8 @@ void precopy_tick(struct session *s)
 	}
 	if (p->state == PASS_RUNNING)
 		pass_poll(p);
-	/* With the guest paused nothing is left for later: what follows relies on the bitmap. */
+	/* A live pass does not wait for the balloon's bitmap; the switch-over does, see untold().
+	 * With the guest paused nothing is left for later: what follows relies on it. */
 	if (s->conn == NULL || (!carry_on(s) && s->paused))
 		return;
 	if (p->state == PASS_PUBLISHED && barriers_done(s))

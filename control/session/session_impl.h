@@ -71,6 +71,7 @@ struct session_figures {
 	uint64_t populated_bytes, skipped_pages;
 	uint64_t balloon_pages, free_pages; /* left out at the end of the last pass */
 	uint64_t balloon_bytes;             /* of its bitmap on the wire */
+	uint64_t balloon_paused_bytes;      /* of those, while the guest was paused */
 	uint64_t pages_per_s;               /* of the last pass that moved enough to tell */
 	uint64_t pass_began_ns;
 	uint64_t state_bytes;

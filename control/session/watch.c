@@ -153,6 +153,7 @@ json_t *watch_report(struct session *s)
 	json_object_set_new(r, "pages_balloon", num(f->balloon_pages));
 	json_object_set_new(r, "pages_free", num(f->free_pages));
 	json_object_set_new(r, "bytes_balloon", num(f->balloon_bytes));
+	json_object_set_new(r, "bytes_balloon_paused", num(f->balloon_paused_bytes));
 	json_object_set_new(r, "populated_bytes", num(f->populated_bytes));
 	json_object_set_new(r, "state_bytes", num(f->state_bytes));
 	json_object_set_new(r, "verified_pages", num(f->verified_pages));
