@@ -5,6 +5,7 @@
 
 #include "agent.h"
 
+#include "plant.h"
 #include "vmm_writes.h"
 
 #include <errno.h>
@@ -43,6 +44,14 @@ void agent_drop_hints(struct godwit *g)
 		munmap(g->hints, hints_bytes(g));
 	g->hints = NULL;
 	close_fd(&g->hints_fd);
+}
+
+/* Between a report, the look after it, and the arming asked for behind that there is little time. A
+ * planted bug in the daemon shows when it is longer; a daemon that keeps the law does not care. */
+static void take_time(void)
+{
+	if (plant(PLANT_LAW3_ARMED_TOO))
+		usleep(20000);
 }
 
 /* A page that leaves the balloon is dirty. */
@@ -131,6 +140,7 @@ int agent_do_free_look(struct godwit *g, struct agent_msg *ask, struct agent_msg
 
 	if (!g->tracking)
 		return err_set(e, EINVAL, "tracking is not on");
+	take_time();
 	/* Law 3: the reports first, the look after them. A page that was written since it was
 	 * reported is in the look's words. */
 	pages = free_page_take(&g->free_page, (uint32_t)ask->a, plane, &ended);
@@ -143,6 +153,7 @@ int agent_do_free_look(struct godwit *g, struct agent_msg *ask, struct agent_msg
 	if (pages == 0)
 		return 0;
 	pages = g->sources->ops->look(g->sources, g->session.out, false, e);
+	take_time();
 	return pages < 0 ? (int)pages : 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "bits.h"
 #include "pfn.h"
+#include "plant.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -72,7 +73,7 @@ static void enter(void *arg, uint64_t page, uint64_t n)
 
 int balloon_inflate(struct balloon *b, uint64_t pfn, uint64_t n)
 {
-	if (!atomic_load(&b->must_tell))
+	if (!atomic_load(&b->must_tell) && !plant(PLANT_LAW4_NEED_NOT_TELL))
 		return 0;
 	atomic_store(&b->used, true);
 	return pfn_pages(b->map, pfn, n, enter, b);

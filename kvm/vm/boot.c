@@ -78,6 +78,7 @@ int boot_guest(struct memory *m, const struct option_set *o)
 	p->batch = batch_pages(o);
 	p->share = o->share;
 	p->pattern = o->pattern;
+	p->poison = o->poison;
 	p->content = o->image.content;
 	p->populate = o->image.populate;
 	memcpy(memory_at(m, GUEST_CODE), guest_bin, sizeof(guest_bin));

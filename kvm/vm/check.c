@@ -119,21 +119,22 @@ static bool body_good(struct walk *w, unsigned file, uint64_t offset, bool stamp
 	return memcmp(w->m->base[file] + offset + skip, want + skip, GUEST_PAGE - 2 * skip) == 0;
 }
 
-/* A free page holds zeros: at its stamps, or everywhere. */
+/* A free page holds zeros, or the poison: where stamps would be, or everywhere. */
 static void check_free(struct walk *w, uint64_t gpa, unsigned file, uint64_t offset, bool deep)
 {
-	static const struct stamp none;
 	const char *page = (const char *)w->m->base[file] + offset;
-	bool good = !extent_has(&w->extent[file], offset);
+	uint32_t part = deep ? GUEST_PAGE : (uint32_t)sizeof(struct stamp), value = w->p->poison;
+	bool good;
 
-	if (!good)
-		good = deep ? heap_is_zero(page)
-			    : memcmp(page + STAMP_HEAD, &none, sizeof(none)) == 0 &&
-				       memcmp(page + STAMP_TAIL, &none, sizeof(none)) == 0;
+	if (!extent_has(&w->extent[file], offset))
+		good = value == 0; /* a hole */
+	else
+		good = heap_holds(page, part, value) &&
+		       heap_holds(page + GUEST_PAGE - part, part, value);
 	if (good)
 		w->res->ok++;
 	else
-		bad(w, gpa, "a free page does not hold zeros", 0, NULL);
+		bad(w, gpa, "a free page does not hold what it did when it was given up", 0, NULL);
 }
 
 /* Was used, or may be: what it holds beside its stamps is not the image any more. */

@@ -48,7 +48,7 @@ struct params {
 	uint32_t heap;              /* percent of each vCPU's pages: heap.h */
 	uint32_t churn;             /* heap pages that change in a batch */
 	uint32_t balloon;           /* percent of them that was in the balloon; 0: no balloon */
-	uint32_t spare;
+	uint32_t poison;            /* what free pages hold, word by word */
 };
 
 struct stamp {

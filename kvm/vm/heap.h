@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The guest's heap: the last part of each vCPU's pages, which it takes into use and gives up again.
- * Free pages that it gave up hold zeros, as with init_on_free, and it relies on that; it tells the
- * VMM which are free when asked, and uses them again at once. Pages in the balloon are told before
- * they are used. Included by the freestanding guest and by the software guest.
+ * Free pages that it gave up hold zeros, as with init_on_free, or another value, as with page
+ * poisoning, and it relies on that; it tells the VMM which are free when asked, and uses them again
+ * at once. Pages in the balloon are told before they are used. Included by the freestanding guest
+ * and by the software guest.
  *
  * The table of counts says what a heap page is: one of HEAP_*, or in use and stamped so often. It
  * is HEAP_JUNK while the page changes, so that a checker never looks at half a change. */
@@ -12,7 +13,7 @@
 #include "guest.h"
 
 #define HEAP_JUNK    0xfffffffdu /* free; what it holds does not matter */
-#define HEAP_FREE    0xfffffffeu /* free; holds zeros */
+#define HEAP_FREE    0xfffffffeu /* free; holds zeros, or the poison */
 #define HEAP_BALLOON 0xffffffffu
 #define HEAP_STATES  HEAP_JUNK /* the lowest of them */
 
@@ -24,22 +25,23 @@ struct heap_env {
 	void *arg;
 };
 
-static inline int heap_is_zero(const char *page)
+/* Whether all words of these bytes are the value. */
+static inline int heap_holds(const char *at, uint32_t bytes, uint32_t value)
 {
-	const uint64_t *q = (const uint64_t *)(const void *)page;
-	uint64_t any = 0;
+	const uint64_t *q = (const uint64_t *)(const void *)at;
+	uint64_t two = (uint64_t)value << 32 | value, other = 0;
 
-	for (uint32_t i = 0; i < GUEST_PAGE / 8; i++)
-		any |= q[i];
-	return any == 0;
+	for (uint32_t i = 0; i < bytes / 8; i++)
+		other |= q[i] ^ two;
+	return other == 0;
 }
 
-static inline void heap_zero(char *page)
+static inline void heap_fill(char *page, uint32_t value)
 {
-	uint64_t *q = (uint64_t *)(void *)page;
+	uint64_t *q = (uint64_t *)(void *)page, two = (uint64_t)value << 32 | value;
 
 	for (uint32_t i = 0; i < GUEST_PAGE / 8; i++) {
-		q[i] = 0;
+		q[i] = two;
 		guest_barrier(); /* no library's memset in the guest */
 	}
 }
@@ -93,7 +95,7 @@ static inline void heap_give_up(const struct params *p, struct block *b, const s
 		v->tell(v->arg, PORT_INFLATE, 0);
 		return;
 	}
-	heap_zero(page);
+	heap_fill(page, p->poison);
 	guest_barrier();
 	*state = HEAP_FREE;
 }
@@ -112,7 +114,7 @@ static inline void heap_step(const struct params *p, struct block *b, struct loo
 		heap_give_up(p, b, v, gpa, page, state, p->balloon && (loop_random(l) & 1));
 		return;
 	}
-	if (*state == HEAP_FREE && !heap_is_zero(page))
+	if (*state == HEAP_FREE && !heap_holds(page, GUEST_PAGE, p->poison))
 		heap_torn(b, v, gpa, HEAP_FREE, page);
 	if (*state == HEAP_BALLOON) {
 		heap_range(b, gpa, 1);

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "heap.h"
+#include "plant.h"
 
 #define LATE_NS (300 * NS_PER_MS)
 
@@ -39,9 +40,10 @@ void hint_begin(struct hint *h, struct vm *vm, struct godwit *agent)
 
 	h->vm = vm;
 	h->agent = agent;
+	godwit_poison(agent, p->poison);
 	if (p->balloon == 0)
 		return;
-	godwit_balloon(agent, 1);
+	godwit_balloon(agent, !plant(PLANT_LAW4_NEED_NOT_TELL));
 	if (!vm->opt.incoming)
 		inflate_first(h, p);
 }
@@ -113,7 +115,7 @@ uint32_t hint_port(struct hint *h, unsigned vcpu, uint16_t port, bool ask)
 		report_end(h);
 	else if (port == PORT_INFLATE)
 		godwit_inflate(h->agent, pfn, b->hint_n);
-	else
+	else if (!plant(PLANT_LAW4_NEED_NOT_TELL)) /* it need not tell, and does not */
 		godwit_deflate(h->agent, pfn, b->hint_n);
 	return 0;
 }

@@ -38,6 +38,7 @@ static const char help[] =
 	"  --report HOW          how free pages are reported: full, late, part, twice, stale, "
 	"never "
 	"[full]\n"
+	"  --poison N            what the guest fills free pages with, and relies on [0]\n"
 	"What memory holds at first:\n"
 	"  --content C           zero, text, binary, random, heap, mix [mix]\n"
 	"  --populate PERCENT    part of memory that is there, the rest are holes [100]\n"
@@ -65,6 +66,7 @@ enum {
 	O_BALLOON,
 	O_CHURN,
 	O_REPORT,
+	O_POISON,
 	O_AGENT,
 	O_INCOMING,
 	O_NAME,
@@ -94,6 +96,7 @@ static const struct option long_options[] = {
 	{"balloon", required_argument, NULL, O_BALLOON},
 	{"churn", required_argument, NULL, O_CHURN},
 	{"report", required_argument, NULL, O_REPORT},
+	{"poison", required_argument, NULL, O_POISON},
 	{"ring", required_argument, NULL, O_RING},
 	{"agent", required_argument, NULL, O_AGENT},
 	{"incoming", no_argument, NULL, O_INCOMING},
@@ -235,6 +238,11 @@ static const char *take(struct option_set *o, int c, const char *v)
 	case O_REPORT:
 		return report_parse(v, &o->report) < 0 ? "full, late, part, twice, stale or never"
 						       : NULL;
+	case O_POISON:
+		if (number(v, 0, UINT32_MAX, &n) < 0)
+			return "a number of 32 bits";
+		o->poison = (uint32_t)n;
+		return NULL;
 	case O_RING:
 		if (number(v, 256, 65536, &n) < 0 || (n & (n - 1)) != 0)
 			return "a power of two from 256 to 65536";

@@ -31,6 +31,7 @@ struct option_set {
 	unsigned share;
 	unsigned free, balloon, churn; /* percent of memory, percent, pages a batch */
 	enum report report;
+	uint32_t poison; /* of free pages */
 	struct image image;
 	unsigned tick_ms;
 	uint64_t run_ms; /* 0: for ever */

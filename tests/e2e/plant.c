@@ -16,6 +16,8 @@ static const struct {
 } plants[] = {
 	{"law1-clear-all-ones", PLANT_LAW1_CLEAR_ALL_ONES},
 	{"law2-forget-vmm", PLANT_LAW2_FORGET_VMM},
+	{"law3-armed-too", PLANT_LAW3_ARMED_TOO},
+	{"law4-need-not-tell", PLANT_LAW4_NEED_NOT_TELL},
 	{"law6-no-fence", PLANT_LAW6_NO_FENCE},
 	{"law6-give-back", PLANT_LAW6_GIVE_BACK},
 	{"law8-not-huge", PLANT_LAW8_NOT_HUGE},
