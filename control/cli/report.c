@@ -119,6 +119,15 @@ static void print_what_on(FILE *out, const json_t *r)
 		print_port(out, json_object_get(r, "port"));
 }
 
+/* What was kept out, by reason. */
+static void print_left_out(FILE *out, const json_t *r)
+{
+	line(out, "left out");
+	fprintf(out, "%.0f holes, %.0f in the balloon, %.0f free\n",
+		report_number(r, "pages_skipped"), report_number(r, "pages_balloon"),
+		report_number(r, "pages_free"));
+}
+
 void report_print(FILE *out, const json_t *r)
 {
 	char guest[UNIT_TEXT], wire[UNIT_TEXT];
@@ -142,16 +151,13 @@ void report_print(FILE *out, const json_t *r)
 	if (has(r, "stall"))
 		print_stall(out, json_object_get(r, "stall"));
 	line(out, "pages");
-	fprintf(out, "%.0f sent, %.0f zero, %.0f holes, %.0f skipped",
-		report_number(r, "pages_data"), report_number(r, "pages_zero"),
-		report_number(r, "pages_hole"), report_number(r, "pages_skipped"));
-	if (count(r, "pages_balloon") > 0)
-		fprintf(out, ", %.0f in the balloon", report_number(r, "pages_balloon"));
-	if (count(r, "pages_free") > 0)
-		fprintf(out, ", %.0f free", report_number(r, "pages_free"));
+	fprintf(out, "%.0f sent, %.0f zero, %.0f made holes", report_number(r, "pages_data"),
+		report_number(r, "pages_zero"), report_number(r, "pages_hole"));
 	if (count(r, "pages_torn") > 0)
 		fprintf(out, ", %.0f torn and sent again", report_number(r, "pages_torn"));
 	fputc('\n', out);
+	if (count(r, "pages_skipped") + count(r, "pages_balloon") + count(r, "pages_free") > 0)
+		print_left_out(out, r);
 	line(out, "wire");
 	fprintf(out, "%s for %s of guest memory, ratio %.2f\n",
 		unit_put_bytes(count(r, "bytes_wire"), wire),
