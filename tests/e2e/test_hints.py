@@ -78,8 +78,8 @@ def test_poison(pair, stage):
     assert report["pages_free"] == 0
 
 
-@pytest.mark.parametrize("how", ["late", *(
-    pytest.param(how, marks=pytest.mark.long) for how in ("full", "stale", "part", "twice", "never"))])
+@pytest.mark.parametrize("how", ["late", *(pytest.param(how, marks=pytest.mark.long) for how in (
+    "full", "stale", "part", "twice", "never"))])
 def test_free_pages(pair, stage, how):
     """Whatever comes of the reports, and however late, the guest moves whole."""
     vm = guest(stage, "--free", 70, "--report", how, "--churn", 4)
