@@ -4,10 +4,24 @@
 
 #include "mem.h"
 
-#include <numa.h>
 #include <numaif.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#define MEM_NODES 1024u // the most that a kernel can have
+
+// Not numa_tonode_memory(), which binds: slower memory is better than none.
+void mem_prefer(void *p, size_t bytes, int node)
+{
+	unsigned long mask[MEM_NODES / (8 * sizeof(unsigned long))] = {0};
+	const unsigned bits = 8 * sizeof(mask[0]);
+
+	if (node < 0 || node >= (int)MEM_NODES)
+		return;
+	mask[(unsigned)node / bits] = 1ul << ((unsigned)node % bits);
+	// A kernel without NUMA, or without that node, says so, and has what it has.
+	(void)mbind(p, bytes, MPOL_PREFERRED, mask, MEM_NODES + 1, 0);
+}
 
 void *mem_new(size_t bytes, int node)
 {
@@ -15,9 +29,7 @@ void *mem_new(size_t bytes, int node)
 
 	if (p == MAP_FAILED)
 		return NULL;
-	// Preferred, not bound: slower memory is better than none.
-	if (node >= 0 && numa_available() >= 0 && node <= numa_max_node())
-		numa_tonode_memory(p, bytes, node);
+	mem_prefer(p, bytes, node);
 	(void)madvise(p, bytes, MADV_HUGEPAGE);
 	memset(p, 0, bytes);
 	return p;

@@ -5,7 +5,10 @@
 
 #include <stddef.h>
 
-/* Zero-filled memory, page-aligned and populated, on node (or -1: anywhere). NULL with errno set.
+/* What [p, p + bytes) gets of memory from now on comes from node where there is some; -1: from
+ * anywhere. p: page-aligned. */
+void mem_prefer(void *p, size_t bytes, int node);
+/* Zero-filled memory, page-aligned and populated, by mem_prefer(). NULL with errno set.
  */
 void *mem_new(size_t bytes, int node);
 /* bytes as given to mem_new; NULL is allowed. */

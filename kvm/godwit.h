@@ -101,7 +101,10 @@ struct godwit *godwit_new(const struct godwit_config *config, char *why, size_t 
 /* Adds a RAM file, before godwit_start (later: -EBUSY). fd: a memfd (or other file) whose offset 0
  * is the region's first byte; it is duplicated, and sealed against shrinking where it is a memfd.
  * bytes: multiple of 4096. base: where this process maps it, whole. page_bytes: backing page (4096,
- * 2 MiB, 1 GiB). Returns the region's index or a negative errno value. */
+ * 2 MiB, 1 GiB). To have its pages on certain NUMA nodes, whoever fills them, bind them with
+ * mbind(2) on base: that holds for all who map the file. What this process itself is bound to
+ * (numactl, set_mempolicy(2)) does not, and pages that godwitd fills come from near its own cores
+ * then. Returns the region's index or a negative errno value. */
 int godwit_add_region(struct godwit *g, const char *name, int fd, uint64_t bytes, void *base,
 	uint32_t page_bytes);
 

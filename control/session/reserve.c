@@ -136,6 +136,7 @@ void reserve_find_nodes(struct region_map *map)
 		struct bitmask *nodes = numa_allocate_nodemask();
 		int mode;
 
+		map->r[i].node = -1;
 		if (nodes == NULL)
 			return;
 		if (get_mempolicy(&mode, nodes->maskp, nodes->size + 1, map->r[i].base,

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <numa.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,8 +38,7 @@ static uint8_t *ring_new(size_t bytes, int node)
 			munmap(p, 2 * bytes);
 			return NULL;
 		}
-	if (node >= 0 && numa_available() >= 0 && node <= numa_max_node())
-		numa_tonode_memory(p, bytes, node);
+	mem_prefer(p, 2 * bytes, node);
 	// Both mappings are touched: a polling core takes no fault.
 	memset(p, 0, 2 * bytes);
 	return p;

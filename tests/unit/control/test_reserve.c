@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <numa.h>
+#include <numaif.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -204,6 +206,39 @@ static void test_file_system(void **state)
 	umount(folder);
 }
 
+/* A policy that one process gives its mapping of a RAM file holds for all who map it; that of a
+ * process does not. */
+static void test_nodes_of_policies(void **state)
+{
+	unsigned long node0 = 1;
+	void *vmm;
+	struct err e;
+
+	(void)state;
+	if (numa_available() < 0) {
+		print_message("this kernel has no NUMA\n");
+		skip();
+	}
+	add(&one, 4, PAGE_BYTES, 7, -1);
+	add(&one, 4, PAGE_BYTES, 7, -1);
+	for (unsigned i = 0; i < one.n; i++)
+		assert_int_equal(region_mmap(&one.r[i], true, &e), 0);
+	vmm = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, one.r[1].fd, 0);
+	assert_true(vmm != MAP_FAILED);
+	reserve_find_nodes(&one);
+	assert_int_equal(one.r[0].node, -1);
+	assert_int_equal(one.r[1].node, -1);
+	assert_int_equal(mbind(vmm, 4 * MIB, MPOL_BIND, &node0, sizeof(node0) * 8, 0), 0);
+	assert_int_equal(set_mempolicy(MPOL_BIND, &node0, sizeof(node0) * 8), 0);
+	reserve_find_nodes(&one);
+	assert_int_equal(set_mempolicy(MPOL_DEFAULT, NULL, 0), 0);
+	assert_int_equal(one.r[0].node, -1);
+	assert_int_equal(one.r[1].node, 0);
+	munmap(vmm, 4 * MIB);
+	munmap(one.r[0].base, 4 * MIB);
+	munmap(one.r[1].base, 4 * MIB);
+}
+
 static int make_root(void **state)
 {
 	(void)state;
@@ -227,6 +262,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_huge, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_control_group, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_file_system, fresh, close_all),
+		cmocka_unit_test_setup_teardown(test_nodes_of_policies, fresh, close_all),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);
