@@ -9,41 +9,33 @@ import pytest
 
 pytestmark = pytest.mark.insecure  # these tests stand between the daemons, and read
 
-# Where the migration stands when somebody dies: a message of the control connection that is held
-# on the wire, or a state that lasts.
-REQUESTS = ["hello", "preflight", "prepare", "flows", "save", "verify", "load"]
-
 
 class Fault:
-    """A migration that stands at a stage."""
+    """A migration that stands at a message of the control connection, "save", "load answered",
+    which is held on the wire; in its last pass, "last"; or between two, "holding"."""
 
     def __init__(self, stage, at, plant=None, reconnect=0):
         self.stage = stage
-        self.answered = at.endswith("answered")
         self.source, self.target = stage.source(plant=plant), stage.target()
         self.wire = stage.wire(self.target)
         self.vm, self.waiting = stage.vm(), stage.waiting()
         self.vm.wait_ticks()
         how = ["--verify", "memory", "--reconnect", reconnect]
-        op = at.split()[0]
-        held = op in REQUESTS or op == "commit"
+        held = at not in ("last", "holding")
         if held:
-            self.wire.hold(op, at.endswith("answered"))
-        elif at == "copying":
-            how += ["--bandwidth", "1M"]
+            self.wire.hold(at.split()[0], at.endswith("answered"))
         else:
             how += ["--hold"]
         self.migration = stage.migrate(self.source, self.target, self.vm, self.waiting, "guest",
                                        *how, to=self.wire.address)
         if held:
             self.wire.wait()
-        elif at == "last":
-            self.source.wait_state("guest", "holding")
+            return
+        self.source.wait_state("guest", "holding")
+        if at == "last":
             self.wire.hold_barriers()
             self.source.ok("switch-now", "guest")
             self.go_to_last()
-        else:
-            self.source.wait_state("guest", at)
 
     def go_to_last(self):
         """A live pass that was under way ends first. While a barrier is held, nothing moves on."""
@@ -51,13 +43,6 @@ class Fault:
         while self.source.status("guest")["stage"] != "last":
             self.wire.let_barrier_go()
             self.wire.wait_barrier()
-
-    def kill(self, who):
-        {"source daemon": self.source, "target daemon": self.target, "target VM": self.waiting,
-         "source VM": self.vm}[who].kill()
-        if who == "target daemon" and self.answered:
-            self.wire.cut()  # a late answer would let the source commit, which nobody then answers
-        self.wire.let_go()
 
     def again(self):
         """Daemons that died are started anew, and the guest moves."""
@@ -117,7 +102,7 @@ def test_target_vm_dies_while_it_takes_over(stage):
     fault.waiting.freeze()
     fault.wire.let_go()
     fault.target.wait_state("guest", "committing")
-    fault.kill("target VM")
+    fault.waiting.kill()
     assert fault.migration.failed()["result"] == "failed"
     fault.vm.wait_ticks(3)
     fault.vm.whole()
@@ -127,7 +112,8 @@ def test_target_vm_dies_while_it_takes_over(stage):
 def test_target_vm_dies_before_the_commit_arrives(stage):
     """The target says that it has not taken the guest over and never will: nothing to resolve."""
     fault = Fault(stage, "commit")
-    fault.kill("target VM")
+    fault.waiting.kill()
+    fault.wire.let_go()
     assert fault.migration.failed()["result"] == "failed"
     assert not fault.waiting.ticks(), "the guest ran on both sides"
     fault.vm.wait_ticks(3)

@@ -105,10 +105,10 @@ class Zsh(unittest.TestCase):
     def send(self, text):
         os.write(self.master, text.encode())
 
-    def wait(self, word):
+    def wait(self, *words):
         text, end = "", time.monotonic() + 60
-        while word not in text:
-            self.assertLess(time.monotonic(), end, f"never saw {word!r} in {text!r}")
+        while not all(word in text for word in words):
+            self.assertLess(time.monotonic(), end, f"never saw all of {words!r} in {text!r}")
             if select.select([self.master], [], [], 1)[0]:
                 text += os.read(self.master, 4096).decode(errors="replace")
         return text
@@ -130,10 +130,7 @@ class Zsh(unittest.TestCase):
         """Listed by _arguments, with what --help says of them."""
         for command in ("migrate", "status", "set"):
             self.send(f"godwit {command} x --\t\t")
-            for name in options(GODWIT, command):
-                if name != "help":
-                    self.wait("--" + name)
-                    break
+            self.wait(*(f"--{name} " for name in options(GODWIT, command)))
             self.send("\x15")
 
 
