@@ -4,6 +4,8 @@
 #include "map.h"
 
 #include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 void *map_lazy(size_t bytes)
 {
@@ -26,4 +28,23 @@ void map_free(void *p, size_t bytes)
 {
 	if (p != NULL)
 		munmap(p, bytes);
+}
+
+void map_runs(int fd, uint64_t first, uint64_t end,
+	void (*fn)(void *arg, uint64_t first, uint64_t end), void *arg)
+{
+	off_t at = (off_t)(first * sizeof(uint64_t)), last = (off_t)(end * sizeof(uint64_t));
+
+	while (at < last) {
+		off_t data = fd < 0 ? at : lseek(fd, at, SEEK_DATA);
+		off_t hole;
+
+		if (data < 0 || data >= last)
+			return;
+		hole = fd < 0 ? last : lseek(fd, data, SEEK_HOLE);
+		if (hole < 0 || hole > last)
+			hole = last;
+		fn(arg, (uint64_t)data / 8, ((uint64_t)hole + 7) / 8);
+		at = hole;
+	}
 }

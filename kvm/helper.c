@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "helper_sock.h"
+#include "sock_fd.h"
 
 #define END_MS 500 // for a question that is under way: it may hold a thread of a VMM
 
@@ -112,7 +113,7 @@ void helper_end(struct helper *h)
 static int talk(
 	struct helper *h, const struct helper_ask *ask, int with, struct helper_answer *a, int *fd)
 {
-	int rc = h->sock < 0 ? -EPIPE : helper_send(h->sock, ask, sizeof(*ask), with);
+	int rc = h->sock < 0 ? -EPIPE : sock_fd_send(h->sock, ask, sizeof(*ask), with);
 
 	if (rc < 0)
 		return rc;

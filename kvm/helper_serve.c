@@ -17,6 +17,7 @@
 #include "attach_ram.h"
 #include "helper_sock.h"
 #include "pagemap.h"
+#include "sock_fd.h"
 
 static int list(const struct helper_ask *ask, struct helper_answer *a)
 {
@@ -183,7 +184,7 @@ int helper_serve(int sock)
 		fd = carry_out(ask, with, asker.pid, &a);
 		a.status = fd < 0 ? fd : 0;
 		close_fd(&with);
-		rc = helper_send(sock, &a, sizeof(a), fd);
+		rc = sock_fd_send(sock, &a, sizeof(a), fd);
 		close_fd(&fd);
 		rc = rc < 0 ? rc : 1;
 	}

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One message of the helper's protocol with its descriptor, and lists in a memfd. */
+/* A message of the helper's protocol, which is of fixed size, and lists in a memfd. sock_fd_send()
+ * sends one. */
 #ifndef GODWIT_KVM_HELPER_SOCK_H
 #define GODWIT_KVM_HELPER_SOCK_H
 
 #include <stddef.h>
 
-/* fd -1: none; it stays the caller's. 0 or -errno. */
-int helper_send(int sock, const void *msg, size_t bytes, int fd);
 /* Waits for a message of exactly so many bytes. *fd: what came along, the caller's, or -1. 1, or 0
  * at the end of the socket, or -errno (EPROTO: of another length, or with more descriptors). */
 int helper_recv(int sock, void *msg, size_t bytes, int *fd);

@@ -12,7 +12,6 @@
 #include "plant.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 int exclude_init(struct exclude *x, struct region_map *map, uint64_t *shared, int shared_fd)
 {
@@ -38,26 +37,6 @@ void exclude_fini(struct exclude *x)
 	*x = (struct exclude){0};
 }
 
-/* Calls fn for each run of words [first, end) of the shared planes that may not be zero. */
-static void each_run(struct exclude *x, uint64_t first, uint64_t end,
-	void (*fn)(void *arg, uint64_t first, uint64_t end), void *arg)
-{
-	off_t at = (off_t)(first * 8), last = (off_t)(end * 8);
-
-	while (at < last) {
-		off_t data = x->shared_fd < 0 ? at : lseek(x->shared_fd, at, SEEK_DATA);
-		off_t hole;
-
-		if (data < 0 || data >= last)
-			return;
-		hole = x->shared_fd < 0 ? last : lseek(x->shared_fd, data, SEEK_HOLE);
-		if (hole < 0 || hole > last)
-			hole = last;
-		fn(arg, (uint64_t)data / 8, ((uint64_t)hole + 7) / 8);
-		at = hole;
-	}
-}
-
 static void look_run(void *arg, uint64_t first, uint64_t end)
 {
 	struct exclude *x = arg;
@@ -81,7 +60,7 @@ void exclude_look(struct exclude *x)
 		return;
 	x->any_balloon = false;
 	x->whole_from = UINT64_MAX;
-	each_run(x, 0, x->map->nchunks, look_run, x);
+	map_runs(x->shared_fd, 0, x->map->nchunks, look_run, x);
 }
 
 /* Is all of the backing page in the balloon that holds this chunk? */
@@ -140,7 +119,7 @@ void exclude_take_free(struct exclude *x, uint64_t first, exclude_fn fn, void *a
 {
 	struct taking t = {x, first, fn, arg};
 
-	each_run(x, x->map->nchunks, 2 * x->map->nchunks, take_run, &t);
+	map_runs(x->shared_fd, x->map->nchunks, 2 * x->map->nchunks, take_run, &t);
 }
 
 void exclude_leave(struct exclude *x, uint64_t chunk, uint64_t bits)

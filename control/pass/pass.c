@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int pass_init(struct pass *p, struct region_map *map, struct dirty *d, struct claim *c,
 	uint64_t *out, uint64_t *in, int planes_fd, const struct pass_io *io, void *io_arg)
@@ -62,8 +61,10 @@ void pass_begin(struct pass *p, uint32_t number, enum pass_kind kind)
 
 /* Takes the words that the source wrote to OUT in one range of chunks, and gives them back as
  * zeros. */
-static void take_out_range(struct pass *p, uint64_t first, uint64_t end)
+static void take_out_range(void *arg, uint64_t first, uint64_t end)
 {
+	struct pass *p = arg;
+
 	for (unsigned i = 0; i < p->map->n; i++) {
 		struct region *r = &p->map->r[i];
 		uint64_t from = first > r->first_chunk ? first : r->first_chunk;
@@ -85,25 +86,10 @@ static void take_out_range(struct pass *p, uint64_t first, uint64_t end)
 	}
 }
 
-/* Reading a hole of a memfd would allocate it, so its data extents are asked for: an idle terabyte
- * costs two system calls here. */
+/* An idle terabyte costs two system calls here. */
 void pass_take_out(struct pass *p)
 {
-	off_t end = (off_t)(p->map->nchunks * sizeof(uint64_t));
-	off_t at = 0;
-
-	while (at < end) {
-		off_t data = p->planes_fd < 0 ? at : lseek(p->planes_fd, at, SEEK_DATA);
-		off_t hole;
-
-		if (data < 0 || data >= end)
-			return;
-		hole = p->planes_fd < 0 ? end : lseek(p->planes_fd, data, SEEK_HOLE);
-		if (hole < 0 || hole > end)
-			hole = end;
-		take_out_range(p, (uint64_t)data / 8, ((uint64_t)hole + 7) / 8);
-		at = hole;
-	}
+	map_runs(p->planes_fd, 0, p->map->nchunks, take_out_range, p);
 }
 
 /* The one exclusion step, law 11 and 4: what is in the balloon counts as a hole, and is dirty again

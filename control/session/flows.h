@@ -52,6 +52,10 @@ struct session_rdma {
 /* session_flows.c */
 /* Every flow: sums their counters into fig.stats. */
 void session_sum_stats(struct session *s);
+/* Seals the link, which is taken over, and gives flow i on it to its core. 0 or -errno with e set;
+ * what was made of the flow then ends with the session. */
+int session_flow_begin(
+	struct session *s, unsigned i, struct link *link, unsigned lcore, struct err *e);
 /* Has a flow broken, has anything moved? False when the session has failed. */
 bool session_flows_work(struct session *s);
 /* All of their lcores have let go. */

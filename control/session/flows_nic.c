@@ -220,8 +220,8 @@ static int open_flow(
 		.barrier_ns = BARRIER_NS,
 	};
 	unsigned lcore = port_queue_lcore(s->nic.port, mine->queue);
-	int node = (int)lcore_node(lcore), rc;
 	char token[17];
+	int rc;
 	struct link *link;
 	uint64_t udp_port;
 
@@ -237,21 +237,7 @@ static int open_flow(
 	if (rc < 0)
 		return rc;
 	mine->taken = false; /* the link gives it back */
-	rc = session_seal_link(s, link, i, node, e);
-	if (rc < 0)
-		return rc;
-	rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
-		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
-	if (rc < 0)
-		return rc;
-	flow_begin_at(s->flow[i], s->next_pass);
-	rc = flow_attach(s->flow[i]);
-	if (rc < 0)
-		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
-	s->attached[i] = true;
-	s->flow_cpu[i] = lcore_cpu(lcore);
-	s->flows_up++;
-	return 0;
+	return session_flow_begin(s, i, link, lcore, e);
 }
 
 static int open_flows(struct session *s, json_t *msg, struct err *e)

@@ -89,26 +89,9 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 /* Cores near the device: it reads and writes the slots. */
 static int flow_up(struct session *s, unsigned i, struct link *link, struct err *e)
 {
-	unsigned lcore = lcore_pick(s->rdma.info.node);
-	int node = (int)lcore_node(lcore), rc;
-
-	rc = session_seal_link(s, link, i, node, e);
-	if (rc < 0)
-		return rc;
 	if (s->rdma.direct)
 		link_rdma_direct(link, s->source ? s->rdma.keys : NULL);
-	rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
-		       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
-	if (rc < 0)
-		return rc;
-	flow_begin_at(s->flow[i], s->next_pass);
-	rc = flow_attach(s->flow[i]);
-	if (rc < 0)
-		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
-	s->attached[i] = true;
-	s->flow_cpu[i] = lcore_cpu(lcore);
-	s->flows_up++;
-	return 0;
+	return session_flow_begin(s, i, link, lcore_pick(s->rdma.info.node), e);
 }
 
 static void on_up(void *arg, struct link *link, const struct err *why)

@@ -5,6 +5,7 @@
 #include "session_impl.h"
 
 #include "clock.h"
+#include "lcore.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +26,27 @@ void session_sum_stats(struct session *s)
 	if (any)
 		memcpy(s->fig.stats, sum, sizeof(sum));
 	flows_nic_sum(s);
+}
+
+int session_flow_begin(
+	struct session *s, unsigned i, struct link *link, unsigned lcore, struct err *e)
+{
+	int node = (int)lcore_node(lcore);
+	int rc = session_seal_link(s, link, i, node, e);
+
+	if (rc == 0)
+		rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
+			       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);
+	if (rc < 0)
+		return rc;
+	flow_begin_at(s->flow[i], s->next_pass);
+	rc = flow_attach(s->flow[i]);
+	if (rc < 0)
+		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
+	s->attached[i] = true;
+	s->flow_cpu[i] = lcore_cpu(lcore);
+	s->flows_up++;
+	return 0;
 }
 
 bool session_flows_work(struct session *s)

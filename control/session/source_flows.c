@@ -45,19 +45,7 @@ static int flow_up(struct session *s, unsigned i, int fd, struct err *e)
 	rc = link_tcp_open(&link, fd, true, node, e);
 	if (rc < 0)
 		return rc;
-	rc = session_seal_link(s, link, i, node, e);
-	if (rc < 0)
-		return rc;
-	rc = flow_send_new(&s->flow[i], &s->send, link, lcore, node, e);
-	if (rc < 0)
-		return rc;
-	flow_begin_at(s->flow[i], s->next_pass);
-	rc = flow_attach(s->flow[i]);
-	if (rc < 0)
-		return err_sys(e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
-	s->attached[i] = true;
-	s->flow_cpu[i] = lcore_cpu(lcore);
-	return 0;
+	return session_flow_begin(s, i, link, lcore, e);
 }
 
 static void on_flow_dialled(void *arg, int fd, struct tls *tls, const struct err *why)
@@ -76,7 +64,7 @@ static void on_flow_dialled(void *arg, int fd, struct tls *tls, const struct err
 		session_fail(s, &e);
 		return;
 	}
-	if (++s->flows_up < s->nflows)
+	if (s->flows_up < s->nflows)
 		source_flows(s);
 	else
 		peer_ask(s, json_object(), on_flows);

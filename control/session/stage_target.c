@@ -197,22 +197,10 @@ void target_flow(struct session *s, int fd, uint32_t i)
 	lcore = lcore_pick(affinity_node(&s->vmm->map, i, s->nflows));
 	rc = link_tcp_open(&link, fd, false, (int)lcore_node(lcore), &e);
 	if (rc == 0)
-		rc = session_seal_link(s, link, i, (int)lcore_node(lcore), &e);
-	if (rc == 0)
-		rc = flow_recv_new(&s->flow[i], &s->recv, link, lcore, (int)lcore_node(lcore), &e);
-	if (rc == 0) {
-		flow_begin_at(s->flow[i], s->next_pass);
-		rc = flow_attach(s->flow[i]);
-		if (rc < 0)
-			err_sys(&e, -rc, "cannot give flow %u to core %u", i, lcore_cpu(lcore));
-	}
-	if (rc < 0) {
+		rc = session_flow_begin(s, i, link, lcore, &e);
+	if (rc < 0)
 		session_fail(s, &e);
-		return;
-	}
-	s->attached[i] = true;
-	s->flow_cpu[i] = lcore_cpu(lcore);
-	if (++s->flows_up == s->nflows && s->stage == stage_find("flows"))
+	else if (s->flows_up == s->nflows && s->stage == stage_find("flows"))
 		all_up(s);
 }
 

@@ -26,6 +26,7 @@
 #include "helper.h"
 #include "helper_sock.h"
 #include "pagemap.h"
+#include "sock_fd.h"
 
 #define RAM_BYTES (4u << 20)
 
@@ -187,7 +188,7 @@ static int served(const void *msg, size_t bytes, int fd)
 		_exit(helper_serve(sv[1]) == -EPROTO ? 7 : 0);
 	}
 	close(sv[1]);
-	assert_int_equal(helper_send(sv[0], msg, bytes, fd), 0);
+	assert_int_equal(sock_fd_send(sv[0], msg, bytes, fd), 0);
 	shutdown(sv[0], SHUT_WR);
 	assert_int_equal(waitpid(pid, &how, 0), pid);
 	close(sv[0]);
