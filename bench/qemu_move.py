@@ -47,7 +47,10 @@ def worker_cpu_s(pid):
     """That of its polling cores alone."""
     total = 0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        name, fields = (task / "stat").read_text().rsplit(")", 1)
+        try:
+            name, fields = (task / "stat").read_text().rsplit(")", 1)
+        except FileNotFoundError:  # that thread has ended meanwhile
+            continue
         if "(rte-worker" in name:
             total += sum(map(int, fields.split()[11:13])) / TICKS
     return total
@@ -127,7 +130,7 @@ class Machine(Program):
 
     def __init__(self, wire, folder, name, ram, mib, cpu, incoming=False, cold=False,
                  binary="qemu-system-x86_64"):
-        self.folder = folder
+        self.folder, self.mib, self.cold = folder, mib, cold
         self.qmp, own = folder / f"{name}.qmp", folder / f"{name}.own"
         for path in (self.qmp, own):
             path.unlink(missing_ok=True)
@@ -237,6 +240,10 @@ def by_godwit(source, target, daemons, *how, receive=()):
                                            *receive), capture_output=True, text=True)
     if receive.returncode:
         raise Failed(receive.stderr.strip())
+    # Its memory was allocated ahead: then it is mapped ahead, too, as QEMU's own is.
+    if not target.cold:
+        wait_for("the target's memory is mapped",
+                 lambda: shared_mib(there.pid) >= target.mib)
     migrate = []
 
     def move():
@@ -259,6 +266,12 @@ def by_godwit(source, target, daemons, *how, receive=()):
         took["wire"] += counters["bytes_wire"]
     return took | {"pause_ms": report.get("pause_ms", 0), "copy_s": report["copy_ms"] / 1000,
                    "counters": counters}
+
+
+def shared_mib(pid):
+    """MiB of files in memory that a process has in its page tables."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"RssShmem:\s+(\d+)", text)[1]) / 1024
 
 
 def own_mib(pid):

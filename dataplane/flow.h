@@ -102,6 +102,8 @@ bool flow_leave(struct flow *f);
 int recv_job_begin(struct recv_job *j, struct region_map *map, bool keep, struct err *e);
 int recv_job_ready(struct recv_job *j, struct err *e);
 int recv_job_init(struct recv_job *j, struct region_map *map, bool keep, struct err *e);
+/* Is this a region that keep would leave as it is? */
+bool recv_job_can_keep(const struct region *r);
 /* Between passes, or when flows are gone: pages of old content that are still there. 0 after a last
  * pass, or the source forgot some (law 11). */
 uint64_t recv_job_stale(const struct recv_job *j);

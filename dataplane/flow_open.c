@@ -95,6 +95,7 @@ static struct flow *flow_alloc(enum flow_kind kind, struct link *link, unsigned 
 	f->link = link;
 	f->lcore = lcore;
 	f->node = node < 0 ? 0 : (unsigned)node;
+	zero_init();
 	atomic_init(&f->run_pass, FLOW_NO_PASS);
 	atomic_init(&f->done_pass, FLOW_NO_PASS);
 	return f;
@@ -124,7 +125,6 @@ int flow_send_new(struct flow **out, struct send_job *job, struct link *link, un
 		link->ops->close(link);
 		return err_set(e, ENOMEM, "no memory for a flow");
 	}
-	zero_init();
 	return flow_ready(out, f, send_new(f, job, node, e), e);
 }
 

@@ -14,6 +14,7 @@
 #include "copy.h"
 #include "fresh.h"
 #include "punch.h"
+#include "zero.h"
 
 // What one call does at most, so that other flows of this core get their turn: chunks looked at,
 // and pages written with zeros.
@@ -48,12 +49,11 @@ static void placed_data(const struct place *p, uint32_t chunk, uint64_t mask)
 static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, const uint8_t *pages)
 {
 	uint64_t at = (uint64_t)chunk << CHUNK_SHIFT;
-	uint64_t fresh = mask & (~p->written[chunk] | p->stale[chunk]);
+	uint64_t fresh = mask & ~p->written[chunk];
 
 	if (fresh != 0)
 		p->written[chunk] |= mask;
-	if (fresh != 0 || p->later != NULL)
-		spoken_of(p, chunk, mask);
+	spoken_of(p, chunk, mask);
 	while (mask != 0) {
 		bool first_is_fresh = (fresh & mask & -mask) != 0;
 		unsigned first;
@@ -68,24 +68,22 @@ static void place_data(const struct place *p, uint32_t chunk, uint64_t mask, con
 	}
 }
 
-// Zeros over old content; fresh pages are zeros already. The bits stay: the page is still memory
-// that a later hole must give back. Returns pages written.
+// Zeros over old content; fresh pages are zeros already, and memory that was allocated ahead mostly
+// is: to look costs a tenth of writing there. The bits stay: the page is still memory that a later
+// hole must give back. Returns pages looked at.
 static unsigned place_zeros(const struct place *p, uint32_t chunk, uint64_t mask)
 {
-	static uint8_t zeros[CHUNK_BYTES]; // never written
 	uint64_t at = (uint64_t)chunk << CHUNK_SHIFT;
 	uint64_t rest = mask & p->written[chunk], stale = p->stale[chunk];
 	unsigned pages = bits_count(rest);
 
+	if ((stale & rest) != 0)
+		rest &= ~zero_scan(p->region->base + at, stale & rest);
 	while (rest != 0) {
-		bool first_is_stale = (stale & rest & -rest) != 0;
 		unsigned first;
-		unsigned n = bits_run(rest & (first_is_stale ? stale : ~stale), &first);
-		uint64_t offset = at + first * PAGE_BYTES;
+		unsigned n = bits_run(rest, &first);
 
-		if (!first_is_stale ||
-			!fresh_write(p->region, offset, zeros, n * PAGE_BYTES, p->job->alone))
-			copy_out_zeros(p->region->base + offset, n * PAGE_BYTES);
+		copy_out_zeros(p->region->base + at + first * PAGE_BYTES, n * PAGE_BYTES);
 		rest &= ~bits_mask(first, n);
 	}
 	spoken_of(p, chunk, mask);

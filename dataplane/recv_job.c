@@ -25,7 +25,7 @@
 
 // Do blocks of the file stand for memory, and is all of it there? In other file systems they also
 // count what is no content.
-static bool allocated(const struct region *r)
+bool recv_job_can_keep(const struct region *r)
 {
 	struct statfs fs;
 	struct stat st;
@@ -58,7 +58,7 @@ static int old_content(struct recv_job *j, uint16_t i, bool keep, struct err *e)
 	if ((data < 0 && errno == ENXIO) || data >= (off_t)r->bytes ||
 		plant(PLANT_LAW11_STALE_FILE))
 		return 0;
-	if (keep && allocated(r)) {
+	if (keep && recv_job_can_keep(r)) {
 		j->kept[i] = true;
 		mark(j, i, j->written);
 		mark(j, i, j->stale);

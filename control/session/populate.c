@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Allocates a guest's memory ahead. Helper threads take pieces through an atomic cursor; the
-// session's tick asks whether they are done. Content is not touched.
+// Allocates a guest's memory ahead, or maps what is allocated. Helper threads take pieces through
+// an atomic cursor; the session's tick asks whether they are done. Content is not touched.
 
 #include "populate.h"
+
+#include "flow.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,6 +20,7 @@
 
 struct populate {
 	const struct region_map *map;
+	enum populate_how how;
 	pthread_t thread[POPULATE_THREADS];
 	unsigned nthreads;
 	_Atomic uint64_t next; /* piece to take, numbered through all regions */
@@ -69,11 +72,15 @@ static void *work(void *arg)
 	while (!atomic_load_explicit(&p->stop, memory_order_relaxed) &&
 		!atomic_load_explicit(&p->failing, memory_order_relaxed) &&
 		take_piece(p, &region, &offset, &bytes)) {
-		uint8_t *at = p->map->r[region].base + offset;
+		const struct region *r = &p->map->r[region];
+		/* Reading maps for writing too, at a third of the price: the file is shared. */
+		int how = p->how == POPULATE_MAP ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
 		int rc;
 
+		if (p->how == POPULATE_MAP && !recv_job_can_keep(r))
+			continue;
 		do
-			rc = madvise(at, bytes, MADV_POPULATE_WRITE);
+			rc = madvise(r->base + offset, bytes, how);
 		while (rc != 0 && (errno == EINTR || errno == EAGAIN));
 		if (rc != 0)
 			fail(p, region, offset, errno);
@@ -83,7 +90,8 @@ static void *work(void *arg)
 	return NULL;
 }
 
-int populate_start(struct populate **out, const struct region_map *map, struct err *e)
+int populate_start(
+	struct populate **out, const struct region_map *map, enum populate_how how, struct err *e)
 {
 	struct populate *p = calloc(1, sizeof(*p));
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -94,6 +102,7 @@ int populate_start(struct populate **out, const struct region_map *map, struct e
 	if (p == NULL)
 		return err_set(e, ENOMEM, "out of memory");
 	p->map = map;
+	p->how = how;
 	n = cpus < 1 ? 1 : cpus > POPULATE_THREADS ? POPULATE_THREADS : (unsigned)cpus;
 	atomic_store(&p->left, n);
 	/* Signals are the control loop's. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* --reserve=populate: all of a guest's memory at the target is allocated before anything comes, by
- * helper threads side by side, under the memory policy of its files. */
+/* A guest's memory at the target before anything comes, by helper threads side by side: allocated
+ * under the memory policy of its files (--reserve=populate), or mapped where it was allocated
+ * ahead, which the polling cores would pay for page by page. */
 #ifndef GODWIT_CONTROL_POPULATE_H
 #define GODWIT_CONTROL_POPULATE_H
 
@@ -9,9 +10,15 @@
 
 struct populate;
 
-/* Regions are mapped writable and hold nothing. */
-int populate_start(struct populate **p, const struct region_map *map, struct err *e);
-/* 1: all is there, and reads as zeros. 0: not yet. -errno with e set: some of it can't be had. */
+enum populate_how {
+	POPULATE_ALLOCATE, /* the regions hold nothing; then all is there, and reads as zeros */
+	POPULATE_MAP,      /* regions of which not all is allocated are left as they are */
+};
+
+/* Regions are mapped writable. */
+int populate_start(
+	struct populate **p, const struct region_map *map, enum populate_how how, struct err *e);
+/* 1: done. 0: not yet. -errno with e set: some of it can't be had. */
 int populate_ready(struct populate *p, struct err *e);
 /* Stops the threads, waits for the pieces under way, frees. NULL is allowed. */
 void populate_free(struct populate *p);

@@ -29,6 +29,15 @@ static void on_gone(void *arg, const struct err *why)
 		session_fail(s, why);
 }
 
+/* Memory that was allocated ahead is mapped ahead. */
+static int map_ahead(struct session *s, struct err *e)
+{
+	for (unsigned i = 0; i < s->vmm->map.n; i++)
+		if (recv_job_can_keep(&s->vmm->map.r[i]))
+			return populate_start(&s->populating, &s->vmm->map, POPULATE_MAP, e);
+	return 0;
+}
+
 /* The regions are mapped and their nodes known; with --reserve populate there is memory for all. */
 static int look_at_memory(struct session *s, struct err *e)
 {
@@ -38,8 +47,9 @@ static int look_at_memory(struct session *s, struct err *e)
 		if (region_mmap(&map->r[i], true, e) < 0)
 			return -e->errnum;
 	reserve_find_nodes(map);
+	/* Not in the time that a migration takes: that of a host that waits. */
 	if (!s->populate)
-		return 0;
+		return map_ahead(s, e);
 	if (session_reserve(map, map->bytes, e) < 0)
 		return -e->errnum;
 	s->reserved_bytes = map->bytes;

@@ -75,7 +75,8 @@ static void prepared(struct session *s)
 	peer_answer(s, tell);
 }
 
-/* Stale content first, then all of the memory where that was asked for, then a device may know it.
+/* Stale content first, then all of the memory where that was asked for, or its mapping, then a
+ * device may know it.
  */
 void target_prepare_on(struct session *s)
 {
@@ -85,10 +86,12 @@ void target_prepare_on(struct session *s)
 	if (rc == 1 && s->clearing) {
 		s->clearing = false;
 		if (s->populate)
-			rc = populate_start(&s->populating, &s->vmm->map, &e);
+			rc = populate_start(&s->populating, &s->vmm->map, POPULATE_ALLOCATE, &e);
+		else
+			rc = s->populating == NULL; /* it may still be mapped */
 	} else if (s->populating != NULL) {
 		rc = populate_ready(s->populating, &e);
-		if (rc == 1)
+		if (rc == 1 && s->populate)
 			recv_job_populated(&s->recv);
 	}
 	if (rc != 0) {

@@ -3,6 +3,8 @@
 
 import json
 import mmap
+import pathlib
+import re
 
 import pytest
 
@@ -55,8 +57,14 @@ def test_memory_that_was_there_before(stage, request, backing, flows):
         for at in range(0, size, 1 << 20):
             memory[at:at + (1 << 20)] = b"old!" * (1 << 18)
     assert waiting.ram_file().stat().st_blocks * 512 == size
-    migration = stage.migrate(source, target, vm, waiting, "guest", "--verify", "memory",
-                              "--flows", flows)
+    target.ok("receive", "guest", *waiting.way, "--detach")
+    mapped = "RssShmem" if backing == "4K" else "HugetlbPages"
+    status = pathlib.Path(f"/proc/{target.popen.pid}/status")
+    godwit.wait_until("all of the guest is mapped", lambda: size <= 1024 * int(
+        re.search(mapped + r":\s+(\d+)", status.read_text())[1]))
+    migration = godwit.Migration(source, "guest", vm, target.address, "--verify", "memory",
+                                 "--flows", flows)
+    stage.children.append(migration)
     assert migration.done()["verified_pages"] > 0
     assert waiting.ram_file().stat().st_blocks * 512 < size, "nothing became a hole"
     with open(waiting.ram_file(), "rb") as file:
