@@ -80,7 +80,7 @@ static int open_apart(const struct helper_ask *ask)
 		close_range(3, (unsigned)sv[1] - 1, 0);
 		fd = attach_path(NULL, ask->pid, ask->path);
 		rc = fd < 0 ? fd : 0;
-		helper_send(sv[1], &rc, sizeof(rc), fd);
+		sock_fd_send(sv[1], &rc, sizeof(rc), fd);
 		for (;;)
 			pause(); /* it is killed */
 	}
