@@ -32,6 +32,7 @@ enum plant {
 	PLANT_NIC_FORGET_LOST,      /* what a lost packet carried is not sent again */
 	PLANT_NIC_NO_CREDIT,        /* parts are sent beyond what the target granted */
 	PLANT_NIC_BARRIER_EARLY,    /* a barrier is handed out before the frames before it */
+	PLANT_RDMA_BAD_KEY,         /* the source takes other keys than it was told */
 };
 
 #ifdef GODWIT_PLANT

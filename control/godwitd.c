@@ -248,8 +248,8 @@ static int start_workers(struct daemon *d, struct err *e)
 	d->host.nlcores = d->eal.nlcores;
 	rc = ports_open(&d->ports, e);
 	if (rc == 0)
-		rc = rdma_start(&d->rdma, d->base, &d->options, flows_rdma_asked, NULL, e);
-	d->host.rdma = rdma_host(d->rdma);
+		rc = rdma_start(
+			&d->rdma, &d->host.rdma, d->base, &d->options, flows_rdma_asked, NULL, e);
 	return rc;
 }
 

@@ -13,9 +13,39 @@
 #define LOOK_MS 100
 
 struct rdma {
-	struct link_rdma_host *host;
+	struct link_rdma_host *host;   /* NULL: the device was removed, and let go of */
+	struct link_rdma_host **shown; /* the same for sessions, from the removal on NULL */
 	struct event *readable, *tick;
 };
+
+static void no_events(struct rdma *r)
+{
+	if (r->readable != NULL)
+		event_free(r->readable);
+	if (r->tick != NULL)
+		event_free(r->tick);
+	r->readable = r->tick = NULL;
+}
+
+/* Sessions that have it let go of it first; the system waits with the removal until then. */
+static void removed(struct rdma *r)
+{
+	struct link_rdma_info i;
+
+	if (*r->shown != NULL) {
+		link_rdma_host_info(r->host, &i);
+		log_error("rdma",
+			"device %s was removed or has failed: no --link rdma until godwitd is "
+			"started again; look in the kernel's log",
+			i.device);
+	}
+	*r->shown = NULL;
+	if (!link_rdma_host_idle(r->host))
+		return;
+	no_events(r);
+	link_rdma_host_close(r->host);
+	r->host = NULL;
+}
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
@@ -24,6 +54,8 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	link_rdma_host_poll(r->host);
+	if (link_rdma_host_gone(r->host))
+		removed(r);
 }
 
 static int watch(struct rdma *r, struct event_base *base, struct err *e)
@@ -48,7 +80,8 @@ static void say(const struct rdma *r)
 		i.port, i.mtu, i.odp ? ", pages on demand" : "");
 }
 
-int rdma_start(struct rdma **out, struct event_base *base, const struct option_set *o,
+int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_base *base,
+	const struct option_set *o,
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w),
 	void *arg, struct err *e)
 {
@@ -66,6 +99,7 @@ int rdma_start(struct rdma **out, struct event_base *base, const struct option_s
 	int rc;
 
 	*out = NULL;
+	*host = NULL;
 	if (!option_given(o, "rdma"))
 		return 0;
 	r = calloc(1, sizeof(*r));
@@ -79,6 +113,8 @@ int rdma_start(struct rdma **out, struct event_base *base, const struct option_s
 		return rc;
 	}
 	say(r);
+	r->shown = host;
+	*host = r->host;
 	*out = r;
 	return 0;
 }
@@ -87,17 +123,16 @@ void rdma_stop(struct rdma *r)
 {
 	if (r == NULL)
 		return;
-	if (r->readable != NULL)
-		event_free(r->readable);
-	if (r->tick != NULL)
-		event_free(r->tick);
+	no_events(r);
 	link_rdma_host_close(r->host);
 	free(r);
 }
 
-struct link_rdma_host *rdma_host(const struct rdma *r)
+json_t *rdma_describe(const struct link_rdma_info *i)
 {
-	return r != NULL ? r->host : NULL;
+	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b, s:b}", "device", i->device, "address",
+		i->address, "port", i->port, "mtu", (int)i->mtu, "node", i->node, "odp", i->odp,
+		"trusted", i->trusted);
 }
 
 json_t *rdma_status(const struct link_rdma_host *h)
@@ -107,7 +142,5 @@ json_t *rdma_status(const struct link_rdma_host *h)
 	if (h == NULL)
 		return json_null();
 	link_rdma_host_info(h, &i);
-	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b, s:b}", "device", i.device, "address",
-		i.address, "port", i.port, "mtu", (int)i.mtu, "node", i.node, "odp", i.odp,
-		"trusted", i.trusted);
+	return rdma_describe(&i);
 }

@@ -12,15 +12,16 @@
 
 struct rdma;
 
-/* By the options of godwitd; *r stays NULL where they name no device. asked: see link_rdma.h. 0 or
- * -errno with e set. */
-int rdma_start(struct rdma **r, struct event_base *base, const struct option_set *o,
+/* By the options of godwitd; *r and *host stay NULL where they name no device. *host is the device
+ * for sessions, and NULL once it was removed. asked: see link_rdma.h. 0 or -errno with e set. */
+int rdma_start(struct rdma **r, struct link_rdma_host **host, struct event_base *base,
+	const struct option_set *o,
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w),
 	void *arg, struct err *e);
 /* No session is left. NULL is allowed. */
 void rdma_stop(struct rdma *r);
-struct link_rdma_host *rdma_host(const struct rdma *r);
 
+json_t *rdma_describe(const struct link_rdma_info *i);
 /* device, address, port, mtu, node, odp, trusted; null where there is none. New reference. */
 json_t *rdma_status(const struct link_rdma_host *h);
 

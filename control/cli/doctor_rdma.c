@@ -8,9 +8,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "link_rdma.h"
 #include "report.h"
 #include "sysfs.h"
 
+#define DEVICES      16         /* that are asked what they can do */
 #define NODE_TYPE_CA 1          /* InfiniBand and RoCE; iWARP has another */
 #define LOCKED_LEAST (64 << 20) /* what a daemon with some flows wants to lock */
 
@@ -34,6 +36,35 @@ static void port(struct doctor *d, const char *device, const char *number)
 		state[0] ? state : "state unknown");
 }
 
+/* In units that people read. */
+static const char *size(uint64_t bytes, char text[32])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	unsigned u = 0;
+
+	for (; u + 1 < sizeof(units) / sizeof(units[0]) && bytes >= 1024; u++)
+		bytes >>= 10;
+	snprintf(text, 32, "%llu %s", (unsigned long long)bytes, units[u]);
+	return text;
+}
+
+/* What it says of itself, used or not. */
+static void abilities(struct doctor *d, const char *name)
+{
+	struct link_rdma_can can[DEVICES];
+	unsigned n = link_rdma_probe(can, DEVICES);
+	char text[32];
+
+	for (unsigned i = 0; i < n; i++)
+		if (strcmp(can[i].device, name) == 0)
+			doctor_row(d, DOCTOR_NOTE, name, NULL,
+				"registers regions of up to %s, %u of them; %u queue pairs, %u "
+				"requests each; pages on demand: %s",
+				size(can[i].most_mr_bytes, text), can[i].most_mrs,
+				can[i].most_queues, can[i].most_requests,
+				can[i].odp ? "yes" : "no");
+}
+
 static void device(struct doctor *d, const char *name)
 {
 	long long type = sysfs_number(0, "%s/class/infiniband/%s/node_type", d->sys, name);
@@ -49,6 +80,7 @@ static void device(struct doctor *d, const char *name)
 	}
 	if (node >= 0)
 		doctor_row(d, DOCTOR_NOTE, name, NULL, "on NUMA node %lld", node);
+	abilities(d, name);
 	n = sysfs_names(&ports, "%s/class/infiniband/%s/ports", d->sys, name);
 	for (unsigned i = 0; i < n; i++)
 		port(d, name, ports[i]);

@@ -41,7 +41,7 @@ struct session_rdma {
 	struct link_rdma_memory *memory; /* target: registered, or being so */
 	bool registering;
 	struct link_rdma_key keys[REGION_MAX]; /* source: of the target's regions */
-	uint64_t registered_bytes, register_ns;
+	struct link_rdma_registered figures;
 	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
 	uint16_t port;
 	struct link_rdma_info info; /* of the device here */
@@ -102,6 +102,10 @@ int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e);
 /* Target, flows have let go: nobody can write the guest's memory any more, and holes that waited
  * are made. As flows_rdma_register(). */
 int flows_rdma_release(struct session *s, struct err *e);
+/* How long that took: the target adds it to the answer of load (NULL: nothing to tell). Source:
+ * takes it. -EPROTO with e set. */
+json_t *flows_rdma_tell_end(const struct session *s);
+int flows_rdma_take_end(struct session *s, json_t *msg, struct err *e);
 /* For the report: the device, and how pages go. */
 json_t *flows_rdma_report(const struct session *s);
 /* Connections that are being made come to nothing. */

@@ -11,6 +11,7 @@
 #include "affinity.h"
 #include "clock.h"
 #include "lcore.h"
+#include "plant.h"
 #include "rdma.h"
 
 #include <errno.h>
@@ -26,6 +27,14 @@ static const char *way(const struct session *s)
 	if (s->seal != NULL)
 		return "sealed, through slots";
 	return s->rdma.direct ? "raw pages directly where memory is registered" : "through slots";
+}
+
+/* Whose pages come to their place by themselves. Registering a hole allocates it, so only memory
+ * that was allocated for this guest: where a region kept what it held, all that the source does not
+ * send is to be a hole, and while it is registered none can be made. */
+static bool registers(const struct session *s, const struct region *r)
+{
+	return s->rdma.direct && s->populate && r->bytes <= s->rdma.info.most_mr;
 }
 
 int flows_rdma_choose(struct session *s, struct err *e)
@@ -52,7 +61,7 @@ int flows_rdma_choose(struct session *s, struct err *e)
 		    json_is_true(json_object_get(there, "trusted"));
 	watch_text(s, LOG_INFO, "link rdma: device %s, %s to %s port %u, %s", r->info.device,
 		r->info.address, r->address, r->port, way(s));
-	return 0;
+	return link_rdma_locked_check("", s->opt.flows, 0, e);
 }
 
 void flows_rdma_describe(const struct session *s, json_t *msg)
@@ -65,7 +74,8 @@ void flows_rdma_describe(const struct session *s, json_t *msg)
 
 int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 {
-	uint64_t version;
+	const struct region_map *map = &s->vmm->map;
+	uint64_t version, bytes = 0;
 
 	if (s->host->rdma == NULL)
 		return err_set(e, ENODEV, "the target's daemon has no RDMA device");
@@ -83,7 +93,9 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 		return err_set(e, EACCES,
 			"the source wants to write this guest's memory by itself, and the target "
 			"does not trust the fabric: give rdma-fabric on both hosts the same value");
-	return 0;
+	for (unsigned i = 0; i < map->n; i++)
+		bytes += registers(s, &map->r[i]) ? map->r[i].bytes : 0;
+	return link_rdma_locked_check("", s->nflows, bytes, e);
 }
 
 /* Cores near the device: it reads and writes the slots. */
@@ -136,6 +148,11 @@ void source_flows_rdma(struct session *s)
 	struct err e;
 
 	s->rdma.all_up = source_up;
+	if (s->host->rdma == NULL) {
+		session_failf(s, ENODEV, "rdma: device %s was removed; look in the kernel's log",
+			s->rdma.info.device);
+		return;
+	}
 	for (unsigned i = 0; i < s->nflows; i++) {
 		struct rdma_lane *lane = lane_of(s, i);
 
@@ -196,18 +213,39 @@ void flows_rdma_cancel(struct session *s)
 	}
 }
 
-/* Registering a hole allocates it, so only regions whose memory is all there. */
-static int begin_register(struct session *s, struct err *e)
+static void say_slots(struct session *s)
 {
 	const struct region_map *map = &s->vmm->map;
+
+	if (s->rdma.direct && !s->populate)
+		watch_text(s, LOG_INFO,
+			"rdma: pages go through slots: receive with --reserve populate, and they "
+			"go right to their place");
+	for (unsigned i = 0; s->rdma.direct && s->populate && i < map->n; i++)
+		if (!registers(s, &map->r[i]))
+			watch_text(s, LOG_WARN,
+				"rdma: pages of region %s go through slots: it has %llu MiB, and "
+				"device %s registers %llu MiB at most",
+				map->r[i].name, (unsigned long long)map->r[i].bytes >> 20,
+				s->rdma.info.device,
+				(unsigned long long)s->rdma.info.most_mr >> 20);
+}
+
+static int begin_register(struct session *s, struct err *e)
+{
+	struct region_map *map = &s->vmm->map;
 	bool which[REGION_MAX] = {false}, any = false;
 
 	for (unsigned i = 0; i < map->n; i++) {
-		which[i] = s->populate || s->recv.kept[i];
+		which[i] = registers(s, &map->r[i]);
 		any |= which[i];
 	}
-	if (!s->rdma.direct || !any)
+	say_slots(s);
+	if (!any)
 		return 1;
+	if (s->host->rdma == NULL)
+		return err_set(e, ENODEV, "rdma: device %s was removed; look in the kernel's log",
+			s->rdma.info.device);
 	s->rdma.registering = true;
 	return link_rdma_memory_new(&s->rdma.memory, s->host->rdma, map, which, e);
 }
@@ -227,7 +265,7 @@ int flows_rdma_register(struct session *s, struct err *e)
 	for (unsigned i = 0; rc > 0 && i < s->vmm->map.n; i++)
 		if (link_rdma_memory_key(r->memory, i, &k) && recv_job_pin(&s->recv, i, e) < 0)
 			rc = -e->errnum;
-	link_rdma_memory_figures(r->memory, &r->registered_bytes, &r->register_ns);
+	link_rdma_memory_figures(r->memory, &r->figures);
 	return rc;
 }
 
@@ -244,6 +282,8 @@ void flows_rdma_tell_keys(const struct session *s, json_t *msg)
 				    : json_null());
 	}
 	json_object_set_new(msg, "rdma_keys", list);
+	json_object_set_new(
+		msg, "rdma_register_ns", json_integer((json_int_t)s->rdma.figures.register_ns));
 }
 
 int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e)
@@ -258,6 +298,8 @@ int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e)
 	if (json_array_size(list) != s->vmm->map.n)
 		return err_set(e, EPROTO, "the target's daemon told keys of %zu regions and not %u",
 			json_array_size(list), s->vmm->map.n);
+	if (!peer_get_u64(msg, "rdma_register_ns", INT64_MAX, &s->rdma.figures.register_ns, e))
+		return -EPROTO;
 	json_array_foreach(list, i, one)
 	{
 		struct link_rdma_key *k = &s->rdma.keys[i];
@@ -273,26 +315,54 @@ int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e)
 			end != 25)
 			return err_set(e, EPROTO,
 				"the target's daemon told a key of region %zu that is none", i);
+		if (plant(PLANT_RDMA_BAD_KEY))
+			k->rkey ^= 0xff00;
 		k->there = true;
-		s->rdma.registered_bytes += s->vmm->map.r[i].bytes;
+		s->rdma.figures.bytes += s->vmm->map.r[i].bytes;
 	}
 	return 0;
 }
 
 int flows_rdma_release(struct session *s, struct err *e)
 {
-	link_rdma_memory_free(s->rdma.memory);
-	s->rdma.memory = NULL;
+	struct link_rdma_memory *m = s->rdma.memory;
+
+	if (m != NULL) {
+		link_rdma_memory_end(m);
+		if (!link_rdma_memory_ended(m))
+			return 0;
+		link_rdma_memory_figures(m, &s->rdma.figures);
+		link_rdma_memory_free(m);
+		s->rdma.memory = NULL;
+	}
 	return recv_job_release(&s->recv, e);
+}
+
+json_t *flows_rdma_tell_end(const struct session *s)
+{
+	return s->rdma.figures.bytes == 0 ? NULL
+					  : json_pack("{s:I}", "rdma_deregister_ns",
+						    (json_int_t)s->rdma.figures.deregister_ns);
+}
+
+int flows_rdma_take_end(struct session *s, json_t *msg, struct err *e)
+{
+	struct link_rdma_registered *r = &s->rdma.figures;
+
+	if (r->bytes != 0 &&
+		!peer_get_u64(msg, "rdma_deregister_ns", INT64_MAX, &r->deregister_ns, e))
+		return -EPROTO;
+	return 0;
 }
 
 json_t *flows_rdma_report(const struct session *s)
 {
-	json_t *r = rdma_status(s->host->rdma);
+	const struct link_rdma_registered *f = &s->rdma.figures;
+	json_t *r = rdma_describe(&s->rdma.info);
 
 	json_object_set_new(r, "way", json_string(way(s)));
-	json_object_set_new(
-		r, "registered_bytes", json_integer((json_int_t)s->rdma.registered_bytes));
-	json_object_set_new(r, "register_ms", json_real((double)s->rdma.register_ns / NS_PER_MS));
+	json_object_set_new(r, "registered_bytes", json_integer((json_int_t)f->bytes));
+	json_object_set_new(r, "register_ms", json_real((double)f->register_ns / NS_PER_MS));
+	json_object_set_new(r, "deregister_ms", json_real((double)f->deregister_ns / NS_PER_MS));
 	return r;
 }

@@ -367,8 +367,13 @@ void source_save(struct session *s)
 
 static void on_loaded(struct session *s, json_t *answer)
 {
-	(void)answer;
-	if (!session_over(s))
+	struct err e;
+
+	if (session_over(s))
+		return;
+	if (flows_rdma_take_end(s, answer, &e) < 0)
+		session_fail(s, &e);
+	else
 		stage_done(s);
 }
 

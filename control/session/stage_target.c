@@ -173,13 +173,13 @@ void target_preflight(struct session *s, json_t *msg)
 		s->reserved_bytes = populated;
 	}
 	strcpy(s->opt.link, link);
+	s->nflows = (unsigned)flows;
 	if (flows_accept(s, link, msg, &e) < 0 || peer_can(s, "links", link, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}
 	s->fig.populated_bytes = populated;
 	s->reconnect.wait_ns = reconnect_ms * NS_PER_MS;
-	s->nflows = (unsigned)flows;
 	peer_answer(s, NULL);
 }
 
@@ -302,7 +302,7 @@ static void on_loaded(void *arg, struct vmm_answer *a)
 		return;
 	}
 	s->loaded = true;
-	peer_answer(s, NULL);
+	peer_answer(s, flows_rdma_tell_end(s));
 }
 
 /* Law 9: all pages are placed (the source has every barrier's answer), the state is whole. */
@@ -378,9 +378,9 @@ void target_fini(struct session *s)
 	s->populating = NULL;
 	vmm_death_cancel(s->death);
 	s->death = NULL;
-	link_rdma_memory_free(s->rdma.memory);
-	s->rdma.memory = NULL;
 	if (s->have_recv)
 		recv_job_fini(&s->recv);
 	s->have_recv = false;
+	link_rdma_memory_free(s->rdma.memory);
+	s->rdma.memory = NULL;
 }

@@ -34,11 +34,12 @@ bool target_waits_again(struct session *s, const struct err *why)
 
 void target_prepare(struct session *s, json_t *msg)
 {
+	/* Of what is kept, pages that do not come are to be holes, and while a device may write
+	 * them none can be made: all of them would be, in the pause. */
+	bool keep = json_is_true(json_object_get(msg, "keep")) && !(s->rdma.direct && s->populate);
 	struct err e;
 
-	if (handover_begin(s, &e) < 0 ||
-		recv_job_begin(&s->recv, &s->vmm->map, json_is_true(json_object_get(msg, "keep")),
-			&e) < 0) {
+	if (handover_begin(s, &e) < 0 || recv_job_begin(&s->recv, &s->vmm->map, keep, &e) < 0) {
 		session_fail(s, &e);
 		return;
 	}

@@ -62,12 +62,27 @@ struct link_rdma_info {
 	bool trusted;     /* as the host was configured */
 };
 
+/* What a device of this host says that it can do. */
+struct link_rdma_can {
+	char device[LINK_RDMA_DEVICE_BYTES];
+	uint64_t most_mr_bytes; /* of one memory region */
+	unsigned most_mrs, most_queues;
+	unsigned most_requests, most_completions; /* of one queue */
+	bool odp;                                 /* on-demand paging of reliable connections */
+};
+/* Of those that can be opened. Returns how many; 0 where this was built without rdma-core. */
+unsigned link_rdma_probe(struct link_rdma_can *can, unsigned most);
+
 /* -ENOTSUP: built without rdma-core. */
 int link_rdma_host_open(
 	struct link_rdma_host **h, const struct link_rdma_host_config *c, struct err *e);
 /* No end and no link is left but those that linger; NULL is allowed. */
 void link_rdma_host_close(struct link_rdma_host *h);
 void link_rdma_host_info(const struct link_rdma_host *h, struct link_rdma_info *i);
+/* The device was removed or has failed: no dial and no memory any more. Once nothing of it is in
+ * use it is to be closed. */
+bool link_rdma_host_gone(const struct link_rdma_host *h);
+bool link_rdma_host_idle(const struct link_rdma_host *h);
 /* Readable: link_rdma_host_poll() has something to do. Call that every 100 ms or so too. It makes
  * the callbacks. */
 int link_rdma_host_fd(const struct link_rdma_host *h);
@@ -87,18 +102,25 @@ struct link_rdma_key {
 	uint32_t rkey;
 	bool there; /* false: the region is not registered */
 };
-/* Begins to register the regions of which[], whose memory is all there. map lives as long. */
+struct link_rdma_registered {
+	uint64_t bytes, register_ns, deregister_ns;
+};
+/* Begins to register the regions of which[], whose memory is all there and which are no larger than
+ * most_mr. map lives as long. None of these functions waits. */
 int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
-	const struct region_map *map, const bool which[REGION_MAX], struct err *e);
-/* 1: it is; 0: not yet; -errno with e set. */
-int link_rdma_memory_ready(struct link_rdma_memory *m, struct err *e);
+	struct region_map *map, const bool which[REGION_MAX], struct err *e);
+/* 1: it is; 0: not yet; -errno with e set, and nothing is registered. */
+int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e);
 /* Then: false where the region is not registered. */
 bool link_rdma_memory_key(
 	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k);
-/* What was registered, and how long that took. */
-void link_rdma_memory_figures(const struct link_rdma_memory *m, uint64_t *bytes, uint64_t *ns);
-/* No device can write it any more when this returns. Waits for what is being registered; NULL is
- * allowed. */
+/* Begins to take it back; once it has ended no device can write it any more. */
+void link_rdma_memory_end(struct link_rdma_memory *m);
+bool link_rdma_memory_ended(const struct link_rdma_memory *m);
+/* What was registered, and how long that took: when it is ready, and when it has ended. */
+void link_rdma_memory_figures(const struct link_rdma_memory *m, struct link_rdma_registered *r);
+/* Where it has not ended, that goes on, and the mappings of its regions go with it: their base in
+ * the map is NULL then. NULL is allowed. */
 void link_rdma_memory_free(struct link_rdma_memory *m);
 
 /* Before the flow is made, and not with a seal. Source: raw pages of regions that have a key are
@@ -108,5 +130,8 @@ void link_rdma_direct(struct link *l, const struct link_rdma_key *keys);
 
 /* Locked memory that one flow needs, bytes. */
 uint64_t link_rdma_locked_bytes(void);
+/* May this process lock what so many flows need, and so much of a guest? root: where /proc is, ""
+ * on a host. 0 or -ENOMEM with e set. */
+int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_bytes, struct err *e);
 
 #endif

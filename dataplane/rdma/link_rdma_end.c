@@ -25,12 +25,15 @@
 #define GOODBYE_NS  (5 * NS_PER_S)
 #define STEP_MS     4000
 
-struct link_rdma_end *rdma_end_new(struct link_rdma_host *h, struct rdma_cm_id *id, bool source)
+struct link_rdma_end *rdma_end_new(
+	struct link_rdma_host *h, struct rdma_cm_id *id, bool source, struct err *e)
 {
 	struct link_rdma_end *d = calloc(1, sizeof(*d));
 
-	if (d == NULL)
+	if (d == NULL) {
+		err_set(e, ENOMEM, "rdma: no memory for a connection");
 		return NULL;
+	}
 	d->host = h;
 	d->id = id;
 	d->source = source;
@@ -88,10 +91,11 @@ static void release(void *arg, struct link *l)
 
 	d->state = RDMA_END_LEAVING;
 	d->until_ns = clock_ns() + (d->source ? GOODBYE_NS : LINGER_NS);
-	// Its queue pair could still write guest memory: from here on it takes nothing.
-	if (rdma_of(l)->direct)
-		(void)rdma_disconnect(d->id);
-	if (d->over || (d->source && rdma_disconnect(d->id) != 0))
+	// Its queue pair could still write guest memory: from here on it takes nothing, and where
+	// that can't be had it is destroyed.
+	if ((rdma_of(l)->direct || d->source) && !d->over && rdma_disconnect(d->id) != 0)
+		d->over = true;
+	if (d->over)
 		rdma_end_free(d);
 }
 
@@ -111,7 +115,7 @@ int rdma_end_open(struct link_rdma_end *d, struct err *e)
 			.max_inline_data = FRAME_HDR_BYTES + SEAL_TAG_BYTES},
 		.qp_type = IBV_QPT_RC,
 	};
-	struct link_rdma_config c = {.v = &verbs_real,
+	struct link_rdma_config c = {.v = d->host->v,
 		.pd = d->host->pd,
 		.source = d->source,
 		.node = d->host->info.node,
@@ -136,14 +140,21 @@ int rdma_end_open(struct link_rdma_end *d, struct err *e)
 	return link_rdma_open(&d->link, &c, e);
 }
 
-void rdma_end_options(const struct link_rdma_host *h, struct rdma_cm_id *id)
+int rdma_end_options(const struct link_rdma_host *h, struct rdma_cm_id *id, struct err *e)
 {
 	uint8_t timeout = ACK_TIMEOUT, tos = (uint8_t)h->cfg.traffic_class;
 
-	(void)rdma_set_option(
-		id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof(timeout));
-	if (h->cfg.traffic_class >= 0)
-		(void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, &tos, sizeof(tos));
+	if (rdma_set_option(
+		    id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof(timeout)) != 0)
+		return err_sys(e, errno,
+			"rdma: the connection manager takes no time-out for acknowledgements; "
+			"Linux 5.3 or newer does");
+	if (h->cfg.traffic_class >= 0 &&
+		rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, &tos, sizeof(tos)) != 0)
+		return err_sys(e, errno,
+			"rdma: packets can't have traffic class %d; leave rdma-traffic-class out",
+			h->cfg.traffic_class);
+	return 0;
 }
 
 static int connect_now(struct link_rdma_end *d)

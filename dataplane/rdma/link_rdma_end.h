@@ -44,13 +44,16 @@ struct link_rdma_end {
 };
 
 struct link_rdma_host {
+	const struct verbs *v;
 	struct link_rdma_host_config cfg;
 	struct link_rdma_info info;
 	struct sockaddr_storage own; /* without a port */
+	bool gone;                   /* the device is */
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *listener;
 	struct ibv_pd *pd;
 	LIST_HEAD(, link_rdma_end) ends;
+	LIST_HEAD(, link_rdma_memory) memories; /* whose thread was not joined */
 };
 
 /* An event as it was, without what belongs to it. */
@@ -61,8 +64,9 @@ struct rdma_said {
 	uint8_t data[RDMA_PRIVATE_BYTES];
 };
 
-/* Makes an end around an id, which stays the caller's when that fails. */
-struct link_rdma_end *rdma_end_new(struct link_rdma_host *h, struct rdma_cm_id *id, bool source);
+/* Makes an end around an id, which stays the caller's when that fails: NULL with e set. */
+struct link_rdma_end *rdma_end_new(
+	struct link_rdma_host *h, struct rdma_cm_id *id, bool source, struct err *e);
 /* Queue pair and link. 0 or -errno. */
 int rdma_end_open(struct link_rdma_end *d, struct err *e);
 /* Tells the user why it came to nothing, and frees it. */
@@ -73,9 +77,16 @@ void rdma_end_free(struct link_rdma_end *d);
 /* Target: accepts what was opened. 0 or -errno. */
 int rdma_end_accept(struct link_rdma_end *d, struct err *e);
 void rdma_end_event(struct link_rdma_end *d, const struct rdma_said *said);
+/* link_rdma_event.c: reads what the device says, which does not block; what is done about it; and
+ * where the connection manager says that it was removed. */
+void rdma_host_listen(struct link_rdma_host *h);
+void rdma_host_said(struct link_rdma_host *h, const struct ibv_async_event *ev);
+void rdma_host_gone(struct link_rdma_host *h);
+/* link_rdma_memory.c: lets go of memory whose thread has ended, or waits for all of them. */
+void rdma_memory_reap(struct link_rdma_host *h, bool wait);
 /* Its deadline has passed. */
 void rdma_end_late(struct link_rdma_end *d);
-/* Traffic class and time-outs, before a connection is made. */
-void rdma_end_options(const struct link_rdma_host *h, struct rdma_cm_id *id);
+/* Traffic class and time-outs, before a connection is made. 0 or -errno. */
+int rdma_end_options(const struct link_rdma_host *h, struct rdma_cm_id *id, struct err *e);
 
 #endif

@@ -12,12 +12,14 @@ struct cure {
 	const char *text;
 };
 
-// By completion status (InfiniBand, volume 1, 11.6.2). A row for each that libibverbs knows.
+// By completion status (InfiniBand, volume 1, 11.6.2). A row for each that libibverbs knows. Where
+// a new queue pair may do better the number is one of the network's, and the session connects anew.
 static const struct cure cures[] = {
 	[IBV_WC_LOC_LEN_ERR] = {EPROTO, "a request was longer than its buffer here or than what "
 					"the device takes: both hosts need the same version"},
-	[IBV_WC_LOC_QP_OP_ERR] = {EIO, "the device found its queue pair inconsistent: look in the "
-				       "kernel's log, and update the device's firmware"},
+	[IBV_WC_LOC_QP_OP_ERR] = {ECONNRESET,
+		"the device found its queue pair inconsistent: look in the "
+		"kernel's log, and update the device's firmware"},
 	[IBV_WC_LOC_EEC_OP_ERR] = {EIO, "the device reports a context that is not used here: "
 					"look in the kernel's log"},
 	[IBV_WC_LOC_PROT_ERR] = {EFAULT, "memory here is no longer registered with the device: "
@@ -25,16 +27,17 @@ static const struct cure cures[] = {
 	[IBV_WC_WR_FLUSH_ERR] = {EPIPE, "the queue pair was closed before: the peer or its host "
 					"ended it, see its log"},
 	[IBV_WC_MW_BIND_ERR] = {EIO, "a memory window can't be bound: look in the kernel's log"},
-	[IBV_WC_BAD_RESP_ERR] = {EPROTO, "the peer's device answered out of order: check cables, "
-					 "switches and firmware"},
+	[IBV_WC_BAD_RESP_ERR] = {ECONNRESET,
+		"the peer's device answered out of order: check cables, "
+		"switches and firmware"},
 	[IBV_WC_LOC_ACCESS_ERR] = {EPROTO, "the peer wrote to memory that it may not write to: "
 					   "both hosts need the same version"},
 	[IBV_WC_REM_INV_REQ_ERR] = {EPROTO, "the peer's device refused the request: both hosts "
 					    "need the same version"},
 	[IBV_WC_REM_ACCESS_ERR] = {EACCES, "the peer's memory is not registered for this key any "
 					   "more: see the log of its godwitd"},
-	[IBV_WC_REM_OP_ERR] = {EREMOTEIO, "the peer's device could not complete it: look in the "
-					  "kernel's log over there"},
+	[IBV_WC_REM_OP_ERR] = {ECONNRESET, "the peer's device could not complete it: look in the "
+					   "kernel's log over there"},
 	[IBV_WC_RETRY_EXC_ERR] = {ETIMEDOUT, "the peer's device did not answer: check cables, "
 					     "switches, the RoCE network's loss, and that the "
 					     "other host runs"},
@@ -63,12 +66,17 @@ static const struct cure cures[] = {
 
 static const char *operation(const struct link_rdma *r, uint64_t wr_id)
 {
+	const struct ibv_send_wr *wr;
+
 	if (wr_id & RDMA_RECV_ID)
 		return r->source ? "receiving an answer" : "receiving a frame";
-	switch (r->queue.wr[wr_id % RDMA_SENDS].opcode) {
+	wr = &r->queue.wr[wr_id % RDMA_SENDS];
+	switch (wr->opcode) {
 	case IBV_WR_RDMA_WRITE_WITH_IMM:
 	case IBV_WR_RDMA_WRITE:
-		return "writing a frame to a slot of the target";
+		return wr->wr.rdma.rkey == r->remote_key
+			       ? "writing a frame to a slot of the target"
+			       : "writing pages to their place at the target";
 	default:
 		return r->source ? "sending a frame" : "sending an answer";
 	}
@@ -108,6 +116,9 @@ int64_t link_rdma_gone(struct link_rdma *r, int errnum)
 	else if (errnum == ENETDOWN)
 		err_set(&r->link.why, ENETDOWN,
 			"rdma: the device's port went down; check its cable and network interface");
+	else if (errnum == ECONNRESET)
+		err_set(&r->link.why, ECONNRESET,
+			"rdma: the device gave the queue pair up; look in the kernel's log");
 	else
 		err_set(&r->link.why, errnum, "rdma: the peer closed the connection; see its log");
 	return broken(r, errnum);

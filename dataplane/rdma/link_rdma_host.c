@@ -61,16 +61,15 @@ static int node_of(const char *device)
 	return node;
 }
 
-// What the device can do is asked for, never guessed by its name.
 static int look_at_device(struct link_rdma_host *h, struct err *e)
 {
 	struct ibv_context *ctx = h->listener->verbs;
 	struct link_rdma_info *i = &h->info;
-	struct ibv_device_attr_ex a;
+	struct link_rdma_can can;
 	struct ibv_port_attr port;
 
 	snprintf(i->device, sizeof(i->device), "%s", ibv_get_device_name(ctx->device));
-	if (ibv_query_device_ex(ctx, NULL, &a) != 0 ||
+	if (link_rdma_can_of(ctx, &can) < 0 ||
 		ibv_query_port(ctx, h->listener->port_num, &port) != 0)
 		return err_sys(e, errno, "rdma: cannot ask what device %s can do", i->device);
 	if (ctx->device->transport_type != IBV_TRANSPORT_IB)
@@ -78,26 +77,31 @@ static int look_at_device(struct link_rdma_host *h, struct err *e)
 			"rdma: device %s is iWARP, which has no writes with immediate data; take "
 			"RoCE or InfiniBand, or --link tcp",
 			i->device);
-	if (a.orig_attr.max_qp_wr < (int)RDMA_SENDS ||
-		a.orig_attr.max_cqe < (int)(RDMA_SENDS + RDMA_RECVS_MOST))
+	if (can.most_requests < RDMA_SENDS || can.most_completions < RDMA_SENDS + RDMA_RECVS_MOST)
 		return err_set(e, ENOTSUP,
-			"rdma: device %s has queues of %d requests and %d completions, %u and %u "
+			"rdma: device %s has queues of %u requests and %u completions, %u and %u "
 			"are needed",
-			i->device, a.orig_attr.max_qp_wr, a.orig_attr.max_cqe, RDMA_SENDS,
+			i->device, can.most_requests, can.most_completions, RDMA_SENDS,
 			RDMA_SENDS + RDMA_RECVS_MOST);
 	i->mtu = 128u << port.active_mtu;
 	i->node = node_of(i->device);
-	i->odp = (a.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
-		 (a.odp_caps.per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE) != 0;
-	i->most_mr = a.orig_attr.max_mr_size;
+	i->odp = can.odp;
+	i->most_mr = can.most_mr_bytes;
 	return 0;
+}
+
+// So that reading what comes over it does not block.
+static bool open_eyes(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
 static int open_listener(struct link_rdma_host *h, struct err *e)
 {
 	const struct link_rdma_host_config *c = &h->cfg;
 	struct sockaddr_storage at;
-	int flags;
 
 	if (parse(&h->own, c->address, 0) < 0 || parse(&at, c->address, c->port) < 0)
 		return err_set(e, EINVAL,
@@ -108,8 +112,7 @@ static int open_listener(struct link_rdma_host *h, struct err *e)
 		return err_sys(e, errno,
 			"rdma: this host has no RDMA connection manager: load the module rdma_ucm, "
 			"and the driver of the device");
-	flags = fcntl(h->channel->fd, F_GETFL);
-	if (flags < 0 || fcntl(h->channel->fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+	if (!open_eyes(h->channel->fd) ||
 		rdma_create_id(h->channel, &h->listener, NULL, RDMA_PS_TCP) != 0)
 		return err_sys(e, errno, "rdma: cannot use the RDMA connection manager");
 	if (rdma_bind_addr(h->listener, (struct sockaddr *)&at) != 0)
@@ -122,11 +125,10 @@ static int open_listener(struct link_rdma_host *h, struct err *e)
 			"rdma: no RDMA device has the address %s; see `godwit doctor` for those of "
 			"this host",
 			c->address);
-	rdma_end_options(h, h->listener);
-	if (look_at_device(h, e) < 0)
+	if (rdma_end_options(h, h->listener, e) < 0 || look_at_device(h, e) < 0)
 		return -e->errnum;
 	h->pd = ibv_alloc_pd(h->listener->verbs);
-	if (h->pd == NULL)
+	if (h->pd == NULL || !open_eyes(h->listener->verbs->async_fd))
 		return err_sys(e, errno, "rdma: cannot use device %s", h->info.device);
 	if (rdma_listen(h->listener, BACKLOG) != 0)
 		return err_sys(e, errno, "rdma: cannot listen at %s", c->address);
@@ -143,6 +145,8 @@ int link_rdma_host_open(
 	if (h == NULL)
 		return err_set(e, ENOMEM, "rdma: no memory");
 	LIST_INIT(&h->ends);
+	LIST_INIT(&h->memories);
+	h->v = &verbs_real;
 	h->cfg = *c;
 	snprintf(h->info.address, sizeof(h->info.address), "%s", c->address);
 	h->cfg.address = h->info.address;
@@ -162,6 +166,7 @@ void link_rdma_host_close(struct link_rdma_host *h)
 		return;
 	while (!LIST_EMPTY(&h->ends))
 		rdma_end_free(LIST_FIRST(&h->ends));
+	rdma_memory_reap(h, true);
 	if (h->listener != NULL)
 		rdma_destroy_id(h->listener);
 	if (h->pd != NULL)
@@ -174,6 +179,16 @@ void link_rdma_host_close(struct link_rdma_host *h)
 void link_rdma_host_info(const struct link_rdma_host *h, struct link_rdma_info *i)
 {
 	*i = h->info;
+}
+
+bool link_rdma_host_gone(const struct link_rdma_host *h)
+{
+	return h->gone;
+}
+
+bool link_rdma_host_idle(const struct link_rdma_host *h)
+{
+	return LIST_EMPTY(&h->ends) && LIST_EMPTY(&h->memories);
 }
 
 int link_rdma_host_fd(const struct link_rdma_host *h)
@@ -193,11 +208,10 @@ int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const c
 		return err_set(e, EINVAL, "rdma: %.60s is no address", address);
 	if (rdma_create_id(h->channel, &id, NULL, RDMA_PS_TCP) != 0)
 		return err_sys(e, errno, "rdma: cannot make a connection");
-	rdma_end_options(h, id);
-	d = rdma_end_new(h, id, true);
+	d = rdma_end_options(h, id, e) == 0 ? rdma_end_new(h, id, true, e) : NULL;
 	if (d == NULL) {
 		rdma_destroy_id(id);
-		return err_set(e, ENOMEM, "rdma: no memory for a connection");
+		return -e->errnum;
 	}
 	snprintf(d->peer, sizeof(d->peer), "%.60s:%u", address, port);
 	d->ask.flow = flow;
@@ -235,9 +249,8 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 		if (!h->cfg.asked(h->cfg.arg, &ask, &w))
 			w.up = NULL;
 	}
-	d = w.up != NULL ? rdma_end_new(h, id, false) : NULL;
+	d = w.up != NULL ? rdma_end_new(h, id, false, &e) : NULL;
 	if (d == NULL) {
-		err_set(&e, ENOMEM, "rdma: no memory for a connection");
 		(void)rdma_reject(id, NULL, 0);
 		rdma_destroy_id(id);
 		if (w.up != NULL)
@@ -251,8 +264,8 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 	if (d->owner != NULL)
 		*d->owner = d;
 	d->until_ns = clock_ns() + 10 * NS_PER_S;
-	rdma_end_options(h, id);
-	if (rdma_end_open(d, &e) == 0 && rdma_end_accept(d, &e) == 0)
+	if (rdma_end_options(h, id, &e) == 0 && rdma_end_open(d, &e) == 0 &&
+		rdma_end_accept(d, &e) == 0)
 		return;
 	(void)rdma_reject(id, NULL, 0);
 	rdma_end_fail(d, &e);
@@ -294,6 +307,10 @@ void link_rdma_host_poll(struct link_rdma_host *h)
 			on_ask(h, id, &said);
 		else if (id != h->listener)
 			rdma_end_event(id->context, &said);
+		else if (said.event == RDMA_CM_EVENT_DEVICE_REMOVAL)
+			rdma_host_gone(h);
 	}
+	rdma_host_listen(h);
 	deadlines(h);
+	rdma_memory_reap(h, false);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Guest memory that a device may write: registered by a helper thread, region by region, because
-// that takes as long as the memory is large. Run by the control loop, but for work().
+// Guest memory that a device may write: registered and given back by a thread of its own, region by
+// region, because both take as long as the memory is large. Run by the control loop, but for
+// work().
 //
-// Invariant: only regions whose memory is all there are registered: registering a hole allocates
-// it.
+// Invariants: only regions whose memory is all there are registered: registering a hole allocates
+// it. What is registered stays mapped. The thread is joined by the host, once it has ended.
 
 #include "link_rdma_end.h"
 
@@ -11,52 +12,112 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
-struct link_rdma_memory {
-	struct ibv_pd *pd;
-	const struct region_map *map;
-	bool which[REGION_MAX];
-	struct ibv_mr *mr[REGION_MAX];
-	pthread_t thread;
-	bool started;
-	uint64_t bytes, ns;
-	unsigned failed; // region
-	_Atomic bool stop;
-	_Atomic int state; // 0: at work, 1: done, -errno. Written last
+enum { AT_WORK, REGISTERED, NOTHING }; // of state
+
+struct area {
+	uint8_t *base; // NULL: not to be registered
+	uint64_t bytes;
+	struct ibv_mr *mr;
 };
+
+struct link_rdma_memory {
+	LIST_ENTRY(link_rdma_memory) next;
+	struct link_rdma_host *host;
+	struct region_map *map; // not for the thread
+	struct area area[REGION_MAX];
+	unsigned n;
+	pthread_t thread;
+	sem_t end, leave; // nothing is to be registered; and nobody asks any more
+	bool ending;
+	bool mine;       // the mappings. control: wo, before leave is posted
+	unsigned failed; // region
+	struct link_rdma_registered figures;
+	_Atomic bool stop;  // control: wo
+	_Atomic int state;  // or -errno: then nothing is registered. thread: wo, after the rest
+	_Atomic bool ended; // thread: wo, the last that it does
+};
+
+// 1: all of it; 0: told to stop; -errno: one could not be.
+static int register_all(struct link_rdma_memory *m)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		struct area *a = &m->area[i];
+
+		if (atomic_load_explicit(&m->stop, memory_order_relaxed))
+			return 0;
+		if (a->base == NULL)
+			continue;
+		m->failed = i;
+		errno = 0;
+		a->mr = m->host->v->reg_mr(m->host->pd, a->base, a->bytes,
+			IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+		if (a->mr == NULL)
+			return errno != 0 ? -errno : -ENOMEM;
+		m->figures.bytes += a->bytes;
+	}
+	return 1;
+}
+
+static void deregister_all(struct link_rdma_memory *m)
+{
+	uint64_t began = clock_ns();
+
+	for (unsigned i = 0; i < m->n; i++) {
+		if (m->area[i].mr != NULL)
+			m->host->v->dereg_mr(m->area[i].mr);
+		m->area[i].mr = NULL;
+	}
+	m->figures.deregister_ns = clock_ns() - began;
+}
+
+static void wait_for(sem_t *s)
+{
+	while (sem_wait(s) != 0) // signals are not this thread's, but debuggers interrupt
+		;
+}
 
 static void *work(void *arg)
 {
 	struct link_rdma_memory *m = arg;
 	uint64_t began = clock_ns();
-	int state = 1;
+	int rc = register_all(m);
 
-	for (unsigned i = 0; i < m->map->n && state == 1; i++) {
-		const struct region *r = &m->map->r[i];
-
-		if (!m->which[i] || atomic_load_explicit(&m->stop, memory_order_relaxed))
-			continue;
-		errno = 0;
-		m->mr[i] = ibv_reg_mr(
-			m->pd, r->base, r->bytes, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-		if (m->mr[i] != NULL)
-			m->bytes += r->bytes;
-		m->failed = i;
-		if (m->mr[i] == NULL)
-			state = errno != 0 ? -errno : -ENOMEM;
+	m->figures.register_ns = clock_ns() - began;
+	/* release: pairs with the acquire in state_of() */
+	if (rc == 1) {
+		atomic_store_explicit(&m->state, REGISTERED, memory_order_release);
+		wait_for(&m->end);
 	}
-	m->ns = clock_ns() - began;
-	/* release: pairs with the acquire in link_rdma_memory_ready() */
-	atomic_store_explicit(&m->state, state, memory_order_release);
+	deregister_all(m);
+	atomic_store_explicit(&m->state, rc < 0 ? rc : NOTHING, memory_order_release);
+	wait_for(&m->leave);
+	for (unsigned i = 0; m->mine && i < m->n; i++)
+		if (m->area[i].base != NULL)
+			munmap(m->area[i].base, m->area[i].bytes);
+	atomic_store_explicit(&m->ended, true, memory_order_release);
 	return NULL;
 }
 
+static int state_of(const struct link_rdma_memory *m)
+{
+	return atomic_load_explicit(&m->state, memory_order_acquire);
+}
+
+static void drop(struct link_rdma_memory *m)
+{
+	sem_destroy(&m->end);
+	sem_destroy(&m->leave);
+	free(m);
+}
+
 int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_host *h,
-	const struct region_map *map, const bool which[REGION_MAX], struct err *e)
+	struct region_map *map, const bool which[REGION_MAX], struct err *e)
 {
 	struct link_rdma_memory *m = calloc(1, sizeof(*m));
 	sigset_t all, old;
@@ -64,34 +125,38 @@ int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_host *h
 
 	if (m == NULL)
 		return err_set(e, ENOMEM, "rdma: no memory");
-	m->pd = h->pd;
+	m->host = h;
 	m->map = map;
-	memcpy(m->which, which, sizeof(m->which));
+	m->n = map->n;
 	for (unsigned i = 0; i < map->n; i++)
-		m->which[i] &= map->r[i].bytes <= h->info.most_mr;
+		if (which[i])
+			m->area[i] = (struct area){map->r[i].base, map->r[i].bytes, NULL};
+	sem_init(&m->end, 0, 0);
+	sem_init(&m->leave, 0, 0);
 	/* Signals are the control loop's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(&m->thread, NULL, work, m);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0) {
-		free(m);
+		drop(m);
 		return err_sys(
 			e, rc, "rdma: cannot start the thread that registers the guest's memory");
 	}
-	m->started = true;
+	LIST_INSERT_HEAD(&h->memories, m, next);
 	*out = m;
 	return 0;
 }
 
-int link_rdma_memory_ready(struct link_rdma_memory *m, struct err *e)
+int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
 {
-	int state = atomic_load_explicit(&m->state, memory_order_acquire);
-	const struct region *r = &m->map->r[m->failed];
+	const struct region *r;
 	struct rlimit limit = {0};
+	int state = state_of(m);
 
 	if (state >= 0)
-		return state;
+		return state == REGISTERED;
+	r = &m->map->r[m->failed];
 	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
 	if (state == -ENOMEM && limit.rlim_cur != RLIM_INFINITY)
 		return err_set(e, ENOMEM,
@@ -109,7 +174,7 @@ int link_rdma_memory_ready(struct link_rdma_memory *m, struct err *e)
 bool link_rdma_memory_key(
 	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k)
 {
-	const struct ibv_mr *mr = m->mr[region];
+	const struct ibv_mr *mr = m->area[region].mr;
 
 	*k = (struct link_rdma_key){0};
 	if (mr != NULL)
@@ -117,21 +182,50 @@ bool link_rdma_memory_key(
 	return k->there;
 }
 
-void link_rdma_memory_figures(const struct link_rdma_memory *m, uint64_t *bytes, uint64_t *ns)
+void link_rdma_memory_figures(const struct link_rdma_memory *m, struct link_rdma_registered *r)
 {
-	*bytes = m->bytes;
-	*ns = m->ns;
+	*r = m->figures;
+}
+
+void link_rdma_memory_end(struct link_rdma_memory *m)
+{
+	if (m->ending)
+		return;
+	m->ending = true;
+	atomic_store_explicit(&m->stop, true, memory_order_relaxed);
+	sem_post(&m->end);
+}
+
+bool link_rdma_memory_ended(const struct link_rdma_memory *m)
+{
+	int state = state_of(m);
+
+	return state < 0 || state == NOTHING;
 }
 
 void link_rdma_memory_free(struct link_rdma_memory *m)
 {
 	if (m == NULL)
 		return;
-	atomic_store_explicit(&m->stop, true, memory_order_relaxed);
-	if (m->started)
+	link_rdma_memory_end(m);
+	m->mine = !link_rdma_memory_ended(m);
+	for (unsigned i = 0; m->mine && i < m->n; i++)
+		if (m->area[i].base != NULL)
+			m->map->r[i].base = NULL;
+	m->map = NULL;
+	sem_post(&m->leave);
+}
+
+void rdma_memory_reap(struct link_rdma_host *h, bool wait)
+{
+	struct link_rdma_memory *m = LIST_FIRST(&h->memories), *next;
+
+	for (; m != NULL; m = next) {
+		next = LIST_NEXT(m, next);
+		if (!wait && !atomic_load_explicit(&m->ended, memory_order_acquire))
+			continue;
 		pthread_join(m->thread, NULL);
-	for (unsigned i = 0; i < REGION_MAX; i++)
-		if (m->mr[i] != NULL)
-			ibv_dereg_mr(m->mr[i]);
-	free(m);
+		LIST_REMOVE(m, next);
+		drop(m);
+	}
 }

@@ -15,6 +15,13 @@ int link_rdma_host_open(
 		"again");
 }
 
+unsigned link_rdma_probe(struct link_rdma_can *can, unsigned most)
+{
+	(void)can;
+	(void)most;
+	return 0;
+}
+
 void link_rdma_host_close(struct link_rdma_host *h)
 {
 	(void)h;
@@ -24,6 +31,18 @@ void link_rdma_host_info(const struct link_rdma_host *h, struct link_rdma_info *
 {
 	(void)h;
 	*i = (struct link_rdma_info){.node = -1};
+}
+
+bool link_rdma_host_gone(const struct link_rdma_host *h)
+{
+	(void)h;
+	return false;
+}
+
+bool link_rdma_host_idle(const struct link_rdma_host *h)
+{
+	(void)h;
+	return true;
 }
 
 int link_rdma_host_fd(const struct link_rdma_host *h)
@@ -59,7 +78,7 @@ void link_rdma_cancel(struct link_rdma_end *end)
 }
 
 int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
-	const struct region_map *map, const bool which[REGION_MAX], struct err *e)
+	struct region_map *map, const bool which[REGION_MAX], struct err *e)
 {
 	(void)m;
 	(void)h;
@@ -68,7 +87,7 @@ int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
 	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
 }
 
-int link_rdma_memory_ready(struct link_rdma_memory *m, struct err *e)
+int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
 {
 	(void)m;
 	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
@@ -83,10 +102,21 @@ bool link_rdma_memory_key(
 	return false;
 }
 
-void link_rdma_memory_figures(const struct link_rdma_memory *m, uint64_t *bytes, uint64_t *ns)
+void link_rdma_memory_end(struct link_rdma_memory *m)
 {
 	(void)m;
-	*bytes = *ns = 0;
+}
+
+bool link_rdma_memory_ended(const struct link_rdma_memory *m)
+{
+	(void)m;
+	return true;
+}
+
+void link_rdma_memory_figures(const struct link_rdma_memory *m, struct link_rdma_registered *r)
+{
+	(void)m;
+	*r = (struct link_rdma_registered){0};
 }
 
 void link_rdma_memory_free(struct link_rdma_memory *m)

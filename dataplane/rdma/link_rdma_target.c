@@ -35,21 +35,35 @@ static uint32_t told(const struct link_rdma *r, const struct rdma_in *in, const 
 	return in->slot == RDMA_NO_SLOT ? bytes : (bytes - 1) % RDMA_PIECE_BYTES + 1;
 }
 
-// 0, or what is wrong as -enum frame_bad; 1: its seal.
-static int read_frame(struct link_rdma *r, const struct rdma_in *in, uint8_t *p, struct frame *f)
+// A sealed frame is opened in memory that the fabric can't write to: what was checked is what is
+// used. Its header first, which says how long it is.
+static uint8_t *out_of_reach(struct link_rdma *r, const uint8_t *p)
 {
+	return memcpy(r->own, p, FRAME_HDR_BYTES);
+}
+
+// 0, or what is wrong as -enum frame_bad; 1: its seal. *where: the frame, header first.
+static int read_frame(
+	struct link_rdma *r, const struct rdma_in *in, struct frame *f, uint8_t **where)
+{
+	uint8_t *came = place_of(r, in), *p;
+	uint32_t payload;
 	int rc;
 
-	if (p == NULL || (in->slot == RDMA_NO_SLOT && in->bytes < FRAME_HDR_BYTES))
+	if (came == NULL || (in->slot == RDMA_NO_SLOT && in->bytes < FRAME_HDR_BYTES))
 		return -FRAME_BAD_LENGTH;
+	p = *where = r->seal_in != NULL ? out_of_reach(r, came) : came;
 	// What was in the slot before has another seq.
 	rc = frame_decode(f, p);
 	if (rc < 0)
 		return rc;
 	if (in->bytes != told(r, in, f))
 		return -FRAME_BAD_LENGTH;
+	payload = placed(r, in, f) ? 0 : f->payload_bytes;
+	if (p != came)
+		memcpy(p + FRAME_HDR_BYTES, came + FRAME_HDR_BYTES, payload + r->tag_bytes);
 	// What it says of itself is believed once its seal is open.
-	if (!link_rdma_unseal(r, p, placed(r, in, f) ? 0 : f->payload_bytes))
+	if (!link_rdma_unseal(r, p, payload))
 		return 1;
 	if (f->seq != r->link.next_seq)
 		return -FRAME_BAD_ORDER;
@@ -63,18 +77,13 @@ unsigned link_rdma_rx(struct link *l, struct link_rx *f, unsigned n)
 	struct link_rdma *r = rdma_of(l);
 	unsigned i = 0;
 
-	// A sealed frame is opened in memory that the fabric can't write to: what was checked is
-	// what is used. There is room for one.
+	// There is room for one sealed frame.
 	n = r->seal_in != NULL && n > 1 ? 1 : n;
 	for (; i < n && !r->source && l->error == 0 && r->in_head != r->in_tail; i++) {
 		const struct rdma_in *in = &r->in[r->in_head % RDMA_IN];
-		uint8_t *p = place_of(r, in);
-		int rc;
+		uint8_t *p;
+		int rc = read_frame(r, in, &f[i].hdr, &p);
 
-		if (p != NULL && r->seal_in != NULL)
-			p = memcpy(r->own, p,
-				in->slot == RDMA_NO_SLOT ? RDMA_MESSAGE_BYTES : RDMA_SLOT_BYTES);
-		rc = read_frame(r, in, p, &f[i].hdr);
 		if (rc > 0)
 			link_rdma_seal_wrong(r);
 		if (rc < 0)

@@ -19,4 +19,8 @@ struct verbs {
 
 extern const struct verbs verbs_real;
 
+struct link_rdma_can;
+/* link_rdma_probe.c. 0 or -errno. */
+int link_rdma_can_of(struct ibv_context *ctx, struct link_rdma_can *can);
+
 #endif

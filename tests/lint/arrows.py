@@ -27,7 +27,7 @@ ARROWS = {
     "control/pass": {"control/pass", "dataplane", "base"},
     "control/vmm": {"control/vmm", "control/conn", "control", "kvm", "dataplane", "base"},
     "control/cli": {"control/cli", "control/conn", "control/option", "control/vmm", "control",
-                    "kvm", "dataplane", "base"},
+                    "kvm", "dataplane", "dataplane/rdma", "base"},
 }
 DATAPLANE = {f for f in ARROWS if f.startswith("dataplane")}
 ARROWS["control/session"] = {"control/session", "control/conn", "control/pass", "control/vmm",

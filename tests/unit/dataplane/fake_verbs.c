@@ -192,7 +192,10 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t bytes, int ac
 	struct fake_end *e = (struct fake_end *)((char *)pd - offsetof(struct fake_end, pd));
 	struct ibv_mr *m;
 
-	if (e->reg_errno != 0 || e->mrs == FAKE_MRS) {
+	atomic_fetch_add(&e->reg_calls, 1);
+	if (e->reg_wait != NULL)
+		sem_wait(e->reg_wait);
+	if ((e->reg_errno != 0 && e->mrs >= e->reg_good) || e->mrs == FAKE_MRS) {
 		errno = e->reg_errno != 0 ? e->reg_errno : ENOMEM;
 		return NULL;
 	}

@@ -5,6 +5,7 @@
 #ifndef GODWIT_TESTS_FAKE_VERBS_H
 #define GODWIT_TESTS_FAKE_VERBS_H
 
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,6 +43,8 @@ struct fake_end {
 	unsigned post_most;     /* requests taken in one call; 0: all */
 	int post_errno;         /* of the next post_send */
 	int reg_errno;          /* of reg_mr */
+	unsigned reg_good;      /* registrations before that */
+	sem_t *reg_wait;        /* waited for in each reg_mr; NULL: none */
 	bool stuck;             /* no send is done */
 	uint32_t moves;         /* sends done in one poll, at most; 0: all */
 	enum ibv_wc_status bad; /* that the next send completes with */
@@ -49,6 +52,7 @@ struct fake_end {
 	/* what it saw */
 	unsigned doorbells, sends, signalled, rnr;
 	uint64_t bytes; /* sent */
+	_Atomic unsigned reg_calls;
 };
 
 void fake_pair(struct fake_end *a, struct fake_end *b);

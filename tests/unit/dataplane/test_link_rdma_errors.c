@@ -214,7 +214,47 @@ static void bad_key(void **state)
 	assert_int_equal(link_rdma_meet(l[0], &a, NULL), 0);
 	queue_page();
 	poll_both(2);
-	expect_broken(l[0], EACCES, "not registered for this key");
+	expect_broken(l[0], EACCES, "writing a frame to a slot of the target failed");
+	assert_non_null(strstr(l[0]->why.text, "not registered for this key"));
+}
+
+// The same of the guest's own memory there.
+static void bad_key_of_the_guest(void **state)
+{
+	const struct link_rdma_key keys[REGION_MAX] = {{0x1000, 0xbad, true}};
+
+	(void)state;
+	link_rdma_direct(l[0], keys);
+	queue_page();
+	poll_both(2);
+	expect_broken(l[0], EACCES, "writing pages to their place at the target failed");
+	assert_non_null(strstr(l[0]->why.text, "not registered for this key"));
+}
+
+// Where a new queue pair may do better, the session makes one.
+static void fabric_is_the_network(void **state)
+{
+	static const int errnums[IBV_WC_TM_RNDV_INCOMPLETE + 1] = {
+		[IBV_WC_LOC_QP_OP_ERR] = ECONNRESET,
+		[IBV_WC_BAD_RESP_ERR] = ECONNRESET,
+		[IBV_WC_REM_OP_ERR] = ECONNRESET,
+		[IBV_WC_RETRY_EXC_ERR] = ETIMEDOUT,
+		[IBV_WC_RESP_TIMEOUT_ERR] = ETIMEDOUT,
+		[IBV_WC_FATAL_ERR] = EIO,
+		[IBV_WC_REM_ACCESS_ERR] = EACCES,
+	};
+
+	(void)state;
+	for (int bad = IBV_WC_SUCCESS + 1; bad <= IBV_WC_TM_RNDV_INCOMPLETE; bad++) {
+		if (errnums[bad] == 0)
+			continue;
+		open_both(NULL);
+		e[0].bad = (enum ibv_wc_status)bad;
+		queue_zero();
+		poll_both(3);
+		assert_int_equal(l[0]->error, errnums[bad]);
+		close_both(NULL);
+	}
 }
 
 static uint8_t *some_header(uint8_t type, uint64_t seq)
@@ -330,6 +370,8 @@ int main(void)
 		cmocka_unit_test(no_memory_is_registered),
 		cmocka_unit_test_setup_teardown(other_slots_are_refused, open_both, close_both),
 		cmocka_unit_test_setup_teardown(bad_key, open_both, close_both),
+		cmocka_unit_test_setup_teardown(bad_key_of_the_guest, open_both, close_both),
+		cmocka_unit_test(fabric_is_the_network),
 		cmocka_unit_test(lies_to_the_target),
 		cmocka_unit_test(lies_to_the_source),
 		cmocka_unit_test_setup_teardown(peer_left, open_both, close_both),

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a device says of itself: a port that went down, a queue pair that it gave up, its own end.
+// Run by the control loop.
+//
+// Invariant: a device that is gone stays gone: nothing is made on it any more, and what is there is
+// told, so that it is let go of. The system waits with a removal until that is done.
+
+#include "link_rdma_end.h"
+
+#include <errno.h>
+
+static void tell(struct link_rdma_end *d, int errnum)
+{
+	/* release: what came is in the completion queue before this is seen */
+	atomic_store_explicit(&rdma_of(d->link)->gone, errnum, memory_order_release);
+}
+
+static void tell_all(struct link_rdma_host *h, int errnum)
+{
+	struct link_rdma_end *d;
+
+	LIST_FOREACH(d, &h->ends, next)
+	if (d->state == RDMA_END_UP)
+		tell(d, errnum);
+}
+
+void rdma_host_gone(struct link_rdma_host *h)
+{
+	h->gone = true;
+	tell_all(h, ENODEV);
+}
+
+void rdma_host_said(struct link_rdma_host *h, const struct ibv_async_event *ev)
+{
+	struct link_rdma_end *d;
+
+	switch (ev->event_type) {
+	case IBV_EVENT_PORT_ERR:
+		if (ev->element.port_num == h->listener->port_num)
+			tell_all(h, ENETDOWN);
+		return;
+	case IBV_EVENT_DEVICE_FATAL:
+		rdma_host_gone(h);
+		return;
+	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_CQ_ERR:
+		LIST_FOREACH(d, &h->ends, next)
+		if (d->state == RDMA_END_UP &&
+			(ev->event_type == IBV_EVENT_CQ_ERR ? d->cq == ev->element.cq
+							    : d->id->qp == ev->element.qp))
+			tell(d, ECONNRESET);
+		return;
+	default:
+		return;
+	}
+}
+
+void rdma_host_listen(struct link_rdma_host *h)
+{
+	struct ibv_async_event ev;
+
+	while (!h->gone && ibv_get_async_event(h->listener->verbs, &ev) == 0) {
+		ibv_ack_async_event(&ev);
+		rdma_host_said(h, &ev);
+	}
+}
