@@ -187,11 +187,11 @@ class Child:
 class Daemon(Child):
     """keys: the folder of a host's, made by keys_for(); None: insecure. ports: sections of its
     configuration file. exe: another file of the program. netns: a network namespace, in which it
-    has the address host."""
+    has the address host. before: what starts it."""
 
     def __init__(self, name, folder, cores="0", port=None, args=(), ready=True, keys=None,
                  allow="*.test", plant=None, ports="", netns=None, host="127.0.0.1",
-                 exe=GODWITD):
+                 exe=GODWITD, before=()):
         self.api = folder / f"{name}.api"
         self.state = folder / f"{name}.state"
         self.port = port or free_port()
@@ -199,7 +199,7 @@ class Daemon(Child):
         self.config = folder / f"{name}.conf"
         self.config.write_text(ports, encoding="utf-8")
         super().__init__(name, [
-            *(["ip", "netns", "exec", netns] if netns else []),
+            *(["ip", "netns", "exec", netns] if netns else []), *before,
             *program(exe, plant), "--config", self.config, "--listen", f"{host}:{self.port}",
             "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
             "--log-level", "debug",

@@ -22,6 +22,7 @@ static const struct {
 	{"law6-give-back", PLANT_LAW6_GIVE_BACK},
 	{"law8-not-huge", PLANT_LAW8_NOT_HUGE},
 	{"law9-no-late", PLANT_LAW9_NO_LATE},
+	{"rdma-bad-key", PLANT_RDMA_BAD_KEY},
 };
 
 __attribute__((constructor)) static void choose(void)

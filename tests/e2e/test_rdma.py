@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -17,7 +18,11 @@ import pytest
 import godwit
 
 HERE = godwit.ROOT / "tests/rdma"
+sys.path.insert(0, str(HERE))
+import cases  # noqa: E402
 FOLDER = godwit.ROOT / "build/rdma"
+# Flows, codecs and backings that each run tries.
+COVER = ["moves*sealed*4*4K", "moves*deflate*2*2M"]
 # For one machine and all of its cases; nothing here is about speed.
 BOOT_S = 3600 if os.environ.get("GODWIT_LONG") else 600
 
@@ -74,7 +79,8 @@ def two(names):
             source.kill()
         if not cable.exists():  # an answer too: or each test would start machines anew
             return {}, source.communicate()[0] + "\n--- there was no cable\n"
-        target = machine("--peer", "-s", "1", "-n", cable, "-c", "-a", "10.77.0.2/24")
+        target = machine("--peer", "-s", "1", "-n", cable, "-c", "-a", "10.77.0.2/24",
+                         "-6", "fd77::2/64")
         log = source.communicate()[0]
         try:  # it was told to leave
             log += "\n--- the other machine\n" + target.communicate(timeout=60)[0]
@@ -95,8 +101,10 @@ def look(request, machines, name):
 
 
 @pytest.mark.parametrize("name", [
-    "raw", "sealed_deflate", "direct", "deflate", "sealed", "huge", "stray", "no_device",
-    "kill_target", "kill_source"])
+    "raw", "direct", *COVER, "stray", "source_trusts", "no_device", "bad_key", "ipv6",
+    "kill_target", "kill_source", "removed",
+    *long("sealed_deflate", "target_trusts", "nobody_trusts", "locked", "direct_huge", "port_down",
+          *(m for m in cases.MOVES if m not in COVER), *cases.KILLS)])
 def test_one_machine(request, name):
     look(request, one, name)
 
@@ -104,8 +112,8 @@ def test_one_machine(request, name):
 @pytest.mark.parametrize("name", [
     "raw*0", "loss_half", "cut_3s", "cut_for_ever",
     "cut_and_back",
-    *long(*(f"raw*{n}" for n in range(1, 50)), "loss_15", "direct_cut_and_back", "direct_huge",
-          "sealed_deflate", "huge", "kill_target",
-          "kill_source", "slow_target")])
+    *long(*(f"raw*{n}" for n in range(1, 50)), "loss_15", "loss_half_ipv6", "direct_cut_and_back",
+          "direct_huge", "sealed_deflate", "kill_target", "kill_source", "slow_target",
+          *cases.MOVES)])
 def test_two_machines(request, name):
     look(request, two, name)

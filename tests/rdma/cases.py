@@ -1,34 +1,50 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is done in the virtual machines, case by case: each takes the source's host and the
-target's, whose daemons run, and leaves them running. The last ones need a cable between two."""
+target's, whose daemons run as the case needs them. The last ones need a cable between two."""
 
+import pathlib
+import sys
 import time
 
-import godwit
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+import godwit  # noqa: E402
+import matrix  # noqa: E402
 
 LOSS_PORT = 4791  # RoCE v2; all other packets of the cable go their way
+HOLD = "/tmp/hold"  # as long as it is there, a source stands at a planted stage
+LOCKED = 8 << 20  # bytes; less than three flows want
+
+CODECS = {"raw": ("--codec", "raw"), "deflate": ("--codec", "deflate:1"), "sealed": ()}
+MOVES = [f"moves*{codec}*{flows}*{pages}" for codec in CODECS for flows in (1, 2, 4)
+         for pages in ("4K", "2M")]
+KILLS = [f"kill*{stage}*{who}" for stage in matrix.STAGES for who in ("source", "target")
+         if matrix.expected(stage, f"kill {who} daemon") is not None]
 
 
-def keys_of(folder, name):
-    return {f.name: f.read_bytes() for f in (folder / name).iterdir()}
+def needs(source=None, target=None, both=None):
+    """How the daemons have to run for a case, where that is not the usual way; see Host.ready()."""
+    def mark(case):
+        case.needs = (dict(both or {}, **(source or {})), dict(both or {}, **(target or {})))
+        return case
+    return mark
 
 
 def prepare(source, target, alone):
-    """Daemons with keys of one authority. alone: both are on this machine, a core each."""
-    source.keys = godwit.make_keys(
+    """Keys of one authority. alone: both hosts are this machine, a core each."""
+    keys = godwit.make_keys(
         source.folder / "keys", "source.test,10.77.0.1", "target.test,10.77.0.2")
     source.alone = alone
-    source.fabric = "trusted"  # nothing is registered where the target's memory is not all there
+    for host, name in ((source, "source.test"), (target, "target.test")):
+        host.give({f.name: f.read_bytes() for f in (keys / name).iterdir()})
     with open("/proc/sys/vm/nr_hugepages", "w", encoding="utf-8") as f:
         f.write("32" if alone else "16")
-    source.start(keys_of(source.keys, "source.test"), "0", True, ["--rdma-fabric", source.fabric])
-    start_target(source, target)
 
 
-def start_target(source, target):
-    source.to = target.start(
-        keys_of(source.keys, "target.test"), "1" if source.alone else "0", True,
-        ["--rdma-fabric", source.fabric])
+def ready(source, target, case):
+    """Only what runs otherwise is started again: that takes longer than most cases."""
+    here, there = getattr(case, "needs", ({}, {}))
+    source.ready("0", here)
+    source.to = target.ready("1" if source.alone else "0", there)
 
 
 def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100",
@@ -67,20 +83,36 @@ def stays(source, migration, *words):
     return error
 
 
-def raw(source, target):
-    report = move(source, target, "--flows", "1")
-    assert report["seal"] == "none" and report["flows"] == 1
+def through_slots(report):
+    assert report["rdma"]["way"] == "through slots" and report["rdma"]["registered_bytes"] == 0
+
+
+def directly(report):
+    rdma = report["rdma"]
+    assert "directly" in rdma["way"] and rdma["registered_bytes"] > 0, rdma
+    assert rdma["register_ms"] > 0 and rdma["deregister_ms"] > 0, rdma
+
+
+def moves(source, target, codec, flows, pages):
+    report = move(source, target, "--flows", flows, *CODECS[codec],
+                  seal="auto" if codec == "sealed" else "none",
+                  vm=("--hugepages",) if pages == "2M" else ())
+    assert report["flows"] == int(flows) and report["memory"].startswith(
+        "2 MiB" if pages == "2M" else "4 KiB")
+    assert report["seal"].startswith("aes-256-gcm") == (codec == "sealed")
     assert report["rdma"]["registered_bytes"] == 0
     assert report["pages_data"] > 0 and report["pages_zero"] > 0
+    if codec == "deflate":
+        assert report["ratio"] > 1.5
 
 
-def deflate(source, target):
-    assert move(source, target, "--flows", "2", "--codec", "deflate:1")["ratio"] > 1.5
-
-
-def sealed(source, target):
-    report = move(source, target, "--flows", "4", seal="auto")
-    assert report["seal"].startswith("aes-256-gcm")
+def raw(source, target, number="0"):
+    """Again and again; sealed and directly in turn."""
+    way = int(number) % 3
+    if way < 2:
+        moves(source, target, ("raw", "sealed")[way], "1", "4K")
+    else:
+        directly(move(source, target, "--flows", "2", reserve="populate"))
 
 
 def sealed_deflate(source, target):
@@ -89,31 +121,61 @@ def sealed_deflate(source, target):
 
 def direct(source, target):
     """Where both trust the fabric, pages are written to their place; and a guest gives some up."""
-    report = move(source, target, "--flows", "2", reserve="populate",
-                  vm=("--balloon", "20", "--free", "10", "--churn", "50"))
-    assert "directly" in report["rdma"]["way"], report["rdma"]
-    assert report["rdma"]["registered_bytes"] > 0
+    directly(move(source, target, "--flows", "2", reserve="populate",
+                  vm=("--balloon", "20", "--free", "10", "--churn", "50")))
     report = move(source, target, "--flows", "2", seal="auto", reserve="populate")
     assert report["rdma"]["way"].startswith("sealed")
 
 
 def direct_huge(source, target):
-    report = move(source, target, "--flows", "1", reserve="populate", vm=("--hugepages",))
-    assert "directly" in report["rdma"]["way"] and report["rdma"]["registered_bytes"] > 0
+    directly(move(source, target, "--flows", "1", reserve="populate", vm=("--hugepages",)))
 
 
-def huge(source, target):
-    report = move(source, target, "--flows", "1", vm=("--hugepages",))
-    assert "2 MiB" in report["memory"]
+@needs(target={"fabric": "untrusted"})
+def source_trusts(source, target):
+    through_slots(move(source, target, "--flows", "1", reserve="populate"))
 
 
+@needs(source={"fabric": "untrusted"})
+def target_trusts(source, target):
+    through_slots(move(source, target, "--flows", "1", reserve="populate"))
+
+
+@needs(both={"fabric": "untrusted"})
+def nobody_trusts(source, target):
+    through_slots(move(source, target, "--flows", "1", reserve="populate"))
+
+
+@needs(both={"rdma": 6})
+def ipv6(source, target):
+    report = move(source, target, "--flows", "2", reserve="populate")
+    assert report["rdma"]["address"] == "fd77::1"
+    directly(report)
+
+
+@needs(target={"rdma": None})
 def no_device(source, target):
     """A target without the option is told of at preflight, and nothing is touched."""
-    target.close()
-    source.to = target.start(keys_of(source.keys, "target.test"), "0", False)
     stays(source, begin(source, target), "target's daemon has no RDMA device", "--rdma")
-    target.close()
-    start_target(source, target)
+
+
+@needs(target={"locked": LOCKED})
+def locked(source, target):
+    """A target that may not lock enough says so before it registers anything."""
+    error = stays(source, begin(source, target, "--flows", "3"), "3 flows", "RLIMIT_MEMLOCK")
+    assert "the guest's memory" not in error
+    stays(source, begin(source, target, "--flows", "1", reserve="populate"), "RLIMIT_MEMLOCK",
+          "the guest's memory", "rdma-fabric")
+    through_slots_is_enough = move(source, target, "--flows", "1")
+    assert through_slots_is_enough["rdma"]["registered_bytes"] == 0
+
+
+@needs(source={"plant": "rdma-bad-key"})
+def bad_key(source, target):
+    """Memory that is not registered for the key that the source has."""
+    stays(source, begin(source, target, "--flows", "1", reserve="populate"),
+          "writing pages to their place", "not registered for this key")
+    assert target.ended("guest") == "failed"
 
 
 def stray(source, target):
@@ -136,12 +198,42 @@ def held(source, target, *args, **how):
     return migration
 
 
+def port_down(source, target):
+    """The device's port goes down while pages move. On one machine: nothing else is lost, and one
+    of the daemons sees it first."""
+    migration = held(source, target, "--reconnect", "0")
+    since = source.lines(), target.lines()
+    source.run("ip", "link", "set", "eth0", "down")
+    stays(source, migration, "rdma: ")
+    assert target.ended("guest") == "failed"
+    assert "port went down; check its cable" in source.told(since[0]) + target.told(since[1])
+    source.run("ip", "link", "set", "eth0", "up")
+    source.close()
+    target.close()
+    source.run("rdma", "link", "delete", "rxe0")  # it connects to nobody after that
+    source.run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+
+
+def removed(source, target):
+    """The device is removed while pages move. On one machine: it is that of both daemons."""
+    since = source.lines(), target.lines()
+    migration = held(source, target, reserve="populate", vm=("--churn", "50"))
+    removal = godwit.Child("removal", ["rdma", "link", "delete", "rxe0"])
+    stays(source, migration, "was removed")
+    source.log("device rxe0 was removed or has failed", since[0])
+    target.log("device rxe0 was removed or has failed", since[1])
+    stays(source, begin(source, target), "no RDMA device")
+    source.close()
+    target.close()
+    # Soft-RoCE lets a device go when no process has it open, and librdmacm keeps the last one so.
+    assert removal.wait() == 0
+    source.run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+
+
 def kill_target(source, target):
     migration = held(source, target, "--reconnect", "1")
     target.kill("daemon")
     stays(source, migration)
-    target.close()
-    start_target(source, target)
 
 
 def kill_source(source, target):
@@ -151,8 +243,6 @@ def kill_source(source, target):
     source.ticks()
     source.whole()
     assert target.ended("guest") == "failed"
-    source.close()
-    source.start(keys_of(source.keys, "source.test"), "0", True, ["--rdma-fabric", source.fabric])
 
 
 def slow_target(source, target):
@@ -167,25 +257,28 @@ def slow_target(source, target):
 
 # Two machines, and a cable.
 
-def lose(source, percent):
-    """The source's packets of RoCE are lost; 0: none any more. TCP is not touched."""
-    if percent == 0:
-        source.run("tc", "qdisc", "del", "dev", "eth0", "root")
-        return
-    source.run("tc", "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "prio")
-    source.run("tc", "qdisc", "add", "dev", "eth0", "parent", "1:3", "handle", "30:", "netem",
-               "loss", f"{percent}%")
-    source.run("tc", "filter", "add", "dev", "eth0", "parent", "1:0", "protocol", "ip", "u32",
-               "match", "ip", "dport", str(LOSS_PORT), "0xffff", "flowid", "1:3")
+def lose(source, target, percent):
+    """Packets of RoCE are lost, both ways; 0: none any more. TCP is not touched."""
+    for host in (source, target):
+        if percent == 0:
+            host.run("tc", "qdisc", "del", "dev", "eth0", "root")
+            continue
+        host.run("tc", "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "prio")
+        host.run("tc", "qdisc", "add", "dev", "eth0", "parent", "1:3", "handle", "30:", "netem",
+                 "loss", f"{percent}%")
+        for prio, protocol, match in (("1", "ip", "ip"), ("2", "ipv6", "ip6")):
+            host.run("tc", "filter", "add", "dev", "eth0", "parent", "1:0", "prio", prio,
+                     "protocol", protocol, "u32", "match", match, "dport", str(LOSS_PORT),
+                     "0xffff", "flowid", "1:3")
 
 
 def lossy(source, target, percent, vm):
-    lose(source, percent)
+    lose(source, target, percent)
     try:
         move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
              vm=vm, downtime="600000")
     finally:
-        lose(source, 0)
+        lose(source, target, 0)
 
 
 def loss_half(source, target):
@@ -196,23 +289,28 @@ def loss_15(source, target):
     lossy(source, target, 15, ("--populate", "30"))
 
 
+@needs(both={"rdma": 6})
+def loss_half_ipv6(source, target):
+    lossy(source, target, 0.5, ())
+
+
 def cut_3s(source, target):
     """Nothing comes through for 3 s, and the guest moves."""
     migration = held(source, target)
-    lose(source, 100)
+    lose(source, target, 100)
     time.sleep(3)
-    lose(source, 0)
+    lose(source, target, 0)
     source.daemon.ok("switch-now", "guest")
     moved(target, migration)
 
 
 def cut_for_ever(source, target):
     migration = held(source, target, "--peer-timeout", "60", "--reconnect", "0")
-    lose(source, 100)
+    lose(source, target, 100)
     try:
         stays(source, migration, "flow 0", "rdma: ", "did not answer", "cables")
     finally:
-        lose(source, 0)
+        lose(source, target, 0)
     assert target.ended("guest") == "failed"
 
 
@@ -220,11 +318,11 @@ def cut_and_back(source, target, **how):
     """Longer than a queue pair has patience: new ones are made, and the guest moves."""
     migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100", **how)
     since = len(source.daemon.lines)
-    lose(source, 100)
+    lose(source, target, 100)
     try:
         source.daemon.wait_line("the network was lost .*did not answer", since)
     finally:
-        lose(source, 0)
+        lose(source, target, 0)
     source.daemon.wait_line("the network is back", since)
     source.daemon.wait_state("guest", "holding")
     source.daemon.ok("switch-now", "guest")
@@ -235,6 +333,38 @@ def cut_and_back(source, target, **how):
 
 def direct_cut_and_back(source, target):
     """The old queue pairs may write no page any more once new ones do."""
-    report = cut_and_back(source, target, reserve="populate", rate="1000",
-                          vm=("--balloon", "20", "--churn", "50"))
-    assert report["rdma"]["registered_bytes"] > 0
+    directly(cut_and_back(source, target, reserve="populate", rate="1000",
+                          vm=("--balloon", "20", "--churn", "50")))
+
+
+def kill(source, target, stage, who):
+    """kill -9 of a daemon when a stage is about to begin: whose the guest is, tells matrix.py."""
+    expected = matrix.expected(stage, f"kill {who} daemon")
+    source.close()
+    hold = pathlib.Path(HOLD)
+    hold.touch()
+    source.ready("0", {"plant": f"stage:{stage}:{hold}"})
+    migration = begin(source, target, "--reconnect", "1", "--peer-timeout", "10",
+                      reserve="populate")
+    source.daemon.wait_state("guest", stage)
+    (source if who == "source" else target).kill("daemon")
+    hold.unlink()
+    if expected == matrix.SOURCE:
+        if who == "target":
+            migration.failed()
+        source.ticks()
+        source.whole()
+        assert not target.ticked(), "the guest ran on both sides"
+    elif expected == matrix.TARGET:
+        if who == "target":
+            migration.done()
+        target.ticks()
+        target.whole()
+    else:
+        source.close_daemon()
+        source.ready("0", {})
+        assert source.daemon.status("guest")["state"] == "undecided"
+        target.ticks()
+        source.daemon.ok("resolve", "guest", "--keep", "target")
+        target.whole()
+    source.close()

@@ -23,6 +23,7 @@ import cases  # noqa: E402
 PORT = 7000
 KEY = b"the two machines of one test"
 HERE, THERE = "10.77.0.1", "10.77.0.2"
+IPV6 = {HERE: "fd77::1", THERE: "fd77::2"}
 
 
 class Host:
@@ -33,18 +34,34 @@ class Host:
         self.address = address
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=name))
         self.daemon = None
+        self.how = None
         self.vm = None
         self.old = []
 
-    def start(self, keys=None, cores="0", rdma=True, args=()):
-        if keys is not None:
-            for file, data in keys.items():
-                (self.folder / file).write_bytes(data)
-                (self.folder / file).chmod(0o600)
-        self.daemon = godwit.Daemon(
-            self.name, self.folder, cores=cores, keys=keys and self.folder, host=self.address,
-            args=[*(["--rdma", self.address] if rdma else []), *args])
+    def give(self, keys):
+        for file, data in keys.items():
+            (self.folder / file).write_bytes(data)
+            (self.folder / file).chmod(0o600)
+
+    def ready(self, cores, how):
+        """A daemon that runs so: rdma, 4 or 6, the family of its device's address, or None: no
+        device; fabric, trusted or not; plant, a bug; locked, bytes that it may lock. Returns its
+        address."""
+        if self.daemon is None or self.how != how or not self.daemon.alive():
+            self.close()
+            self.start(cores, **how)
+            self.how = how
         return self.daemon.address
+
+    def start(self, cores, rdma=4, fabric="trusted", plant=None, locked=None):
+        address = IPV6[self.address] if rdma == 6 else self.address
+        before = [] if locked is None else [
+            "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock",
+            "prlimit", f"--memlock={locked}:{locked}"]
+        self.daemon = godwit.Daemon(
+            self.name, self.folder, cores=cores, keys=self.folder, host=self.address, plant=plant,
+            before=before,
+            args=["--rdma", address, "--rdma-fabric", fabric] if rdma else [])
 
     def guest(self, args=(), memory="16M", incoming=False):
         self.forget()
@@ -68,6 +85,9 @@ class Host:
     def ticks(self, more=2):
         return self.vm.wait_ticks(more)
 
+    def ticked(self):
+        return self.vm.ticks()
+
     def whole(self):
         self.vm.whole()
 
@@ -76,6 +96,9 @@ class Host:
 
     def lines(self):
         return len(self.daemon.lines)
+
+    def told(self, since):
+        return "\n".join(self.daemon.lines[since:])
 
     def kill(self, what):
         getattr(self, what).kill()
@@ -91,11 +114,16 @@ class Host:
         children = [c for c in (self.daemon, self.vm, *self.old[-1:]) if c is not None]
         return "\n".join(f"--- {c.name}\n" + "\n".join(c.lines[-40:]) for c in children)
 
+    def close_daemon(self):
+        if self.daemon is not None:
+            self.daemon.close()
+        self.daemon = None
+
     def close(self):
-        for child in (self.vm, self.daemon):
-            if child is not None:
-                child.close()
-        self.vm = self.daemon = None
+        if self.vm is not None:
+            self.vm.close()
+        self.vm = None
+        self.close_daemon()
 
 
 class Manager(multiprocessing.managers.BaseManager):
@@ -129,8 +157,11 @@ def run(names, source, target):
     failed = 0
     for name in names:
         began = time.monotonic()
+        case, *args = name.split("*")
         try:
-            getattr(cases, name.split("*")[0])(source, target)
+            case = getattr(cases, case)
+            cases.ready(source, target, case)
+            case(source, target, *args)
             print(f"case {name} ok {time.monotonic() - began:.1f} s", flush=True)
         except Exception as why:  # pylint: disable=broad-except
             failed += 1
@@ -150,7 +181,9 @@ def main(args):
         target = manager.host()
     else:
         target = Host()
-        godwit.subprocess.run(["ip", "addr", "add", THERE + "/24", "dev", "eth0"], check=True)
+        for address in (THERE + "/24", IPV6[THERE] + "/64"):
+            godwit.subprocess.run(["ip", "addr", "add", address, "dev", "eth0",
+                                   *(["nodad"] if ":" in address else [])], check=True)
     cases.prepare(source, target, alone=manager is None)
     failed = run(args, source, target)
     target.close()
