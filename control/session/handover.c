@@ -23,6 +23,7 @@ static void on_given_back(void *arg, struct vmm_answer *a)
 
 	if (session_over(s))
 		return;
+	watch_warn(s, a);
 	if (a->status < 0 && !vmm_ended(s->vmm)) {
 		/* It may be fenced, and stopped only for now: the journal keeps that in mind. */
 		struct err why;
@@ -134,10 +135,15 @@ int handover_begin(struct session *s, struct err *e)
 
 void handover_commit(struct session *s)
 {
+	json_t *record = json_pack("{s:s, s:b}", "is", "commit", "paused", s->stays_paused);
 	struct err e;
 
-	if (journal_write(s->journal,
-		    json_pack("{s:s, s:b}", "is", "commit", "paused", s->stays_paused), &e) < 0) {
+	if (s->vmm->direct != NULL) {
+		json_decref(s->direct);
+		s->direct = json_deep_copy(s->vmm->direct);
+		json_object_set(record, "direct", s->direct);
+	}
+	if (journal_write(s->journal, record, &e) < 0) {
 		handover_give_back(s, &e);
 		return;
 	}
@@ -246,6 +252,7 @@ static void on_running(void *arg, struct vmm_answer *a)
 		end_vmm_and_refuse(s, &a->why);
 		return;
 	}
+	watch_warn(s, a);
 	plant_step("resumed");
 	if (journal_note(s->journal, json_pack("{s:s}", "is", "running"), &e) < 0)
 		log_warn(s->name, "%s", e.text);

@@ -60,6 +60,7 @@ static void on_resumed_guest(void *arg, struct vmm_answer *a)
 	struct session *s = arg;
 
 	s->undoing--;
+	watch_warn(s, a);
 	if (a->status < 0 && !session_over(s))
 		session_fail(s, &a->why);
 }

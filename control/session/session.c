@@ -170,6 +170,7 @@ static void session_free(struct session *s)
 	json_decref(s->fig.passes);
 	stall_fini(&s->stall);
 	json_decref(s->peer);
+	json_decref(s->direct);
 	free(s);
 }
 

@@ -128,6 +128,7 @@ struct session {
 	bool tracking, tracked;   /* asked for; answered */
 	bool paused, fenced, loaded;
 	bool stays_paused; /* others had paused the guest before: nobody is to resume it */
+	json_t *direct;    /* source, from commit on: as in struct vmm */
 	unsigned undoing;  /* requests of the roll-back under way */
 	uint64_t ending_ns;
 
@@ -368,6 +369,8 @@ void watch_end(struct session *s);
 json_t *watch_report(struct session *s);
 void watch_text(struct session *s, enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* What a VMM's answer tells besides. */
+void watch_warn(struct session *s, const struct vmm_answer *a);
 void watch_drop_all(struct session *s);
 
 #endif

@@ -26,7 +26,13 @@ const char *settle_here(const struct settle *s)
 
 static int once(struct settle *s, uint16_t type, uint64_t a, struct err *e)
 {
-	return vmm_once(&s->where, type, a, ONCE_MS, NULL, e);
+	struct vmm_word word = {.type = type, .a = a, .direct = s->direct, .timeout_ms = ONCE_MS};
+	int rc = vmm_once(&s->where, &word, e);
+
+	if (type == AGENT_HELLO)
+		s->state = word.state;
+	s->warn = word.warn;
+	return rc;
 }
 
 static int keep(struct settle *s)
@@ -61,7 +67,7 @@ void settle_run(struct settle *s)
 	s->status = 0;
 	if (s->what == SETTLE_NOTHING)
 		return;
-	s->found = vmm_once(&s->where, AGENT_HELLO, 0, ONCE_MS, &s->state, &s->why);
+	s->found = once(s, AGENT_HELLO, 0, &s->why);
 	if (s->what == SETTLE_KEEP)
 		s->status = keep(s);
 	else if (s->what == SETTLE_END)

@@ -22,11 +22,13 @@ struct settle {
 	enum settle_what what;
 	bool source;       /* the guest came from this VMM, else it was to come to it */
 	bool stays_paused; /* nobody is to resume it */
+	json_t *direct;    /* as in struct vmm; the caller's. NULL: none */
 	/* Answers. */
 	int found;      /* 0, or -errno: no VMM, or it does not answer */
 	unsigned state; /* enum godwit_state, before anything was asked for */
 	int status;     /* of the whole: 0, or -errno with why set */
 	struct err why;
+	struct err warn; /* what went wrong besides; errnum 0: nothing */
 };
 
 /* Blocks for up to some seconds (a QEMU is asked several times): for a thread beside the control

@@ -277,6 +277,7 @@ static void on_undone(void *arg, struct vmm_answer *a)
 	struct session *s = arg;
 
 	close_fd(&a->fd);
+	watch_warn(s, a);
 	if (a->status < 0)
 		log_warn(s->name, "roll-back: %s", a->why.text);
 	if (s->undoing > 0)

@@ -14,20 +14,21 @@
 #include <string.h>
 
 /* A session of a former daemon that only the operator can end. */
-static void remember(struct session_host *h, const char *name, json_t *begin,
-	const struct vmm_where *where, const char *side, bool paused)
+static void remember(struct session_host *h, const char *name, json_t *begin, const char *side,
+	const struct settle *word)
 {
 	const char *to = json_string_value(json_object_get(begin, "to"));
 	struct session *s;
 	struct err e;
 
-	s = session_new(h, name, where, strcmp(side, "source") == 0, &e);
+	s = session_new(h, name, &word->where, strcmp(side, "source") == 0, &e);
 	if (s == NULL) {
 		log_error(name, "cannot remember the undecided session: %s", e.text);
 		return;
 	}
 	s->recovered = true;
-	s->stays_paused = paused;
+	s->stays_paused = word->stays_paused;
+	s->direct = json_incref(word->direct);
 	s->begun = true;
 	s->stage = stage_find("commit");
 	s->state = SESSION_UNDECIDED;
@@ -66,6 +67,7 @@ struct recovering {
 static void recovering_free(struct recovering *r)
 {
 	json_decref(r->begin);
+	json_decref(r->word.direct);
 	free(r);
 }
 
@@ -82,8 +84,7 @@ static void on_recovered(void *arg)
 		log_info(r->name, "the guest runs at the target; nothing is left to do");
 		forget(r->h, r->name);
 	} else {
-		remember(r->h, r->name, r->begin, &w->where, w->source ? "source" : "target",
-			w->stays_paused);
+		remember(r->h, r->name, r->begin, w->source ? "source" : "target", w);
 	}
 	recovering_free(r);
 }
@@ -104,6 +105,7 @@ static void recover_committed(struct recovery *rec, const char *name, json_t *be
 	r->h = rec->h;
 	r->begin = json_incref(begin);
 	r->word = *word;
+	json_incref(r->word.direct);
 	r->word.what = running ? SETTLE_GONE : SETTLE_LOOK;
 	snprintf(r->name, sizeof(r->name), "%s", name);
 	if (aside_run(rec->base, recover_work, on_recovered, r, &e) < 0) {
@@ -135,13 +137,14 @@ static void recover_one(void *arg, const char *name, json_t *records)
 		committed |= is != NULL && strcmp(is, "commit") == 0;
 		running |= is != NULL && strcmp(is, "running") == 0;
 		word.stays_paused |= json_is_true(json_object_get(record, "paused"));
+		if (json_is_array(json_object_get(record, "direct")))
+			word.direct = json_object_get(record, "direct");
 	}
 	if (!known)
 		memset(&word.where, 0, sizeof(word.where));
 	if (damaged) {
 		/* What can't be read may have been a promise. */
-		remember(rec->h, name, first, &word.where, known ? side : "source",
-			word.stays_paused);
+		remember(rec->h, name, first, known ? side : "source", &word);
 	} else if (!committed) {
 		/* The commit was not even written: the lease gave the guest back. */
 		log_info(name,
@@ -202,6 +205,7 @@ static void on_resolved(void *arg, struct vmm_answer *a)
 	close_fd(&a->fd);
 	if (session_over(s))
 		return;
+	watch_warn(s, a);
 	/* A VMM that has ended, for certain, is what --keep target asks for. */
 	if (a->status < 0 && !(s->keep_target && vmm_ended(s->vmm))) {
 		/* Still undecided; the operator is told by status. */
@@ -261,8 +265,11 @@ static void on_settled(void *arg)
 		if (decided && rc == 0)
 			resolve_recovered(s, w);
 	}
+	if (w->warn.errnum != 0)
+		log_warn(r->name, "%s", w->warn.text);
 	r->fn(r->arg, rc, tell, &e);
 	json_decref(tell);
+	json_decref(r->word.direct);
 	free(r);
 }
 
@@ -284,14 +291,17 @@ static int ask_aside(
 	r->word = (struct settle){.where = s->where,
 		.what = what,
 		.source = s->source,
-		.stays_paused = s->stays_paused};
+		.stays_paused = s->stays_paused,
+		.direct = json_deep_copy(s->direct)};
 	r->fn = fn;
 	r->arg = arg;
 	rc = aside_run(s->host->base, settle_work, on_settled, r, e);
-	if (rc < 0)
+	if (rc < 0) {
+		json_decref(r->word.direct);
 		free(r);
-	else if (what != SETTLE_LOOK)
+	} else if (what != SETTLE_LOOK) {
 		s->settling = true;
+	}
 	return rc;
 }
 

@@ -42,7 +42,6 @@ void watch_emit(struct session *s, json_t *event)
 
 void watch_text(struct session *s, enum log_level level, const char *fmt, ...)
 {
-	static const char *const names[] = {"error", "warning", "info", "debug"};
 	char text[ERR_TEXT_BYTES];
 	va_list ap;
 
@@ -50,8 +49,14 @@ void watch_text(struct session *s, enum log_level level, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_write(level, s->name, "%s", text);
-	watch_emit(s,
-		json_pack("{s:s, s:s, s:s}", "event", "log", "level", names[level], "text", text));
+	watch_emit(s, json_pack("{s:s, s:s, s:s}", "event", "log", "level", log_level_name(level),
+			      "text", text));
+}
+
+void watch_warn(struct session *s, const struct vmm_answer *a)
+{
+	if (a->warn.errnum != 0)
+		watch_text(s, LOG_WARN, "%s", a->warn.text);
 }
 
 void watch_state(struct session *s)

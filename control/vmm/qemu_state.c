@@ -252,3 +252,21 @@ int qemu_load(struct qemu *u, int fd, uint64_t bytes, int give_up_fd, struct err
 			"device that the source does not have, or with other options)");
 	return rc < 0 ? rc : 0;
 }
+
+json_t *qemu_announcement(void)
+{
+	return json_pack(
+		"{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5, "step", 100);
+}
+
+int qemu_announce(struct qemu *u, struct err *e)
+{
+	struct err why;
+	int rc = qmp_call(u->qmp, "announce-self", qemu_announcement(), NULL, &why);
+
+	return rc == 0 ? 0
+		       : err_set(e, why.errnum,
+				 "the guest runs, and QEMU did not tell the network where "
+				 "(announce-self): %.160s. Others may not reach it until it speaks",
+				 why.text);
+}

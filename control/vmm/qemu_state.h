@@ -17,4 +17,10 @@ int qemu_load(struct qemu *u, int fd, uint64_t bytes, int give_up_fd, struct err
 /* Ends a migration that may be under way, and waits until QEMU has. */
 int qemu_cancel(struct qemu *u, struct err *e);
 
+/* A guest that runs: switches learn where it is. 0 or -errno with e set, and it runs all the same.
+ */
+int qemu_announce(struct qemu *u, struct err *e);
+/* The command's arguments. New reference. */
+json_t *qemu_announcement(void);
+
 #endif

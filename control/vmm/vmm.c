@@ -19,8 +19,7 @@
 static const struct {
 	int (*open)(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 		unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
-	int (*once)(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-		unsigned *state, struct err *e);
+	int (*once)(const struct vmm_where *where, struct vmm_word *word, struct err *e);
 } drivers[VMM_DRIVERS] = {
 	[VMM_AGENT] = {vmm_agent_open, vmm_agent_once},
 	[VMM_QEMU] = {vmm_qemu_open, vmm_qemu_once},
@@ -32,10 +31,9 @@ int vmm_open(struct vmm **v, struct event_base *base, const struct vmm_where *wh
 	return drivers[where->driver].open(v, base, where, deadline_ms, done, done_arg, e);
 }
 
-int vmm_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-	unsigned *state, struct err *e)
+int vmm_once(const struct vmm_where *where, struct vmm_word *word, struct err *e)
 {
-	return drivers[where->driver].once(where, type, a, timeout_ms, state, e);
+	return drivers[where->driver].once(where, word, e);
 }
 
 void vmm_ask(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_fn done, void *arg)

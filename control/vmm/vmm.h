@@ -22,6 +22,7 @@ struct vmm;
 struct vmm_answer {
 	int status;
 	struct err why;
+	struct err warn; /* what went wrong besides; errnum 0: nothing */
 	uint64_t a, b;
 	int fd;
 };
@@ -40,7 +41,8 @@ struct vmm {
 	unsigned state;           /* enum godwit_state as told by HELLO */
 	struct region_map map;    /* regions with fds; mapped by the session */
 	json_t *about;            /* what the other side is to compare; NULL: only the regions */
-	uint64_t *out, *in;       /* planes, see agent_proto.h; NULL until open is done */
+	json_t *direct; /* disks that use the page cache for now, after TRACK_START; NULL: none */
+	uint64_t *out, *in; /* planes, see agent_proto.h; NULL until open is done */
 	int planes_fd;
 	uint64_t *hints;     /* planes BALLOON and FREE, see agent_proto.h; NULL: none */
 	int hints_fd;        /* of them */
@@ -83,11 +85,19 @@ struct vmm_death *vmm_kill(struct vmm *v, struct event_base *base, unsigned dead
 /* Before done(): it is not called any more. NULL is allowed. */
 void vmm_death_cancel(struct vmm_death *d);
 
+struct vmm_word {
+	uint16_t type; /* AGENT_HELLO asks nothing else */
+	uint64_t a;
+	const json_t *direct; /* RESUME: as in struct vmm; those disks are as they were then */
+	unsigned timeout_ms;
+	/* Answers. */
+	unsigned state;  /* enum godwit_state, before the request */
+	struct err warn; /* as in struct vmm_answer */
+};
+
 /* One request and its answer on a fresh connection, blocking up to timeout_ms: for what has no
- * session any more (recovery, resolve). Type AGENT_HELLO asks nothing else. state (may be NULL):
- * enum godwit_state before the request. 0 or -errno with e set. */
-int vmm_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-	unsigned *state, struct err *e);
+ * session any more (recovery, resolve). 0 or -errno with e set. */
+int vmm_once(const struct vmm_where *where, struct vmm_word *word, struct err *e);
 
 /* Fills vcpus by the names of the VMM's threads. */
 void vmm_find_vcpus(struct vmm *v);
@@ -95,12 +105,10 @@ void vmm_find_vcpus(struct vmm *v);
 /* The rows' own, see vmm.c. */
 int vmm_agent_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
-int vmm_agent_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-	unsigned *state, struct err *e);
+int vmm_agent_once(const struct vmm_where *where, struct vmm_word *word, struct err *e);
 int vmm_qemu_open(struct vmm **v, struct event_base *base, const struct vmm_where *where,
 	unsigned deadline_ms, vmm_fn done, void *done_arg, struct err *e);
-int vmm_qemu_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-	unsigned *state, struct err *e);
+int vmm_qemu_once(const struct vmm_where *where, struct vmm_word *word, struct err *e);
 /* A socket connected to a VMM's libgodwit. flags: SOCK_NONBLOCK or 0. */
 int vmm_agent_connect(const char *path, int flags, struct err *e);
 

@@ -56,10 +56,9 @@ static int once(int sock, uint16_t type, uint64_t a, struct agent_msg *m, struct
 	return rc;
 }
 
-int vmm_agent_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-	unsigned *state, struct err *e)
+int vmm_agent_once(const struct vmm_where *where, struct vmm_word *word, struct err *e)
 {
-	struct timeval tv = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
+	struct timeval tv = {word->timeout_ms / 1000, (word->timeout_ms % 1000) * 1000};
 	/* Connects without waiting: a stopped VMM's queue may be full. */
 	_cleanup_(close_fd) int sock = vmm_agent_connect(where->socket, SOCK_NONBLOCK, e);
 	struct agent_msg m = {.fd = -1};
@@ -73,7 +72,6 @@ int vmm_agent_once(const struct vmm_where *where, uint16_t type, uint64_t a, uns
 	rc = once(sock, AGENT_HELLO, AGENT_VERSION, &m, e);
 	if (rc < 0)
 		return rc;
-	if (state != NULL)
-		*state = (unsigned)m.a;
-	return type == AGENT_HELLO ? 0 : once(sock, type, a, &m, e);
+	word->state = (unsigned)m.a;
+	return word->type == AGENT_HELLO ? 0 : once(sock, word->type, word->a, &m, e);
 }

@@ -37,6 +37,7 @@ static void put(struct vmm_qemu *q)
 	if (v->out != NULL)
 		munmap(v->out, 2 * v->map.nchunks * sizeof(uint64_t));
 	json_decref(v->about);
+	json_decref(v->direct);
 	free(v->vcpus);
 	close_fd(&v->planes_fd);
 	close_fd(&v->pidfd);

@@ -31,12 +31,6 @@ void vmm_qemu_event(void *arg, const char *event, const json_t *data)
 		q->woken = true;
 }
 
-static json_t *announcement(void)
-{
-	return json_pack(
-		"{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5, "step", 100);
-}
-
 /* What QEMU is to do if this process goes now. */
 static int tell_keeper(struct vmm_qemu *q, struct err *e)
 {
@@ -48,7 +42,7 @@ static int tell_keeper(struct vmm_qemu *q, struct err *e)
 	if (q->stopped && q->was_running) {
 		json_array_append_new(list, json_pack("{s:s}", "execute", "cont"));
 		json_array_append_new(list, json_pack("{s:s, s:o}", "execute", "announce-self",
-						    "arguments", announcement()));
+						    "arguments", qemu_announcement()));
 	}
 	if (q->undo_tuning != NULL)
 		json_array_extend(list, q->undo_tuning);
@@ -119,7 +113,7 @@ static int do_pause(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 	return rc;
 }
 
-static int cont(struct vmm_qemu *q, struct err *e)
+static int cont(struct vmm_qemu *q, struct err *warn, struct err *e)
 {
 	uint64_t deadline = clock_ns() + CONT_NS;
 	int rc;
@@ -127,9 +121,8 @@ static int cont(struct vmm_qemu *q, struct err *e)
 	while ((rc = qmp_call(q->qemu.qmp, "cont", NULL, NULL, e)) == -EREMOTEIO &&
 		clock_ns() < deadline)
 		poll(NULL, 0, RETRY_MS);
-	/* Switches learn where the guest is; it runs whether they do or not. */
 	if (rc == 0)
-		qmp_call(q->qemu.qmp, "announce-self", announcement(), NULL, NULL);
+		qemu_announce(&q->qemu, warn);
 	return rc;
 }
 
@@ -145,30 +138,33 @@ static void untune(struct vmm_qemu *q)
 }
 
 /* The source's guest goes on here. */
-static int take_back(struct vmm_qemu *q, struct err *e)
+static int take_back(struct vmm_qemu *q, struct err *warn, struct err *e)
 {
 	int rc = qemu_cancel(&q->qemu, e);
 
 	if (rc < 0)
 		return rc;
 	q->stopped = false;
-	rc = q->was_running ? cont(q, e) : 0;
+	rc = q->was_running ? cont(q, warn, e) : 0;
 	if (rc < 0) {
 		q->stopped = true;
 		return rc;
 	}
 	untune(q);
-	if (tell_keeper(q, e) < 0)
-		return 0; /* it has ended, and there is nothing left for it */
+	/* After a fence there is none, and maybe nothing for one. Where it has ended: the same. */
+	if (q->keeper != NULL || q->undo_disks != NULL)
+		vmm_qemu_secure(q, NULL);
 	return 0;
 }
 
-static int do_resume(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct err *e)
+static int do_resume(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e)
 {
+	struct err *warn = &ask->answer.warn;
+
 	if (q->state != GODWIT_LOADED)
-		return take_back(q, e);
+		return take_back(q, warn, e);
 	/* A guest that was paused at the source stays so. */
-	return ask->b == 1 ? 0 : cont(q, e);
+	return ask->b == 1 ? 0 : cont(q, warn, e);
 }
 
 static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
@@ -205,20 +201,21 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 	return rc;
 }
 
-/* From here on nothing resumes the guest by itself. */
+/* From here on nothing resumes the guest by itself. What was changed is still known: the target may
+ * refuse the guest. */
 static int do_fence(struct vmm_qemu *q, struct err *e)
 {
 	int rc = not_woken(q, "postmigrate", e);
-	struct err ignored;
+	json_t *nothing;
 
 	if (rc < 0)
 		return rc;
 	q->stopped = false;
-	json_decref(q->undo_tuning);
-	json_decref(q->undo_disks);
-	q->undo_tuning = q->undo_disks = NULL;
+	nothing = json_array();
 	/* Told, or dead for certain: either way it does nothing. */
-	tell_keeper(q, &ignored);
+	if (q->keeper != NULL)
+		keeper_tell(q->keeper, nothing, NULL);
+	json_decref(nothing);
 	keeper_free(q->keeper);
 	q->keeper = NULL;
 	return 0;

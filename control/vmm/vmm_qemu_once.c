@@ -6,6 +6,8 @@
 
 #include "godwit.h"
 #include "qemu.h"
+#include "qemu_disk.h"
+#include "qemu_state.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,19 +36,29 @@ static int quit(struct qemu *u, unsigned timeout_ms, struct err *e)
 		       : err_set(e, ETIMEDOUT, "QEMU was told to quit and did not end");
 }
 
-int vmm_qemu_once(const struct vmm_where *where, uint16_t type, uint64_t a, unsigned timeout_ms,
-	unsigned *state, struct err *e)
+static int resume(struct qemu *u, struct vmm_word *word, struct err *e)
+{
+	int rc = qmp_call(u->qmp, "cont", NULL, NULL, e);
+
+	if (rc < 0)
+		return rc;
+	qemu_announce(u, &word->warn);
+	if (word->direct != NULL)
+		qemu_set_direct(u, word->direct, true, &word->warn);
+	return 0;
+}
+
+int vmm_qemu_once(const struct vmm_where *where, struct vmm_word *word, struct err *e)
 {
 	struct qemu u;
-	int rc = qemu_open(&u, where, timeout_ms, -1, e);
+	int rc = qemu_open(&u, where, word->timeout_ms, -1, e);
 
-	(void)a;
-	if (rc == 0 && state != NULL)
-		*state = state_of(&u);
-	if (rc == 0 && type == AGENT_RESUME)
-		rc = qmp_call(u.qmp, "cont", NULL, NULL, e);
-	else if (rc == 0 && type == AGENT_END)
-		rc = quit(&u, timeout_ms, e);
+	if (rc == 0)
+		word->state = state_of(&u);
+	if (rc == 0 && word->type == AGENT_RESUME)
+		rc = resume(&u, word, e);
+	else if (rc == 0 && word->type == AGENT_END)
+		rc = quit(&u, word->timeout_ms, e);
 	qemu_close(&u);
 	return rc;
 }

@@ -42,6 +42,8 @@ static int cache_disks(struct vmm_qemu *q, struct err *e)
 				json_pack("{s:s, s:{s:s}}", "execute", "human-monitor-command",
 					"arguments", "command-line", line));
 		}
+		json_decref(q->vmm.direct);
+		q->vmm.direct = json_deep_copy(nodes);
 		rc = vmm_qemu_secure(q, e);
 		if (rc == 0)
 			rc = qemu_set_direct(&q->qemu, nodes, false, e);
@@ -99,8 +101,10 @@ void vmm_qemu_untrack(struct vmm_qemu *q)
 	struct err e;
 
 	vmm_qemu_drop_tracker(q);
-	/* What can't be put back now the keeper tries again. */
-	if (q->undo_disks == NULL || qemu_run(q->qemu.qmp, q->undo_disks, &e) < 0)
+	/* A fenced guest's disks are the target's. What can't be put back now the keeper tries
+	 * again. */
+	if (q->undo_disks == NULL || q->state == GODWIT_FENCED ||
+		qemu_run(q->qemu.qmp, q->undo_disks, &e) < 0)
 		return;
 	json_decref(q->undo_disks);
 	q->undo_disks = NULL;

@@ -12,7 +12,7 @@ import pytest
 
 import godwit
 from godwit import GODWIT
-from machine import Machine
+from machine import Between, Machine
 
 pytestmark = pytest.mark.usefixtures("pagemap_scan")
 
@@ -275,6 +275,50 @@ def test_daemon_dies_with_cached_disks(shared, daemons):
     assert here.state() == "running"
     here.close()
     there.close()
+
+
+def with_monitors_between(shared, name):
+    """Two QEMUs with a disk that bypasses the page cache, and what stands before their monitors."""
+    disk = ["-device", "virtio-blk-pci,drive=d0,id=vd0", "-drive",
+            DISK.replace("{}", str(image(shared, f"{name}.img"))) + ",cache=none"]
+    machines = Machine(shared, *disk), Machine(shared, *disk, incoming=True)
+    between = [Between(m, shared.folder / f"{m.name}.between") for m in machines]
+    shared.wires += between
+    return *machines, *between
+
+
+def test_refused_with_cached_disks(shared, daemons):
+    """The guest comes back after the commit: its disk is as it was, and that nobody could be told
+    where it is, is said."""
+    here, there, at_source, at_target = with_monitors_between(shared, "refused")
+    at_source.plan("announce-self", "error")
+    at_target.plan("cont", "garbage")
+    since = len(daemons[0].lines)
+    shared.migrate(*daemons, at_source, at_target, "refused", "--disk-cache", "writeback").failed()
+    there.wait()
+    assert here.state() == "running"
+    godwit.wait_until("the disk is as it was", lambda: all(direct(here)))
+    daemons[0].wait_line("<warning> refused: .*announce-self.*planted", since)
+    here.close()
+
+
+def test_undecided_with_cached_disks(shared, daemons):
+    """The same, by a daemon that knows the session from its journal only."""
+    here, there, at_source, at_target = with_monitors_between(shared, "undecided")
+    at_target.plan("cont", "silence")
+    source = shared.daemon("other", keys=godwit.keys_for("source"))
+    shared.migrate(source, daemons[1], at_source, at_target, "undecided", "--disk-cache",
+                   "writeback")
+    godwit.wait_until("the guest was committed", lambda: "cont" in at_target.seen)
+    source.kill()
+    source = shared.daemon("other", keys=godwit.keys_for("source"))
+    there.kill()
+    assert here.state() == "postmigrate"
+    at_source.plan("announce-self", "error")
+    source.ok("resolve", "undecided", "--keep", "source")
+    assert here.state() == "running" and all(direct(here))
+    source.wait_line("<warning> undecided: .*announce-self.*planted")
+    here.close()
 
 
 def test_qmp_and_agent_exclude_each_other(daemons):
