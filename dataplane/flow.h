@@ -70,7 +70,8 @@ struct flow {
 	_Atomic int error;                      /* positive errno; then why holds a sentence */
 	_Atomic bool detached;                  /* the lcore will not touch the flow again */
 	_Atomic uint64_t progress;              /* grows whenever something moved: for time-outs */
-	struct err why;                         /* written before error, once */
+	_Atomic bool heard; /* a frame, or the answer to one, came from the other side */
+	struct err why;     /* written before error, once */
 	struct stats stats;
 
 	/* lcore only */
@@ -84,6 +85,12 @@ int flow_recv_new(struct flow **f, struct recv_job *job, struct link *link, unsi
 	int node, struct err *e);
 /* Before flow_attach(), the same on both sides: its first pass, where it is not 0. */
 void flow_begin_at(struct flow *f, uint32_t pass);
+/* Lcore, its own flow. */
+static inline void flow_heard(struct flow *f)
+{
+	if (!atomic_load_explicit(&f->heard, memory_order_relaxed))
+		atomic_store_explicit(&f->heard, true, memory_order_relaxed);
+}
 /* Frees it with its link. Detached, or never attached. NULL is allowed. */
 void flow_free(struct flow *f);
 

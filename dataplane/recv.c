@@ -244,6 +244,7 @@ static bool take(struct recv *r)
 
 	if (l->ops->rx(l, &r->rx, 1) == 0)
 		return false;
+	flow_heard(r->flow);
 	if (l->sealed)
 		stats_add(&r->flow->stats, STAT_cycles_seal, cpu_cycles() - t0);
 	return true;

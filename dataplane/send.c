@@ -118,6 +118,8 @@ static void on_barrier(struct send *s, const struct frame *f)
 
 static void on_done(struct send *s, const struct link_done *d)
 {
+	if (d->status != LINK_LOST)
+		flow_heard(s->flow);
 	switch (d->status) {
 	case LINK_PLACED:
 		on_placed(s, &d->hdr);

@@ -83,7 +83,12 @@ static void greet(struct greeting *g, json_t *msg)
 		resume(g, s, msg);
 		return;
 	}
-	if (strcmp(op, "hello") != 0 || protocol != SESSION_PROTOCOL)
+	if (strcmp(op, "resume") == 0 && protocol == SESSION_PROTOCOL)
+		err_set(&e, ENOENT,
+			"nobody knows session %s there: its godwitd was started anew. Run `godwit "
+			"receive %s` there and migrate again",
+			name, name);
+	else if (strcmp(op, "hello") != 0 || protocol != SESSION_PROTOCOL)
 		err_set(&e, EPROTO,
 			"the target's Godwit %s speaks control protocol %d and not %llu; install "
 			"the "

@@ -22,7 +22,6 @@
 #define TICK_US    1000
 #define LISTEN_NS  (200 * NS_PER_MS) /* the other side's last word may say why it ended */
 #define AGAIN_NS   (200 * NS_PER_MS) /* between attempts */
-#define NOTICE_NS  (6 * NS_PER_S)    /* that a link takes on top of it */
 #define ATTEMPT_MS 5000u             /* of one attempt, until its answer */
 
 /* What a network does, and a process that ends. Other errors are for good. */
@@ -93,15 +92,24 @@ static void let_go(struct session *s)
 	}
 }
 
+/* Has anything come since all flows were up? */
+static bool was_back(const struct session *s)
+{
+	for (unsigned i = 0; i < s->nflows; i++)
+		if (s->flow[i] != NULL &&
+			atomic_load_explicit(&s->flow[i]->heard, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 static void begin(struct session *s, const struct err *why)
 {
 	struct session_reconnect *r = &s->reconnect;
 	uint64_t now = clock_ns();
 
-	/* Where it was up no longer than silence goes unnoticed, it may never have been back: the
-	 * time of before runs on. */
-	if (!r->lost &&
-		(s->fig.reconnects == 0 || now - r->joined_ns > s->peer_timeout_ns + NOTICE_NS))
+	/* The flows may take another way than the connections that opened them. Where nothing came
+	 * over them it never was back, and the time of before runs on. */
+	if (!r->lost && (s->fig.reconnects == 0 || was_back(s)))
 		r->until_ns = now + r->wait_ns;
 	if (!r->lost) {
 		r->why = *why;
@@ -339,6 +347,7 @@ int reconnect_accept(struct session *s, struct conn *c, json_t *msg, struct err 
 	r->asked = true;
 	r->pass = (uint32_t)pass;
 	s->reply_seq = (uint32_t)json_integer_value(json_object_get(msg, "seq"));
+	s->stage_ns = clock_ns();
 	log_info(s->name, "the source is back, from %s", conn_peer_name(c));
 	return 0;
 }
@@ -367,6 +376,5 @@ void reconnect_joined(struct session *s)
 	struct session_reconnect *r = &s->reconnect;
 
 	r->lost = false;
-	r->joined_ns = clock_ns();
 	r->joined = true;
 }

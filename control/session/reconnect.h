@@ -19,7 +19,7 @@ struct session_reconnect {
 	bool joined;       /* all flows were up once */
 	bool lost;         /* and not all flows are up again */
 	uint64_t until_ns; /* that it is waited for */
-	uint64_t lost_ns, joined_ns;
+	uint64_t lost_ns;
 	bool leaving;                /* what was lost is not all let go of yet */
 	struct err why;              /* it was lost */
 	uint64_t next_ns;            /* source: of the next attempt */

@@ -339,7 +339,6 @@ static void on_saved(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
 	struct err e;
-	int rc;
 
 	if (failed(s, a)) {
 		close_fd(&a->fd);
@@ -356,9 +355,8 @@ static void on_saved(void *arg, struct vmm_answer *a)
 		json_pack("{s:I, s:I}", "bytes", (json_int_t)s->spool->bytes, "crc",
 			(json_int_t)s->spool->crc),
 		on_state_kept);
-	rc = spool_send(s->spool, s->conn, &e);
-	if (rc < 0)
-		session_fail(s, &e);
+	if (spool_send(s->spool, s->conn, &e) < 0)
+		reconnect_or_fail(s, &e);
 }
 
 void source_save(struct session *s)

@@ -103,12 +103,17 @@ def test_one_connection_breaks(stage, which):
 
 def test_twice(stage):
     lost = Corded(stage)
+
+    def sent():
+        return lost.source.status("guest")["report"]["pages_data"]
     for _ in range(2):
+        since = len(lost.source.lines)
         lost.cord.cut()
         lost.lost()
+        lost.source.wait_line("tries for 60 s more", since)  # as if it was the first time
         lost.cord.join()
-        wait_until("the pages go on",
-                   lambda: lost.source.status("guest")["state"] == "copying")
+        before = sent()
+        wait_until("pages go on", lambda: sent() > before + 500)
     lost.arrived(2)
 
 
@@ -122,16 +127,21 @@ def test_network_does_not_come_back(stage):
     stage.moved(lost.source, lost.target, lost.vm)
 
 
-def test_target_daemon_is_gone(stage):
-    """Whoever is refused is not waited for: a new daemon knows nothing of the session."""
+@pytest.mark.parametrize("anew", [True, pytest.param(False, marks=LONG)])
+def test_target_daemon_is_gone(stage, anew):
+    """Whoever is refused is not waited for: by a new daemon that knows nothing of the session, or
+    where none listens."""
     lost = Corded(stage)
+    lost.cord.cut()
     lost.target.kill()
-    lost.cord.close()
+    target = anew and stage.target(port=lost.target.port)
+    lost.cord.join() if anew else lost.cord.close()
     end = lost.migration.failed()
     assert end["result"] == "failed" and end["report"]["reconnects"] == 1
+    assert not anew or "nobody knows session guest there" in end["error"]
     lost.vm.wait_ticks(3)
     lost.waiting.close()
-    stage.moved(lost.source, stage.target(port=lost.target.port), lost.vm)
+    stage.moved(lost.source, target or stage.target(port=lost.target.port), lost.vm)
 
 
 def test_source_is_gone_and_received_anew(stage):
