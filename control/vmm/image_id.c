@@ -56,15 +56,17 @@ enum image_id image_id_name(const char *name, char id[IMAGE_ID_BYTES])
 	return tell(IMAGE_ID_NONE, NO_ID, id);
 }
 
+/* Two file systems made alike have files of the same number: it is the time that tells them apart,
+ * and not all of them keep it. */
 static enum image_id id_of_file(int fd, const struct statx *sx, char id[IMAGE_ID_BYTES])
 {
 	struct statfs fs;
 
-	if (fstatfs(fd, &fs) < 0)
+	if ((sx->stx_mask & STATX_BTIME) == 0 || fstatfs(fd, &fs) < 0)
 		return tell(IMAGE_ID_NONE, NO_ID, id);
-	snprintf(id, IMAGE_ID_BYTES, FILE_ID "%llu, file system 0x%llx, made %lld",
+	snprintf(id, IMAGE_ID_BYTES, FILE_ID "%llu, file system 0x%llx, made %lld.%09u",
 		(unsigned long long)sx->stx_ino, (unsigned long long)fs.f_type,
-		(sx->stx_mask & STATX_BTIME) != 0 ? (long long)sx->stx_btime.tv_sec : 0LL);
+		(long long)sx->stx_btime.tv_sec, sx->stx_btime.tv_nsec);
 	return IMAGE_ID_ITSELF;
 }
 

@@ -80,8 +80,9 @@ static void test_names(void **state)
 
 static void test_files(void **state)
 {
-	_cleanup_(close_fd) int first = -1, other = -1, again = -1;
+	_cleanup_(close_fd) int first = -1, other = -1, again = -1, ageless = -1;
 	char path[128], a[IMAGE_ID_BYTES], b[IMAGE_ID_BYTES];
+	struct statx sx;
 
 	(void)state;
 	put("", "%s/first", folder);
@@ -91,7 +92,17 @@ static void test_files(void **state)
 	again = open(path, O_PATH);
 	snprintf(path, sizeof(path), "%s/other", folder);
 	other = open(path, O_PATH);
+	/* Without the time that it was made its number is one of many. */
+	ageless = open("/proc/version", O_PATH);
+	assert_int_equal(image_id_file(ageless, "/sys", a), IMAGE_ID_NONE);
+	assert_int_equal(statx(first, "", AT_EMPTY_PATH, STATX_BTIME, &sx), 0);
+	if ((sx.stx_mask & STATX_BTIME) == 0) {
+		print_message("the file system of /tmp does not keep when files were made\n");
+		skip();
+	}
 	assert_int_equal(image_id_file(first, "/sys", a), IMAGE_ID_ITSELF);
+	snprintf(path, sizeof(path), ".%09u", sx.stx_btime.tv_nsec);
+	assert_non_null(strstr(a, path));
 	assert_int_equal(image_id_reach(a), IMAGE_ID_ITSELF);
 	assert_int_equal(image_id_file(again, "/sys", b), IMAGE_ID_ITSELF);
 	assert_string_equal(a, b);
