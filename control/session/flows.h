@@ -23,9 +23,10 @@ struct session_nic {
 	struct port *port; /* held; NULL: the link is another one */
 	struct offer_choice offer;
 	struct nic_lane lane[SESSION_FLOWS];
-	char about[PORTS_ABOUT];    /* of the port, for the report */
-	struct port_info info;      /* as it was at the start */
-	struct link_nic_info links; /* sums over flows; the largest MTU and round trip */
+	char about[PORTS_ABOUT];         /* of the port, for the report */
+	struct port_info info;           /* as it was at the start */
+	struct link_nic_info links;      /* sums over flows; the largest MTU and round trip */
+	struct link_nic_info links_gone; /* of those, of flows that a lost network ended */
 };
 
 /* Flows over the rdma link, see flows_rdma.c. */

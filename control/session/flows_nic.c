@@ -297,11 +297,13 @@ void target_flows_nic(struct session *s, json_t *msg)
 
 void flows_nic_sum(struct session *s)
 {
-	struct link_nic_info sum = {0}, one;
+	struct link_nic_info sum = s->nic.links_gone, one;
 	bool any = false;
 
 	if (s->nic.port == NULL)
 		return;
+	sum.mtu = 0;
+	sum.rtt_ns = 0;
 	for (unsigned i = 0; i < s->nflows; i++) {
 		if (s->flow[i] == NULL)
 			continue;
@@ -323,6 +325,7 @@ void flows_nic_sum(struct session *s)
 
 void flows_nic_again(struct session *s)
 {
+	s->nic.links_gone = s->nic.links;
 	for (unsigned i = 0; i < s->nflows; i++) {
 		if (s->nic.port != NULL && s->nic.lane[i].taken)
 			port_udp_give(s->nic.port, s->nic.lane[i].udp_port);

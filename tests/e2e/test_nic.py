@@ -265,9 +265,10 @@ def test_wire_is_noticed_and_mended(stage):
     """Both sides go on with new flows over their ports."""
     slow = Slow(stage, "--peer-timeout", "2s", "--reconnect", "60s")
     slow.net.cut()
-    slow.source.wait_state("guest", "reconnecting")
+    before = slow.source.wait_state("guest", "reconnecting")["report"]["port"]["packets_out"]
     slow.net.mend()
-    godwit.wait_until("the pages go on", lambda: slow.source.status("guest")["state"] == "copying")
+    after = slow.source.wait_state("guest", "copying")["report"]["port"]["packets_out"]
+    assert after >= before > 100
     slow.source.ok("set", "guest", "--bandwidth", "0")
     report = slow.migration.done()
     assert report["reconnects"] >= 1 and report["verified_pages"] > 0
