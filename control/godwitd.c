@@ -227,10 +227,12 @@ static int start_metrics(struct daemon *d, struct err *e)
 	const struct option_set *o = &d->options;
 	const char *readers = option_text(o, "api-readers");
 	bool everybody = strcmp(readers, "everybody") == 0;
+	bool of_readers = *readers != '\0' && !everybody;
 	const struct metrics_config c = {
 		.base = d->base,
 		.where = option_text(o, "metrics"),
-		.group = *readers != '\0' && !everybody ? readers : option_text(o, "api-group"),
+		.group = of_readers ? readers : option_text(o, "api-group"),
+		.group_option = of_readers ? "api-readers" : "api-group",
 		.everybody = everybody,
 		.more = workers_metrics,
 	};

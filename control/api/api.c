@@ -280,7 +280,8 @@ int api_new(struct api **out, const struct api_config *c, struct err *e)
 	a->spare = -1;
 	take_spare(a);
 	LIST_INIT(&a->clients);
-	rc = api_socket_open(&a->socket, c->path, c->mode, c->group, c->readers, e);
+	rc = api_socket_open(
+		&a->socket, &api_socket_names, c->path, c->mode, c->group, c->readers, e);
 	if (rc < 0) {
 		close_fd(&a->spare);
 		free(a);

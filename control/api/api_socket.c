@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The API's unix socket as a file. Run by main before the loop, and at its end.
+// A unix socket as a file: the API's, or that of metrics. Run by main before the loop, and at its
+// end.
 
 #include "api_socket.h"
 
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #define BACKLOG 16
+
+const struct api_socket_names api_socket_names = {"API socket", "api", "api-group", "api-readers"};
 
 static int group_id(const char *option, const char *name, gid_t *gid, struct err *e)
 {
@@ -30,7 +33,7 @@ static int group_id(const char *option, const char *name, gid_t *gid, struct err
 }
 
 /* The last folder of the path, so that a fresh system with an empty /run works. */
-static int make_folder(const char *path, struct err *e)
+static int make_folder(const struct api_socket_names *n, const char *path, struct err *e)
 {
 	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	char *slash;
@@ -41,32 +44,31 @@ static int make_folder(const char *path, struct err *e)
 		return 0;
 	*slash = '\0';
 	if (mkdir(folder, 0755) != 0 && errno != EEXIST)
-		return err_sys(e, errno, "cannot make the folder %s of the API socket", folder);
+		return err_sys(e, errno, "cannot make the folder %s of the %s", folder, n->what);
 	return 0;
 }
 
 /* A socket file that nobody listens on is left from a daemon that was killed. */
-static int remove_stale(const struct sockaddr_un *at, struct err *e)
+static int remove_stale(
+	const struct api_socket_names *n, const struct sockaddr_un *at, struct err *e)
 {
 	_cleanup_(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct stat st;
 
 	if (fd < 0)
-		return err_sys(e, errno, "api: cannot make a socket");
+		return err_sys(e, errno, "%s: cannot make it", n->what);
 	if (lstat(at->sun_path, &st) != 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(e, EEXIST,
-			"%s is in the way of the API socket and is no socket: move it, or choose "
-			"another "
-			"path with --api",
-			at->sun_path);
+			"%s is in the way of the %s and is no socket: move it, or choose another "
+			"path with --%s",
+			at->sun_path, n->what, n->path);
 	if (connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0 || errno == EAGAIN)
 		return err_set(e, EADDRINUSE,
 			"another godwitd answers on %s: end it (`ss -lxp` shows its process), or "
-			"choose "
-			"another path with --api",
-			at->sun_path);
+			"choose another path with --%s",
+			at->sun_path, n->path);
 	if (errno != ECONNREFUSED)
 		return err_sys(e, errno, "cannot tell whether %s is in use", at->sun_path);
 	unlink(at->sun_path);
@@ -74,7 +76,8 @@ static int remove_stale(const struct sockaddr_un *at, struct err *e)
 }
 
 /* Made without any rights, then given those it is to have: nobody slips in between. */
-static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group, struct err *e)
+static int bind_with_rights(struct api_socket *s, const struct api_socket_names *n, mode_t mode,
+	const char *group, struct err *e)
 {
 	mode_t mask = umask(0777);
 	int rc = bind(s->fd, (struct sockaddr *)&s->at, sizeof(s->at));
@@ -85,10 +88,10 @@ static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group
 	if (rc != 0) {
 		/* The file, if there is one, is not ours to remove. */
 		close_fd(&s->fd);
-		return err_sys(e, errnum, "cannot make the API socket %s", s->at.sun_path);
+		return err_sys(e, errnum, "cannot make the %s %s", n->what, s->at.sun_path);
 	}
 	if (group != NULL && group[0] != '\0') {
-		rc = group_id("api-group", group, &gid, e);
+		rc = group_id(n->group, group, &gid, e);
 		if (rc < 0)
 			return rc;
 	}
@@ -99,23 +102,23 @@ static int bind_with_rights(struct api_socket *s, mode_t mode, const char *group
 		mode |= 0666;
 	if (chown(s->at.sun_path, (uid_t)-1, gid) != 0 || chmod(s->at.sun_path, mode) != 0)
 		return err_sys(
-			e, errno, "cannot set the rights of the API socket %s", s->at.sun_path);
+			e, errno, "cannot set the rights of the %s %s", n->what, s->at.sun_path);
 	if (listen(s->fd, BACKLOG) != 0)
-		return err_sys(e, errno, "cannot listen on the API socket %s", s->at.sun_path);
+		return err_sys(e, errno, "cannot listen on the %s %s", n->what, s->at.sun_path);
 	return 0;
 }
 
-static int read_readers(struct api_rules *r, const char *readers, struct err *e)
+static int read_readers(struct api_rules *r, const char *option, const char *readers, struct err *e)
 {
 	r->readers = (gid_t)-1;
 	if (readers == NULL || readers[0] == '\0')
 		return 0;
 	r->everybody = strcmp(readers, "everybody") == 0;
-	return r->everybody ? 0 : group_id("api-readers", readers, &r->readers, e);
+	return r->everybody ? 0 : group_id(option, readers, &r->readers, e);
 }
 
-int api_socket_open(struct api_socket *s, const char *path, mode_t mode, const char *group,
-	const char *readers, struct err *e)
+int api_socket_open(struct api_socket *s, const struct api_socket_names *n, const char *path,
+	mode_t mode, const char *group, const char *readers, struct err *e)
 {
 	int rc;
 
@@ -123,21 +126,20 @@ int api_socket_open(struct api_socket *s, const char *path, mode_t mode, const c
 	s->fd = -1;
 	s->at.sun_family = AF_UNIX;
 	if (strlen(path) >= sizeof(s->at.sun_path))
-		return err_set(e, ENAMETOOLONG,
-			"the API socket's path is longer than %zu: %.60s...",
-			sizeof(s->at.sun_path) - 1, path);
+		return err_set(e, ENAMETOOLONG, "--%s: the path is longer than %zu: %.60s...",
+			n->path, sizeof(s->at.sun_path) - 1, path);
 	snprintf(s->at.sun_path, sizeof(s->at.sun_path), "%s", path);
-	rc = read_readers(&s->rules, readers, e);
+	rc = read_readers(&s->rules, n->readers, readers, e);
 	if (rc == 0)
-		rc = make_folder(path, e);
+		rc = make_folder(n, path, e);
 	if (rc == 0)
-		rc = remove_stale(&s->at, e);
+		rc = remove_stale(n, &s->at, e);
 	if (rc < 0)
 		return rc;
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
-		return err_sys(e, errno, "api: cannot make a socket");
-	rc = bind_with_rights(s, mode, group, e);
+		return err_sys(e, errno, "%s: cannot make it", n->what);
+	rc = bind_with_rights(s, n, mode, group, e);
 	if (rc < 0)
 		api_socket_close(s);
 	return rc;

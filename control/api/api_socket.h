@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The API's unix socket as a file: made, given its rights, removed. */
+/* A unix socket as a file, the API's or that of metrics: made, given its rights, removed. */
 #ifndef GODWIT_CONTROL_API_SOCKET_H
 #define GODWIT_CONTROL_API_SOCKET_H
 
@@ -15,10 +15,17 @@ struct api_socket {
 	struct sockaddr_un at;
 };
 
+/* For sentences. */
+struct api_socket_names {
+	const char *what;                   /* "API socket" */
+	const char *path, *group, *readers; /* the options that gave them */
+};
+extern const struct api_socket_names api_socket_names; /* of the API's */
+
 /* See api_new(). group NULL or "": left as it is. Where there are readers, everybody can connect,
  * and rules say who may do what. */
-int api_socket_open(struct api_socket *s, const char *path, mode_t mode, const char *group,
-	const char *readers, struct err *e);
+int api_socket_open(struct api_socket *s, const struct api_socket_names *names, const char *path,
+	mode_t mode, const char *group, const char *readers, struct err *e);
 /* Closes it and removes the file. */
 void api_socket_close(struct api_socket *s);
 

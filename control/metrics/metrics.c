@@ -179,14 +179,15 @@ static int listen_port_on(const char *where, struct err *e)
 static int open_socket(struct metrics *m, struct err *e)
 {
 	const struct metrics_config *c = &m->config;
-	struct err why;
-	int fd;
+	const struct api_socket_names names = {"socket of metrics", "metrics", c->group_option, ""};
+	int fd, rc;
 
 	if (c->where[0] != '/')
 		return listen_port_on(c->where, e);
-	if (api_socket_open(
-		    &m->socket, c->where, c->everybody ? 0666 : 0660, c->group, NULL, &why) < 0)
-		return err_set(e, why.errnum, "metrics: %.300s", why.text);
+	rc = api_socket_open(
+		&m->socket, &names, c->where, c->everybody ? 0666 : 0660, c->group, NULL, e);
+	if (rc < 0)
+		return rc;
 	/* Its own, which the library closes. */
 	fd = fcntl(m->socket.fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? err_sys(e, errno, "metrics: no descriptor") : fd;

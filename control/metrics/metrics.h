@@ -17,9 +17,10 @@ struct metrics;
 
 struct metrics_config {
 	struct event_base *base;
-	const char *where; /* "/PATH" of a socket, "127.0.0.1:PORT", "[::1]:PORT" */
-	const char *group; /* of the socket; NULL or "": that of the process */
-	bool everybody;    /* may connect to the socket */
+	const char *where;        /* "/PATH" of a socket, "127.0.0.1:PORT", "[::1]:PORT" */
+	const char *group;        /* of the socket; NULL or "": that of the process */
+	const char *group_option; /* that named it */
+	bool everybody;           /* may connect to the socket */
 	/* Families of the rest of the daemon: cores. */
 	void (*more)(void *arg, FILE *out);
 	void *arg;

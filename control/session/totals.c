@@ -101,6 +101,9 @@ static void put_ended(FILE *out)
 	}
 	expo_count(out, "godwit_pause_seconds", "_count", sum, NULL);
 	expo_number(out, "godwit_pause_seconds", "_sum", past.pause_s, NULL);
+	expo_family(out, "godwit_stall_seconds", "counter",
+		"vCPU time that guests that left lost before their pauses");
+	expo_number(out, "godwit_stall_seconds", "_total", past.stall_s, NULL);
 }
 
 /* A family of gauges, one sample for each session that has the figure. */

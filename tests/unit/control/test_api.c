@@ -347,18 +347,22 @@ static void test_socket_file(void **state)
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	close(fd);
-	assert_int_equal(api_socket_open(&s, path, 0640, "0", NULL, &e), 0);
+	assert_int_equal(api_socket_open(&s, &api_socket_names, path, 0640, "0", NULL, &e), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0640);
 	api_socket_close(&s);
 	/* What is no socket is not. */
 	fclose(fopen(path, "w"));
-	assert_int_equal(api_socket_open(&s, path, 0600, NULL, NULL, &e), -EEXIST);
+	assert_int_equal(
+		api_socket_open(&s, &api_socket_names, path, 0600, NULL, NULL, &e), -EEXIST);
 	assert_int_equal(stat(path, &st), 0);
 	unlink(path);
-	assert_int_equal(api_socket_open(&s, path, 0600, "no-such-group", NULL, &e), -ENOENT);
+	assert_int_equal(
+		api_socket_open(&s, &api_socket_names, path, 0600, "no-such-group", NULL, &e),
+		-ENOENT);
 	assert_int_equal(stat(path, &st), -1);
-	assert_int_equal(api_socket_open(&s, "/proc/no/x", 0600, NULL, NULL, &e), -ENOENT);
+	assert_int_equal(api_socket_open(&s, &api_socket_names, "/proc/no/x", 0600, NULL, NULL, &e),
+		-ENOENT);
 }
 
 static void test_long_path(void **state)
@@ -371,7 +375,8 @@ static void test_long_path(void **state)
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[0] = '/';
 	longest[sizeof(longest) - 1] = '\0';
-	assert_int_equal(api_socket_open(&s, longest, 0600, NULL, NULL, &e), -ENAMETOOLONG);
+	assert_int_equal(api_socket_open(&s, &api_socket_names, longest, 0600, NULL, NULL, &e),
+		-ENAMETOOLONG);
 }
 
 int main(void)
