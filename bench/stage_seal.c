@@ -61,6 +61,7 @@ static uint64_t seal_stage_run(struct bench *b, int arg, void *state)
 		struct seal_text t = {.number = s->number++,
 			.aad = s->aad,
 			.aad_bytes = AAD_BYTES,
+			.far = true,
 			.nseg = 1,
 			.seg = &seg,
 			.out = s->out,

@@ -9,6 +9,8 @@
 
 #include "link_nic_impl.h"
 
+#include "codec.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -20,6 +22,7 @@ bool link_nic_seal_out(struct link_nic *n, const struct rel_out *o, const struct
 	struct seal_text t = {.number = packet_number(o->hdr),
 		.aad = buf,
 		.aad_bytes = PACKET_AAD_BYTES,
+		.far = nseg > 0 && rel_send_slot(&n->send, o->seq)->hdr.codec == CODEC_RAW,
 		.nseg = 1 + nseg,
 		.seg = all,
 		.out = buf + PACKET_HDR_BYTES,

@@ -8,6 +8,8 @@
 
 #include "link_tcp.h"
 
+#include "codec.h"
+
 #include <string.h>
 
 bool link_tcp_stage(struct link_tcp *t, const struct link_tx *f, const uint8_t *hdr)
@@ -16,6 +18,7 @@ bool link_tcp_stage(struct link_tcp *t, const struct link_tx *f, const uint8_t *
 	struct seal_text text = {.number = t->number_out,
 		.aad = p,
 		.aad_bytes = FRAME_HDR_BYTES,
+		.far = f->hdr.codec == CODEC_RAW,
 		.nseg = f->nseg,
 		.seg = f->seg,
 		.out = p + FRAME_HDR_BYTES,

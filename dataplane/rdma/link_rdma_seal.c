@@ -7,6 +7,8 @@
 
 #include "link_rdma_impl.h"
 
+#include "codec.h"
+
 #include <string.h>
 
 bool link_rdma_put(
@@ -16,6 +18,7 @@ bool link_rdma_put(
 	struct seal_text text = {.number = r->number_out,
 		.aad = p,
 		.aad_bytes = FRAME_HDR_BYTES,
+		.far = f->codec == CODEC_RAW,
 		.nseg = nseg,
 		.seg = seg,
 		.out = at,

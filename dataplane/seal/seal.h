@@ -45,6 +45,7 @@ struct seal_text {
 	uint64_t number;
 	const uint8_t *aad; /* authenticated, not encrypted: the header */
 	uint32_t aad_bytes;
+	bool far; /* to seal: seg is memory that no cache has, to be fetched ahead */
 	unsigned nseg;
 	const struct iovec *seg;
 	uint8_t *out;

@@ -80,6 +80,7 @@ static unsigned send_one(struct ends *x, uint64_t number, size_t bytes, unsigned
 	struct seal_text t = {.number = number,
 		.aad = x->aad,
 		.aad_bytes = sizeof(x->aad),
+		.far = seed_below(&x->seed, 2) == 0,
 		.nseg = nseg,
 		.seg = seg,
 		.out = x->sealed,
@@ -119,7 +120,7 @@ static void pass_one(struct ends *x, uint64_t number, size_t bytes)
 	assert_int_equal(take_one(x, x->to, number, bytes), SEAL_GOOD);
 }
 
-// Every row with every row: lengths, segments, epochs.
+// Every row with every row: lengths, segments, near and far, epochs.
 static void rows_agree(void **state)
 {
 	static struct ends x;
