@@ -139,6 +139,23 @@ def moved_whole(stage, source, target, *args):
     return report
 
 
+@pytest.mark.insecure  # sealed pages are copied
+def test_zero_copy_of_memory_that_comes_and_goes(stage):
+    """The device reads pages where they lie, while the guest gives others up, has them punched, and
+    takes them into use again."""
+    source, target, _ = stage.joined(Cable, mtu=9000, more="zero-copy = yes\n")
+    vm = stage.vm(memory="32M", args=["--vcpus", 2, "--pattern", "random", "--rate", 1000,
+                                      "--free", 40, "--balloon", 30, "--churn", 16])
+    waiting = stage.waiting(memory="32M")
+    last = vm.wait_ticks()
+    report = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--verify",
+                           "memory", "--bandwidth", "32M", "--downtime", 2000).done()
+    assert report["port"]["zero_copy"] and report["verified_pages"] > 0
+    assert report["pages_balloon"] > 0 and report["pages_hole"] + report["pages_skipped"] > 0
+    assert waiting.wait_ticks() > last
+    waiting.whole()
+
+
 @pytest.mark.long
 def test_the_smaller_mtu_counts(stage):
     net = stage.fabric(Cable, mtu=9000)
