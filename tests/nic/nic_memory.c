@@ -104,3 +104,21 @@ void world_wait_dead(struct world_side *s, int errnum, const char *words)
 			world_fail("flow %u fails, but with: %s", i, s->flow[i]->why.text);
 	}
 }
+
+// memif frees what is left of a connection in a thread of its own when the other side has gone, and
+// not safely while anybody else frees: who goes last waits for that.
+void world_let_the_other_go(const struct world_side *s)
+{
+	uint64_t end = clock_ns() + WORLD_WAIT_S * NS_PER_S;
+	struct port_info i;
+
+	if (s->source || strcmp(s->w->o.device, "memif") != 0)
+		return;
+	for (port_info(s->port, &i); i.link_up; port_info(s->port, &i)) {
+		if (clock_ns() > end)
+			world_fail("the source's port does not close");
+		nap();
+	}
+	for (unsigned n = 0; n < 20; n++) // the link is down before all is freed
+		nap();
+}

@@ -367,6 +367,8 @@ void world_side_close(struct world_side *s, bool alone)
 		world_hear(s);
 	}
 	port_release(s->port);
+	if (!alone)
+		world_let_the_other_go(s);
 	port_close(s->port);
 	if (s->source) {
 		claim_fini(&s->claim);

@@ -63,6 +63,8 @@ void world_wait_pass(struct world_side *s, uint32_t pass);
 
 /* Until all flows have failed, with this number and a sentence that holds these words. */
 void world_wait_dead(struct world_side *s, int errnum, const char *words);
+/* Who goes last waits until the other side's port is gone, where the device needs that. */
+void world_let_the_other_go(const struct world_side *s);
 /* Takes the wire away, or gives it back; packet only. */
 void world_wire(struct world *w, bool up);
 
