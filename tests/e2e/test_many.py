@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """One guest, many migrations back and forth, with faults at random moments: it is never lost, never
-torn, never in two places; and those who took part hold no more at the end than at the beginning."""
+torn, never in two places; it arrives where nothing stands against that; and those who took part
+hold no more at the end than at the beginning."""
 
 import contextlib
 import random
+import re
 import time
 
 import pytest
 
 from cord import Cord
 from godwit import wait_until
+from matrix import STAGES
 from test_matrix_faults import holds
 
 # What happens on the way, and how often among so many.
@@ -17,7 +20,25 @@ FAULTS = {"nothing": 8, "cut": 3, "cut here": 2, "cut there": 2, "silence": 2, "
           "kill target VMM": 2, "kill target daemon": 1, "kill source daemon": 1,
           "stop source VMM": 1, "stop target VMM": 1, "stop source daemon": 1,
           "stop target daemon": 1}
-GROWTH_KIB = 16384  # of a daemon's memory, after its first sessions: sessions are remembered
+# Of a daemon, after its first sessions: they are remembered; threads and heaps come and go.
+GROWTH_KIB, GROWTH_MAPS = 16384, 24
+# Between these stages the network may be lost, and is waited for.
+PATIENT = STAGES[STAGES.index("track"):STAGES.index("load")]
+
+
+def status_of(process, *fields):
+    text = open(f"/proc/{process.popen.pid}/status", encoding="utf-8").read()
+    return sum(int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M)[1]) for field in fields)
+
+
+def maps_of(process):
+    with open(f"/proc/{process.popen.pid}/maps", encoding="utf-8") as file:
+        return sum(1 for _ in file)
+
+
+def held_by(process):
+    """What must be given back: files, maps of guests' memory, threads, huge pages."""
+    return (*holds(process), status_of(process, "HugetlbPages"))
 
 
 class Host:
@@ -36,31 +57,31 @@ class Host:
         self.first = None
         self.sessions = 0
 
-    def resident(self):
-        text = open(f"/proc/{self.daemon.popen.pid}/status", encoding="utf-8").read()
-        return int(text.split("VmRSS:")[1].split()[0])
-
     def look(self):
         """Compares with what it held after its first few sessions."""
         self.sessions += 1
         if self.sessions < 3:
             return
         if self.first is None:
-            self.first = (holds(self.daemon), self.resident())
-        files, grown = self.first
-        wait_until(f"{self.name} gives back what it took: {files}", lambda: all(
-            now <= then for now, then in zip(holds(self.daemon), files)))
-        assert self.resident() - grown < GROWTH_KIB, f"{self.name} grows"
+            self.first = (held_by(self.daemon), status_of(self.daemon, "VmRSS"),
+                          maps_of(self.daemon))
+        held, resident, maps = self.first
+        wait_until(f"{self.name} gives back what it took: {held}", lambda: all(
+            now <= then for now, then in zip(held_by(self.daemon), held)))
+        assert status_of(self.daemon, "VmRSS") - resident < GROWTH_KIB, f"{self.name} grows"
+        assert maps_of(self.daemon) - maps < GROWTH_MAPS, f"{self.name} maps more and more"
 
 
 class Many:
-    def __init__(self, stage, seed):
+    def __init__(self, stage, seed, backing="4K"):
         self.stage = stage
+        self.backing = ["--hugepages"] if backing == "2M" else []
         self.dice = random.Random(seed)
         self.here, self.there = Host(stage, "source"), Host(stage, "target")
-        self.vm = stage.vm(memory="16M", args=["--pattern", "random", "--rate", 1000])
+        self.vm = stage.vm(memory="16M", args=["--pattern", "random", "--rate", 1000,
+                                               *self.backing])
         self.vm.wait_ticks(1)
-        self.held = holds(self.vm)
+        self.held = (held_by(self.vm)[:3], maps_of(self.vm))
         self.happened = {}
 
     def strike(self, fault, migration, name, waiting):
@@ -102,11 +123,29 @@ class Many:
         self.here.daemon.ok("resolve", name, "--keep", "target" if runs else "source")
         return runs
 
+    def lost_at(self):
+        """Where the source was when the network failed it, by its log: the stage; None where the
+        session came to no harm by it."""
+        stage = None
+        for line in self.here.daemon.lines[self.since:]:
+            begun = re.search(r"stage (\w+)$", line)
+            if begun:
+                stage = begun[1]
+            elif "the network was lost" in line:
+                return stage
+        return stage
+
+    def must_arrive(self, fault):
+        """The fault is none that ends a migration."""
+        what = fault.split()[0]
+        return what in ("nothing", "stop", "silence") or what == "cut" and self.lost_at() in PATIENT
+
     def migrate(self, number):
         fault = self.dice.choices(list(FAULTS), list(FAULTS.values()))[0]
         self.fault = fault
         name = f"hop{number}"
-        waiting = self.stage.waiting(memory="16M")
+        waiting = self.stage.waiting(memory="16M", args=self.backing)
+        self.since = len(self.here.daemon.lines)
         last = self.vm.wait_ticks(1)
         migration = self.stage.migrate(
             self.here.daemon, self.there.daemon, self.vm, waiting, name, "--flows", 2,
@@ -123,6 +162,9 @@ class Many:
             self.vm.wait()
             self.moved_to(waiting)
         else:
+            assert not self.must_arrive(fault), \
+                f"{name}, {fault}, lost at {self.lost_at()}: the guest stayed: " \
+                f"{migration.end()['error']}"
             assert not waiting.ticks(), f"{name}, {fault}: the guest ran on both sides"
             self.stayed(name, waiting)
         assert self.vm.wait_ticks() > last, f"{name}, {fault}: the guest went back"
@@ -138,7 +180,7 @@ class Many:
         self.here.look()
         if self.there.daemon.alive():
             self.there.look()
-        self.held = holds(self.vm)
+        self.held = (held_by(self.vm)[:3], maps_of(self.vm))
         self.here, self.there = self.there, self.here
 
     def stayed(self, name, waiting):
@@ -150,8 +192,10 @@ class Many:
                 self.there.daemon.status(name) or {"state": "ended"})["state"] == "ended")
         self.stage.children.remove(waiting)
         waiting.close()
-        wait_until(f"the VMM gives back what it took: {self.held}", lambda: all(
-            now <= then for now, then in zip(holds(self.vm), self.held)))
+        held, maps = self.held
+        wait_until(f"the VMM gives back what it took: {held}", lambda: all(
+            now <= then for now, then in zip(held_by(self.vm), held)))
+        assert maps_of(self.vm) - maps < GROWTH_MAPS, "the VMM maps more and more"
         self.here.look()
 
     def play(self, times):
@@ -164,6 +208,58 @@ class Many:
             print(*outcome, count)
 
 
-@pytest.mark.parametrize("times,seed", [(20, 1), pytest.param(300, 2, marks=pytest.mark.long)])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize("times,seed", [(20, 1), pytest.param(300, 2, marks=LONG)])
 def test_many(stage, times, seed):
     Many(stage, seed).play(times)
+
+
+@LONG
+def test_many_on_huge_pages(stage, hugepages):
+    Many(stage, 3, "2M").play(40)
+
+
+REMEMBERED = 64  # sessions, by a daemon
+SAME = 50
+SESSION_KIB = 8
+
+
+@LONG
+@pytest.mark.parametrize("how", ["moves", "stays"])
+def test_the_same_again(stage, pair, how):
+    """The same session so many times, once a daemon remembers as many as it ever will: none costs
+    memory, of the daemons or of the VMM that stays."""
+    here, there = pair
+    vm = stage.vm(memory="8M", args=["--rate", 100])
+    vm.wait_ticks(1)
+    waiting = stage.waiting(memory="8M")
+    for number in range(REMEMBERED + SAME + 4):
+        if number == REMEMBERED + 4:
+            before = {p: (status_of(p, "RssAnon"), held_by(p)) for p in (*pair, vm)}
+        name = f"hop{number}"
+        if how == "moves":
+            moving = stage.migrate(here, there, vm, waiting, name)
+            assert moving.end()["result"] == "done", moving.end()["error"]
+            waiting.wait_ticks(1)
+            vm.wait()
+            stage.children.remove(vm)
+            vm.close()
+            vm, waiting = waiting, stage.waiting(memory="8M")
+            here, there = there, here
+        else:
+            moving = stage.migrate(here, there, vm, waiting, name, "--hold")
+            here.wait_state(name, "holding")
+            here.ok("cancel", name)
+            assert moving.end()["result"] == "cancelled"
+            there.wait_state(name, "ended")
+        stage.children.remove(moving)
+        moving.close()
+    vm.whole()
+    for process, (anonymous, held) in before.items():
+        if process.alive():
+            grown = status_of(process, "RssAnon") - anonymous
+            print(f"{process.name}: {grown / SAME:.1f} KiB a session")
+            assert grown < SAME * SESSION_KIB, f"{process.name} grew by {grown} KiB"
+            assert all(now <= then for now, then in zip(held_by(process), held))

@@ -227,6 +227,46 @@ static void slots_are_let_go(void **state)
 	close(kvm);
 }
 
+/* Of the mapping that holds the address: "uw" is userfaultfd's write-protection. */
+static bool is_watched(const void *at)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long from, to, a = (uintptr_t)at;
+	bool here = false, found = false;
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = a >= from && a < to;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			found = strstr(line, " uw ") != NULL;
+	}
+	fclose(f);
+	return found;
+}
+
+/* No write faults for a daemon that is gone. */
+static void pages_are_let_go(void **state)
+{
+	struct agent_msg m;
+	int sock = start(0);
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
+		assert_false(is_watched(vmm.mem));
+		assert_int_equal(vmm_ask(sock, AGENT_TRACK_START, 0, 0, -1, &m), 0);
+		assert_true(is_watched(vmm.mem));
+		close(sock);
+		sock = vmm_connect(&vmm);
+	}
+	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
+	assert_false(is_watched(vmm.mem));
+	close(sock);
+	vmm_close(&vmm);
+}
+
 /* A guest that does not resume at once is tried again; and godwit_free ends a lease too. */
 static void lease_insists(void **state)
 {
@@ -330,6 +370,7 @@ int main(void)
 		cmocka_unit_test(lease_ends_at_eof),
 		cmocka_unit_test(unseen_writers_are_refused),
 		cmocka_unit_test(slots_are_let_go),
+		cmocka_unit_test(pages_are_let_go),
 		cmocka_unit_test(lease_insists),
 		cmocka_unit_test(fence_holds),
 		cmocka_unit_test(incoming),

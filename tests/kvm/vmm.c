@@ -98,48 +98,79 @@ int vmm_open(struct vmm *v, int incoming, char why[256])
 	return vmm_open_at(v, path, incoming, why);
 }
 
-static int open_with(struct vmm *v, const char *path, int incoming, int vm_fd, char why[256])
+static int make_memory(struct vmm *v)
 {
-	struct godwit_config c = {
-		.api_version = GODWIT_API_VERSION,
-		.name = "guest",
-		.vm_fd = vm_fd,
-		.incoming = incoming,
-		.ops = &ops,
-		.opaque = v,
-	};
-
 	memset(v, 0, sizeof(*v));
-	snprintf(v->path, sizeof(v->path), "%s", path);
-	c.socket = v->path;
 	v->fd = memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (v->fd < 0 || ftruncate(v->fd, VMM_BYTES) < 0)
 		return -1;
 	v->mem = mmap(NULL, VMM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	return v->mem == MAP_FAILED ? -1 : 0;
+}
+
+/* c: what is not the same for all. vcpu_fd: -1, or of its one vCPU. */
+static int open_with(struct vmm *v, const char *path, struct godwit_config c,
+	const struct view *view, int vcpu_fd, char why[256])
+{
+	snprintf(v->path, sizeof(v->path), "%s", path);
+	c.api_version = GODWIT_API_VERSION;
+	c.name = "guest";
+	c.socket = v->path;
+	c.ops = &ops;
+	c.opaque = v;
 	v->g = godwit_new(&c, why, 256);
-	if (v->g == NULL || v->mem == MAP_FAILED)
-		return -1;
-	if (godwit_add_region(v->g, "ram", v->fd, VMM_BYTES, v->mem, 4096) != 0 ||
-		godwit_add_view(v->g, 0, 0, 0, 0, 0, VMM_BYTES, 0) != 0)
+	if (v->g == NULL || godwit_add_region(v->g, "ram", v->fd, VMM_BYTES, v->mem, 4096) != 0 ||
+		godwit_add_view(v->g, 0, view->slot, 0, view->gpa, 0, VMM_BYTES, 0) != 0 ||
+		(vcpu_fd >= 0 && godwit_add_vcpu(v->g, vcpu_fd) != 0))
 		return -1;
 	return godwit_start(v->g, why, 256);
 }
 
 int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256])
 {
-	return open_with(v, path, incoming, -1, why);
+	struct godwit_config c = {.vm_fd = -1, .incoming = incoming};
+
+	if (make_memory(v) < 0)
+		return -1;
+	return open_with(v, path, c, &(struct view){0}, -1, why);
 }
 
 int vmm_open_kvm(struct vmm *v, int vm_fd, char why[256])
 {
 	struct kvm_userspace_memory_region slot = {.memory_size = VMM_BYTES};
+	struct godwit_config c = {.vm_fd = vm_fd};
 	char path[64];
 
 	snprintf(path, sizeof(path), "/tmp/godwit-test-%d-kvm", getpid());
-	if (open_with(v, path, 0, vm_fd, why) < 0)
+	if (make_memory(v) < 0 || open_with(v, path, c, &(struct view){0}, -1, why) < 0)
 		return -1;
 	slot.userspace_addr = (uintptr_t)v->mem;
 	return ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot);
+}
+
+int vmm_open_ring(struct vmm *v, struct guest32 **guest, uint32_t ring_bytes, struct err *e)
+{
+	static struct region_map map;
+	struct view view = {.gpa = VMM_RING_GPA, .bytes = VMM_BYTES, .slot = 1};
+	struct godwit_config c = {.tracker = GODWIT_TRACK_KVM_RING, .ring_bytes = ring_bytes};
+	char path[64];
+	int rc;
+
+	snprintf(path, sizeof(path), "/tmp/godwit-test-%d-ring", getpid());
+	region_map_init(&map);
+	if (make_memory(v) < 0)
+		return err_sys(e, errno, "no memory");
+	rc = region_add(&map, "ram", v->fd, VMM_BYTES, PAGE_BYTES, e);
+	if (rc < 0)
+		return rc;
+	map.r[0].base = v->mem;
+	rc = region_add_view(&map.r[0], &view, e);
+	if (rc == 0)
+		rc = guest32_open(guest, &map, ring_bytes, e);
+	if (rc != 0)
+		return rc;
+	c.vm_fd = guest32_vm_fd(*guest);
+	return open_with(v, path, c, &view, guest32_vcpu_fd(*guest), e->text);
 }
 
 void vmm_close(struct vmm *v)

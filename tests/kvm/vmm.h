@@ -8,8 +8,10 @@
 
 #include "agent_proto.h"
 #include "godwit.h"
+#include "guest32.h"
 
-#define VMM_BYTES (3 * CHUNK_BYTES + 5 * PAGE_BYTES)
+#define VMM_BYTES    (3 * CHUNK_BYTES + 5 * PAGE_BYTES)
+#define VMM_RING_GPA 0x100000u
 
 struct vmm {
 	struct godwit *g;
@@ -26,6 +28,9 @@ int vmm_open(struct vmm *v, int incoming, char why[256]);
 int vmm_open_at(struct vmm *v, const char *path, int incoming, char why[256]);
 /* One whose guest memory is slot 0 of that KVM VM: tracked by KVM's log. */
 int vmm_open_kvm(struct vmm *v, int vm_fd, char why[256]);
+/* One whose guest memory is at VMM_RING_GPA of a KVM guest with a dirty ring, which the caller
+ * closes after it. 1 with the reason to skip in e. */
+int vmm_open_ring(struct vmm *v, struct guest32 **guest, uint32_t ring_bytes, struct err *e);
 void vmm_close(struct vmm *v);
 /* Waits up to 5 s for the guest to get into a state. */
 int vmm_wait(struct vmm *v, enum godwit_state s);
