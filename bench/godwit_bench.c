@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "about.h"
 #include "clock.h"
 #include "cpu.h"
 #include "memory.h"
@@ -69,7 +70,7 @@ static const char usage[] =
 	"  --cpu N          to run on (0)\n"
 	"  --huge           image on 2 MiB pages\n"
 	"  --codec CODEC    of tcp and nic: auto, raw, lz4, deflate:0, zstd:1 ... (raw)\n"
-	"  --json           one line a stage and round\n"
+	"  --json           a line for the machine and the settings, then one a stage and round\n"
 	"  --list           names of the stages\n";
 
 static bool wanted(const char *name, char **picks, int npicks)
@@ -108,6 +109,17 @@ static int by_value(const void *a, const void *b)
 static double gib_per_s(double cycles_a_page)
 {
 	return (double)clock_cycles_hz() / cycles_a_page * PAGE_BYTES / (1 << 30);
+}
+
+static void print_settings(const struct options *o)
+{
+	putchar('{');
+	about_print(stdout);
+	printf(", \"settings\": {\"rounds\": %u, \"cpu\": %d, \"huge\": %s, \"seed\": %llu, "
+	       "\"codec\": \"%s\"}}\n",
+		o->rounds, o->cpu, o->huge ? "true" : "false", (unsigned long long)o->seed,
+		o->codec->name);
+	fflush(stdout);
 }
 
 static void print_round(const struct run *r, unsigned round, const struct options *o)
@@ -346,6 +358,8 @@ int main(int argc, char **argv)
 			strerror(-rc));
 		return 1;
 	}
+	if (o.json)
+		print_settings(&o);
 	if (tcp)
 		rc = tcp_bench(&b, o.codec, o.level, o.rounds, o.json);
 	else if (nic)

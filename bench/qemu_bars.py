@@ -73,9 +73,9 @@ class Ground:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def races(build, rounds, mib, *kinds):
+def races(build, rounds, mib, *kinds, content="mix"):
     """Each kind once a round, by turns: a list of rounds, each a dictionary of kinds."""
-    ground = Ground(build, mib)
+    ground = Ground(build, mib, content=content)
     try:
         for kind in kinds:
             ground.once(kind)  # warm: the target's file, the page cache of the programs

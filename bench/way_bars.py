@@ -121,7 +121,8 @@ def together(program, mib, rounds, stage):
         said, _ = running.communicate()
         if running.returncode:
             raise ways.Failed(f"godwit-bench {stage} failed")
-        return statistics.median(json.loads(line)["gib_per_s"] for line in said.splitlines())
+        return statistics.median(event["gib_per_s"] for event in map(json.loads, said.splitlines())
+                                 if "stage" in event)
     one = rate(start(0))
     return one, sum(map(rate, [start(cpu) for cpu in range(os.cpu_count() or 1)]))
 

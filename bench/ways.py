@@ -18,6 +18,8 @@ import time
 import qemu_move
 from qemu_move import Failed
 
+LINKS = ("tcp", "nic")
+CODECS = r"raw|lz4|auto|deflate:[0-3]|zstd:[1-9]"
 MEMIF = """[port data]
 device = net_memif0,role={role},id=0,socket={folder}/memif,bsize=9216
 ipv4 = 198.51.100.{number}/24
@@ -40,6 +42,9 @@ def parse(name):
         return lambda ground, *machines: qemu_move.by_qemu(*machines, tls=len(words) == 3, **ask)
     if words[0] == "godwit" and len(words) in (3, 4) and words[3:] in ([], ["sealed"]):
         seal = ["--seal", "aes-256-gcm" if words[3:] else "none"]
+        if words[1] not in LINKS or not re.fullmatch(CODECS, words[2]):
+            raise Failed(f"{name}: Godwit's links here are {', '.join(LINKS)}, its codecs raw, "
+                         "lz4, deflate:0 to 3, zstd:1 to 9, auto")
         ask = ["--link", words[1], "--codec", words[2], *seal]
         return lambda ground, *machines: qemu_move.by_godwit(
             *machines, ground.daemons, *ask, receive=seal)
@@ -145,13 +150,17 @@ def about(build, qemu="qemu-system-x86_64"):
         found = re.search(rf"^{name}\s*:\s*(.*)$", pathlib.Path(path).read_text(), re.M)
         return found[1] if found else ""
     def version(*command):
-        return subprocess.run(command, capture_output=True, text=True).stdout.split("\n")[0]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True).stdout
+        except OSError:
+            return ""  # it is not there, so nothing of it is measured
+        return said.split("\n")[0]
     def package(name):
         return version("pkg-config", "--modversion", name)
     return {"cpu": field("/proc/cpuinfo", "model name"), "cpus": os.cpu_count(),
             "memory_gib": round(int(field("/proc/meminfo", "MemTotal").split()[0]) / 2**20),
             "kernel": platform.release(),
-            "godwit": version(str(build / "control/godwitd"), "--version"),
+            "godwit": version(str(build / "control/godwitd"), "--version").split(" ")[-1],
             "qemu": version(qemu, "--version"),
             "libraries": {name: package(name) for name in
                           ("libdpdk", "libisal", "libzstd", "liblz4", "libcrypto")}}

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The bench runs and tells what it is asked; no figure of it is judged here."""
 
+import functools
+import importlib.machinery
+import importlib.util
 import json
 import os
 import shutil
@@ -43,11 +46,47 @@ def test_compare_tells_each_way(tmp_path):
         assert r["way"] in done.stdout
 
 
-@pytest.mark.parametrize("way", ["godwit/tcp", "godwit/tcp/raw/tls", "qemu/lz4:1", "other/raw"])
-def test_compare_refuses_what_is_no_way(way):
-    done = run(sys.executable, ROOT / "bench/compare", "--build", BUILD, way)
+@pytest.mark.parametrize("way", ["godwit/tcp", "godwit/tcp/raw/tls", "godwit/rdma/raw",
+                                 "godwit/tcp/lzma", "qemu/lz4:1", "other/raw"])
+def test_compare_refuses_what_is_no_way(tmp_path, way):
+    """At once: nothing is built."""
+    done = run(sys.executable, ROOT / "bench/compare", "--build", tmp_path / "none", way)
     assert done.returncode == 1
     assert done.stderr.startswith(f"compare: {way}: ")
+    assert not (tmp_path / "none").exists()
+
+
+@functools.cache
+def compare_module():
+    sys.path.insert(0, str(ROOT / "bench"))
+    loader = importlib.machinery.SourceFileLoader("compare", str(ROOT / "bench/compare"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("compare", loader))
+    loader.exec_module(module)
+    sys.path.pop(0)
+    return module
+
+
+@pytest.mark.parametrize("busy,trips,why", [
+    (0, [], None), (0.09, [0, 0], None), (0.11, [], "others used 11%"),
+    (0, [100, 190, 0], None), (0, [100, 210], "took 100 ns in one round and 210 ns"),
+    (0, [500, 240], "took 240 ns")])
+def test_compare_tells_of_a_noisy_machine(busy, trips, why):
+    compare = compare_module()
+    runs = [{"pingpong_ns": trip} for trip in trips]
+    if why is None:
+        compare.watch(runs, {"busy": busy})
+    else:
+        with pytest.raises(compare.Noisy, match=why):
+            compare.watch(runs, {"busy": busy})
+
+
+def test_scale_tells_a_point():
+    done = run(sys.executable, ROOT / "bench/scale", "--build", BUILD, "--rounds", 1, "--most", 64,
+               "--json", "populated")
+    assert done.returncode == 0, done.stderr
+    first, point = map(json.loads, done.stdout.splitlines())
+    assert first["machine"]["kernel"] and first["settings"]["rounds"] == 1
+    assert point["curve"] == "populated" and point["x"] == 64 and point["values"]["sent MiB"] > 1
 
 
 def test_images_of_files_and_processes(tmp_path):
@@ -69,7 +108,9 @@ def test_images_of_files_and_processes(tmp_path):
 def test_each_stage_runs():
     done = run(BENCH, "--size", 8, "--rounds", 1, "--json")
     assert done.returncode == 0, done.stderr
-    told = {json.loads(line)["stage"] for line in done.stdout.splitlines()}
+    first, *lines = map(json.loads, done.stdout.splitlines())
+    assert first["machine"]["cpus"] >= 1 and first["settings"]["rounds"] == 1
+    told = {line["stage"] for line in lines}
     listed = {line.split()[0] for line in run(BENCH, "--list").stdout.splitlines()}
     missing = {name for name in listed - told if f"{name} is left out" not in done.stderr}
     assert not missing
@@ -82,7 +123,7 @@ RESULTS = [
     {"bar": "auto-fixed", "ratio": 1, "need": 0.9, "min": 1, "max": 1, "beside": {"mix": {
         "1": {"godwit/tcp/auto": 2.0, "by": {"lz4": 1}}, "10": {"godwit/tcp/auto": 1.0, "by": {}},
         "unlimited": {"godwit/tcp/auto": 0.5, "by": {}}}}},
-    {"stage": "zero", "round": 0, "cycles_a_page": 300.0, "gib_per_s": 30.0},
+    {"stage": "zero", "round": 0, "mib": 64, "cycles_a_page": 300.0, "gib_per_s": 30.0},
     *[{"way": "godwit/tcp/raw", "s": s, "cpu_s": [1, 2], "own_mib": [3, 4], "wire": 1 << 20,
        "pause_ms": 7, "limit_gbit": limit} for s, limit in ((3.0, 1), (1.0, None))],
     *[{"curve": "guests", "unit": "guests", "x": x, "values": {"total ms": x * 10.0}}
@@ -101,6 +142,9 @@ def test_report_tells_what_changed(tmp_path):
     done = run(BENCH, "report", now, "--against", then)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:3] == ["zero", "600.0", "300.0"] and "0.500" in done.stdout
+    then = results(tmp_path / "then", [{"settings": {"rounds": 3}}, dict(RESULTS[3], mib=1024)])
+    done = run(BENCH, "report", now, "--against", then)
+    assert done.stdout.splitlines()[0] == "not alike: mib was 1024, and is 64"
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", '{"bar": "x"}', ""])
