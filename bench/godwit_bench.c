@@ -25,7 +25,7 @@
 #define ROUNDS_MAX 101u
 
 static const struct stage *const tables[] = {
-	stage_memory, stage_codec, stage_path, stage_small, stage_fresh, stage_seal};
+	stage_memory, stage_codec, stage_path, stage_small, stage_fresh, stage_arm, stage_seal};
 
 struct run {
 	const struct stage *stage;

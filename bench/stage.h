@@ -42,6 +42,7 @@ extern const struct stage stage_codec[];
 extern const struct stage stage_path[];
 extern const struct stage stage_small[];
 extern const struct stage stage_fresh[];
+extern const struct stage stage_arm[];
 extern const struct stage stage_seal[];
 
 /* Makes b->target, populated. 0 or -errno. */

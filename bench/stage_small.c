@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "bits.h"
 #include "claim.h"
+#include "cpu.h"
 #include "dirty.h"
 #include "frame.h"
 #include "map.h"
@@ -121,8 +123,9 @@ static void claim_close(void *state)
 }
 
 // Placing: whole chunks of content from a buffer in the cache (CONTENT); ZERO frames over memory
-// that is fresh, and over memory that has held content (OLD).
-enum place_what { PLACE_CONTENT, PLACE_FRESH, PLACE_OLD };
+// that is fresh, and over memory that has held content (OLD). KEPT, and KEPT_ZERO: content and ZERO
+// frames over what the target's files held before the session and were let keep, by the only flow.
+enum place_what { PLACE_CONTENT, PLACE_FRESH, PLACE_OLD, PLACE_KEPT, PLACE_KEPT_ZERO };
 
 static void place_close(void *state)
 {
@@ -150,8 +153,9 @@ static int place_open(struct bench *b, int arg, void **state)
 		place_close(job);
 		return -ENOMEM;
 	}
-	for (uint64_t c = 0; arg == PLACE_OLD && c < job->map->nchunks; c++)
+	for (uint64_t c = 0; arg >= PLACE_OLD && c < job->map->nchunks; c++)
 		job->written[c] = region_chunk_mask(&job->map->r[0], c);
+	job->kept[0] = job->alone = arg >= PLACE_KEPT;
 	*state = job;
 	return 0;
 }
@@ -159,19 +163,30 @@ static int place_open(struct bench *b, int arg, void **state)
 static uint64_t place_run(struct bench *b, int arg, void *state)
 {
 	struct recv_job *job = state;
-	struct frame f = {.type = arg == PLACE_CONTENT ? FRAME_CHUNK : FRAME_ZERO};
-	uint64_t chunks = arg == PLACE_CONTENT ? 1 : 256;
-	uint64_t n = job->map->nchunks;
+	bool content = arg == PLACE_CONTENT || arg == PLACE_KEPT;
+	struct frame f = {.type = content ? FRAME_CHUNK : FRAME_ZERO};
+	uint64_t chunks = content ? 1 : 256;
+	uint64_t n = job->map->nchunks, began = cpu_cycles();
 
+	for (uint64_t c = 0; arg >= PLACE_KEPT && c < n; c++)
+		job->stale[c] = region_chunk_mask(&job->map->r[0], c);
+	// As in a session: the file has its pages, and this process maps none of them.
+	if (arg >= PLACE_KEPT)
+		madvise(b->target, b->pages * PAGE_BYTES, MADV_DONTNEED);
+	b->aside += cpu_cycles() - began;
 	for (uint64_t c = 0; c < n; c += f.chunks) {
 		uint32_t at = 0;
 
 		f.chunk = (uint32_t)c;
 		f.chunks = (uint32_t)(n - c < chunks ? n - c : chunks);
-		f.data = arg == PLACE_CONTENT ? region_chunk_mask(&job->map->r[0], c) : 0;
+		f.data = content ? region_chunk_mask(&job->map->r[0], c) : 0;
 		while (!place_frame(job, &f, b->image, &at))
 			;
 	}
+	began = cpu_cycles();
+	if (arg >= PLACE_KEPT)
+		madvise(b->target, b->pages * PAGE_BYTES, MADV_POPULATE_WRITE);
+	b->aside += cpu_cycles() - began;
 	return b->pages;
 }
 
@@ -188,5 +203,9 @@ const struct stage stage_small[] = {
 		place_close},
 	{"place/old", "ZERO frames over old content", PLACE_OLD, place_open, place_run,
 		place_close},
+	{"place/kept", "content over what files held before", PLACE_KEPT, place_open, place_run,
+		place_close},
+	{"place/kept-zero", "ZERO frames over what files held before", PLACE_KEPT_ZERO, place_open,
+		place_run, place_close},
 	{NULL, NULL, 0, NULL, NULL, NULL},
 };
