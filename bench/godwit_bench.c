@@ -37,7 +37,7 @@ struct options {
 	uint64_t bytes;
 	unsigned rounds;
 	int cpu;
-	bool json, huge, list;
+	bool json, huge, list, help;
 	enum image_class content;
 	uint64_t seed;
 	const char *from;
@@ -71,7 +71,8 @@ static const char usage[] =
 	"  --huge           image on 2 MiB pages\n"
 	"  --codec CODEC    of tcp and nic: auto, raw, lz4, deflate:0, zstd:1 ... (raw)\n"
 	"  --json           a line for the machine and the settings, then one a stage and round\n"
-	"  --list           names of the stages\n";
+	"  --list           names of the stages\n"
+	"  --help           this text\n";
 
 static bool wanted(const char *name, char **picks, int npicks)
 {
@@ -264,6 +265,8 @@ static int parse(int argc, char **argv, struct options *o)
 			o->json = true;
 		else if (c == 'l')
 			o->list = true;
+		else if (c == 'h')
+			o->help = true;
 		else if (c == 'C' && codec_parse(optarg, &o->codec, &o->level, NULL) == 0)
 			continue;
 		else if (c != 'c' || image_parse(optarg, &o->content) != 0)
@@ -331,7 +334,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "report") == 0) {
 		execv(GODWIT_BENCH_REPORT, argv + 1);
-		fprintf(stderr, "godwit-bench: cannot run %s: %s\n", GODWIT_BENCH_REPORT,
+		execv(GODWIT_BENCH_INSTALLED, argv + 1); // where there are no sources
+		fprintf(stderr, "godwit-bench: cannot run %s: %s\n", GODWIT_BENCH_INSTALLED,
 			strerror(errno));
 		return 1;
 	}
@@ -341,6 +345,8 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	if (o.help)
+		return fputs(usage, stdout) < 0;
 	if (o.list)
 		return list();
 	b.content = (struct image){.content = o.content, .seed = o.seed, .populate = 100};

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The manual pages say what the programs do: test_manual.py GODWITD GODWIT GODWIT_VM KEEPER ATTACH
+"""The manual pages say what the programs do: test_manual.py GODWITD GODWIT GODWIT_VM KEEPER ATTACH [BENCH]
 
 Every command, option, choice and default of --help stands in its page, and no page names an option
 that is not there."""
@@ -12,6 +12,7 @@ import unittest
 
 GODWITD, GODWIT, *OTHERS = sys.argv[1:]
 del sys.argv[1:]
+BENCH = [path for path in OTHERS if path.endswith("godwit-bench")]
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONTROL = pathlib.Path(__file__).resolve().parents[3] / "control"
 
@@ -88,10 +89,23 @@ class Manual(unittest.TestCase):
         self.assertGreater(len(wanted), 20)
         self.compare(wanted, found)
 
+    def test_bench(self):
+        if not BENCH:
+            self.skipTest("godwit-bench is not built for this CPU")
+        wanted = options(*BENCH, "--help")
+        self.assertGreater(len(wanted), 9)
+        found = entries((ROOT / "bench/godwit-bench.1.scd").read_text(encoding="utf-8"), "--")
+        self.compare(wanted, found)
+        text = subprocess.run([*BENCH, "--help"], capture_output=True, text=True,
+                              check=True).stdout
+        for name, default in re.findall(r"^  --([a-z]+) .*\((\w+)\)$", text, re.M):
+            self.assertIn(f"{default} by default", found[name])
+
     def test_every_program(self):
         """Each that is installed has a page, and says something to --help."""
         named = set()
-        for file in ("control/meson.build", "kvm/vm/meson.build"):
+        for file in ("control/meson.build", "kvm/vm/meson.build",
+                     *(["bench/meson.build"] if BENCH else [])):
             text = (ROOT / file).read_text(encoding="utf-8")
             named |= {name for name, rest in re.findall(
                 r"executable\('([\w-]+)',(.*?)\n(?=\S|\n)", text, re.S) if "install: true" in rest}
@@ -99,7 +113,7 @@ class Manual(unittest.TestCase):
                                  for p in (GODWITD, GODWIT, *OTHERS)})
         pages = {path.name.split(".")[0]: path for path in ROOT.glob("*/**/*.[18].scd")
                  if not str(path.relative_to(ROOT)).startswith("build")}
-        self.assertEqual(named, set(pages))
+        self.assertEqual(named | {"godwit-bench"}, set(pages))
         for program in (GODWITD, GODWIT, *OTHERS):
             done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
             self.assertIn("godwit", done.stdout)
