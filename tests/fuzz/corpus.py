@@ -17,6 +17,11 @@ TEXTS = {
     "conn": [b'{"do": "migrate", "name": "web", "agent": "/run/a.sock", "to": "[::1]:4646"}',
              b'{"op": "resume", "seq": 1, "protocol": 1, "name": "web", "pass": 7}',
              b'{"re": 3, "ok": true, "token": "00112233445566778899aabbccddeeff"}'],
+    # The first byte is the stage that the session stands at; then a line a message.
+    "peer": [b'\0{"codec": "lz4", "can": {"codecs": {"lz4": 2}, "seals": {"none": 1}, "links": '
+             b'{"tcp": 1}, "features": {}}}\n',
+             b'\0{"codec": "auto", "codecs": ["raw", "lz4"], "link": "nic", "can": {"codecs": '
+             b'{"raw": 1, "lz4": 1}, "seals": {}, "links": {"nic": 2}, "features": {"x": 7}}}\n'],
     "qmp": [b'{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": ["oob"]}}\r\n',
             b'{"return": {"status": "running", "running": true}, "id": 1}\r\n'
             b'{"event": "STOP", "data": {}, "timestamp": {"seconds": 1, "microseconds": 2}}\r\n',
