@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The manual pages say what the programs do: test_manual.py GODWITD GODWIT GODWIT_VM KEEPER ATTACH [BENCH]
+"""The manual pages say what the programs do.
+
+    test_manual.py GODWITD GODWIT GODWIT_VM KEEPER ATTACH [BENCH]
 
 Every command, option, choice and default of --help stands in its page, and no page names an option
 that is not there."""
