@@ -58,6 +58,8 @@ static void conn_destroy(struct conn *c)
 		for (int i = 0; i < 64; i++)
 			if (recv(c->fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
 				break;
+		/* Within a callback of its own it is freed later: it must not look at fd then. */
+		bufferevent_disable(c->bev, EV_READ | EV_WRITE);
 		bufferevent_free(c->bev);
 		close(c->fd);
 	}

@@ -81,6 +81,7 @@ def beside(shared):
     assert source.alive() and target.alive()
     source.ok("switch-now", "bystander")
     bystander.done()
+    assert not [line for line in target.lines if "[warn]" in line], "libevent was used wrongly"
 
 
 @pytest.fixture
