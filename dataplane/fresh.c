@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Fresh pages of the target. Run by polling cores: these system calls are made in place of the page
 // faults that the same core would take otherwise, and take less of it. Measured with runs of 64
-// pages on memfds, ns a page, all of it: one core, faults 3900, populate and copy 2700, pwrite
-// 1750; two cores on one file, faults 1830, populate 1350, pwrite 1590 (it locks the file); a
-// second core that populates ahead of the first 3900, and one that allocates ahead of its pwrite
-// 1850. So nothing populates ahead: what a helper's core could do is better done by another flow.
+// pages on memfds (`godwit-bench 'fresh/*'`), ns a page, all of it: one core, faults 3900, populate
+// and copy 2700, pwrite 1750; two cores on one file, faults 1830, populate 1350, pwrite 1590 (it
+// locks the file); a second core that populates ahead of the first 3900, and one that allocates
+// ahead of its pwrite 1850. So nothing populates ahead: what a helper's core could do is better
+// done by another flow.
 //
 // Invariant: no page gets memory but those of the frame that is being placed (law 11).
 
