@@ -11,6 +11,9 @@
 #include "region.h"
 
 #include <errno.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg)
@@ -61,6 +64,29 @@ static int set_words(void *arg, uint64_t offset, uint64_t len)
 int hole_populated(int fd, uint64_t bytes, uint64_t *words)
 {
 	return hole_walk(fd, bytes, set_words, words);
+}
+
+static int add_bytes(void *arg, uint64_t offset, uint64_t len)
+{
+	(void)offset;
+	*(uint64_t *)arg += len;
+	return 0;
+}
+
+int hole_measure(int fd, uint64_t bytes, uint64_t *populated_bytes)
+{
+	struct statfs fs;
+	struct stat st;
+
+	*populated_bytes = 0;
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC)
+		return hole_walk(fd, bytes, add_bytes, populated_bytes);
+	*populated_bytes = (uint64_t)st.st_blocks * 512;
+	if (*populated_bytes > bytes)
+		*populated_bytes = bytes;
+	return 0;
 }
 
 struct present {

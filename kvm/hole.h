@@ -17,6 +17,10 @@ int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg
 /* words |= bits of populated pages, one word a chunk. 0 or -errno. */
 int hole_populated(int fd, uint64_t bytes, uint64_t *words);
 
+/* How much of [0, bytes) is populated, in one call where the file system counts it (tmpfs,
+ * hugetlbfs: what lies beyond is counted too, up to bytes), else by hole_walk(). 0 or -errno. */
+int hole_measure(int fd, uint64_t bytes, uint64_t *populated_bytes);
+
 /* hole_walk() for a file that this process maps whole at base: presence in the page table proves
  * that a page is populated, and is quick to ask; absence proves nothing, so only absent ranges are
  * asked of the file. base is mapped read-only, and nobody reads through it meanwhile. Falls back to

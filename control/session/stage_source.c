@@ -10,7 +10,6 @@
 #include "godwit.h"
 #include "hole.h"
 #include "lcore.h"
-#include "map.h"
 #include "reserve.h"
 
 #include <errno.h>
@@ -117,25 +116,17 @@ void source_connect(struct session *s)
 /* Bytes that are no holes; the regions are mapped later. */
 static int count_populated(struct session *s, struct err *e)
 {
-	struct region_map *map = &s->vmm->map;
-	uint64_t *words = map_lazy(map->nchunks * sizeof(uint64_t));
-	uint64_t pages = 0;
-	int rc = 0;
+	s->fig.populated_bytes = 0;
+	for (unsigned i = 0; i < s->vmm->map.n; i++) {
+		const struct region *r = &s->vmm->map.r[i];
+		uint64_t bytes;
+		int rc = hole_measure(r->fd, r->bytes, &bytes);
 
-	if (words == NULL)
-		return err_set(e, ENOMEM, "out of memory for a bitmap");
-	for (unsigned i = 0; i < map->n && rc == 0; i++) {
-		struct region *r = &map->r[i];
-
-		rc = hole_populated(r->fd, r->bytes, words + r->first_chunk);
 		if (rc < 0)
-			err_sys(e, -rc, "cannot find the holes of region %s", r->name);
-		else
-			pages += bits_count_range(words + r->first_chunk, 0, r->nchunks * 64);
+			return err_sys(e, -rc, "cannot find the holes of region %s", r->name);
+		s->fig.populated_bytes += bytes;
 	}
-	map_free(words, map->nchunks * sizeof(uint64_t));
-	s->fig.populated_bytes = pages * PAGE_BYTES;
-	return rc;
+	return 0;
 }
 
 /* For how long the target is to wait: as long as this side, once it has noticed too. */

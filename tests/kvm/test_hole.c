@@ -58,6 +58,17 @@ static void punch(struct file *f, uint64_t page, uint64_t n)
 		errno);
 }
 
+/* As much as the words tell, and never more than was asked about. */
+static void measures(const struct file *f, const uint64_t *words)
+{
+	uint64_t bytes, pages = bits_count_range(words, 0, f->bytes / PAGE_BYTES);
+
+	assert_int_equal(hole_measure(f->fd, f->bytes, &bytes), 0);
+	assert_int_equal(bytes, pages * PAGE_BYTES);
+	assert_int_equal(hole_measure(f->fd, PAGE_BYTES, &bytes), 0);
+	assert_int_equal(bytes, pages > 0 ? PAGE_BYTES : 0);
+}
+
 static void both_agree(void **state)
 {
 	static uint64_t plain[PAGES / 64], words[PAGES / 64];
@@ -93,6 +104,7 @@ static void both_agree(void **state)
 		memset(words, 0, sizeof(words));
 		assert_int_equal(hole_populated(f.fd, f.bytes, words), 0);
 		assert_memory_equal(words, plain, sizeof(words));
+		measures(&f, words);
 		memset(words, 0, sizeof(words));
 		assert_int_equal(hole_populated_mapped(f.fd, f.bytes, f.base, words), 0);
 		assert_memory_equal(words, plain, sizeof(words));
@@ -185,6 +197,7 @@ static void huge_agrees(const struct file *f, const void *reader, const uint64_t
 	memset(words, 0, sizeof(words));
 	assert_int_equal(hole_populated(f->fd, f->bytes, words), 0);
 	assert_memory_equal(words, plain, sizeof(words));
+	measures(f, words);
 	memset(words, 0, sizeof(words));
 	assert_int_equal(hole_populated_mapped(f->fd, f->bytes, reader, words), 0);
 	assert_memory_equal(words, plain, sizeof(words));
