@@ -104,6 +104,18 @@ def test_hold_then_switch_now(stage, pair):
     waiting.whole()
 
 
+@pytest.mark.long  # ten passes a second
+def test_held_for_long(stage, pair):
+    """What is told of its passes does not grow for ever."""
+    source, target = pair
+    migration = stage.migrate(source, target, stage.vm(), stage.waiting(), "guest", "--hold")
+    wait_until("many passes", lambda: (source.status("guest") or {"pass": 0})["pass"] > 420, 300)
+    source.ok("switch-now", "guest")
+    report = migration.done()
+    told = [p["pass"] for p in report["passes_detail"]]
+    assert told == [*range(200), *range(report["passes"] - 200, report["passes"])]
+
+
 def test_limits_change_while_it_runs(stage, pair):
     source, target = pair
     vm, waiting = stage.vm(), stage.waiting()
