@@ -83,7 +83,7 @@ class Cli(unittest.TestCase):
         self.assertIn("web: pass 0 (live) ended: 1000 sent, 500 zero, 20 holes, 0 left out, "
                       "0.210 s", done.stdout)
         self.assertIn("web: done", done.stdout)
-        self.assertIn("1000 sent, 500 zero, 20 holes, 0 skipped", done.stdout)
+        self.assertIn("1000 sent, 500 zero, 20 made holes, ", done.stdout)
         self.assertIn("verified", done.stdout)
         self.assertIn("1520 pages identical", done.stdout)
         self.assertIn("kvm, writes seen by kvm-log, memory on 4 KiB pages", done.stdout)
@@ -165,6 +165,22 @@ class Cli(unittest.TestCase):
         self.assertIn("no-such", run("plot", "/tmp/no-such-record").stderr)
         self.assertEqual(run("plot").returncode, 2)
         self.assertEqual(self.plot(head + passed, "--out", "/tmp/no-such/x").returncode, 1)
+
+    def test_plot_of_the_pause(self):
+        """It ends when the guest runs, not when all is written down. What gnuplot is told is looked
+        at."""
+        programs = pathlib.Path(self.folder.name, "programs")
+        programs.mkdir()
+        (programs / "gnuplot").symlink_to(shutil.which("cat"))
+        events = [{"event": "record", "version": 1, "name": "x"},
+                  {"event": "passed", "pass": 0, "ms": 1.0},
+                  {"event": "stage", "stage": "commit", "ms": 5.0, "t_ms": 900.0},
+                  {"event": "stage", "stage": "finish", "ms": 95.0, "t_ms": 995.0},
+                  {"event": "end", "result": "done", "t_ms": 1000.0, "report": {"pause_ms": 100.0}}]
+        done = self.plot("\n".join(map(json.dumps, events)).encode(), PATH=str(programs))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("rectangle from first 0.800000, graph 0 to first 0.900000, graph 1",
+                      pathlib.Path(self.folder.name, "out.svg").read_text())
 
     @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is not installed")
     def test_plot_is_not_a_program(self):
