@@ -96,6 +96,27 @@ def test_source_daemon_dies_after_commit(stage, keep):
         fault.waiting.whole()
 
 
+@pytest.mark.long  # the commit's answer is awaited for half a minute
+@pytest.mark.parametrize("at", ["commit", "commit answered"])
+def test_late_word_decides(stage, at):
+    """Pure silence at the commit: neither side acts, until the word comes that was on its way."""
+    fault = Fault(stage, at)
+    ticks = len(fault.vm.ticks())
+    assert fault.migration.failed()["result"] == "undecided"
+    assert fault.source.status("guest")["state"] == "undecided"
+    if at == "commit":
+        time.sleep(2)
+        assert not fault.waiting.ticks(), "it ran before it was committed"
+    fault.wire.let_go()
+    fault.source.wait_state("guest", "ended")
+    assert fault.source.status("guest")["result"] == "done"
+    fault.target.wait_state("guest", "ended")
+    assert fault.vm.wait() == 0
+    assert len(fault.vm.ticks()) == ticks, "the guest ran on both sides"
+    fault.waiting.wait_ticks(3)
+    fault.waiting.whole()
+
+
 def test_target_vm_dies_while_it_takes_over(stage):
     """The target can't take the guest over and says refused: it goes back to the source."""
     fault = Fault(stage, "commit")

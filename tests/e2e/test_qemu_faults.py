@@ -224,5 +224,6 @@ def test_source_qemu_dies(rig):
     """The last test: the guest is lost with its QEMU, and nothing comes to life at the target."""
     rig.begin("last")
     rig.kill("source QEMU")
-    assert rig.migration.failed()["error"]
+    error = rig.migration.failed()["error"]
+    assert "QEMU" in error and "ended" in error, error
     assert not rig.there.beats()

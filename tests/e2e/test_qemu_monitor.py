@@ -15,11 +15,12 @@ pytestmark = pytest.mark.usefixtures("pagemap_scan")
 
 # The commands of a migration, in their order on each side.
 LOOKING = ["query-name", "query-kvm", "query-status", "human-monitor-command", "query-memdev",
-           "query-migrate-capabilities", "query-migrate", "query-named-block-nodes", "qom-list",
+           "query-memory-devices", "query-migrate-capabilities", "query-migrate", "query-named-block-nodes", "qom-list",
            "query-cpus-fast", "query-block"]
 SOURCE = LOOKING + ["query-migrate-parameters", "migrate-set-capabilities",
                     "migrate-set-parameters", "stop", "getfd", "migrate"]
 TARGET = ["stop", "query-memdev", "migrate-set-capabilities", "getfd", "migrate-incoming"]
+SAID = {"error": "planted", "garbage": "no QMP", "silence": "did not answer"}
 LATE = ["query-status", "stop", "migrate"]
 
 
@@ -81,30 +82,43 @@ def test_late(rig, command):
     rig.moved(there)
 
 
-@pytest.mark.parametrize("command", TARGET)
-def test_target(rig, command):
+@pytest.mark.parametrize("command,what", [
+    pytest.param(c, w, marks=[] if w == "error" or c == "migrate-incoming" and w == "garbage"
+                 else pytest.mark.long) for c in TARGET for w in SAID])
+def test_target(rig, command, what):
+    """Silence is given up after half a minute."""
     before = rig.here.settings()
-    between = Between(rig.waiting(), rig.stage.folder / f"{command}.qmp")
+    between = Between(rig.waiting(), rig.stage.folder / f"{command}{what}.qmp")
     rig.stage.wires.append(between)
-    between.plan(command, "error")
+    between.plan(command, what)
     if command in LOOKING or command == "stop":
-        said = rig.target.fails("receive", f"early{command}", *between.way)
+        said = rig.target.fails("receive", f"early{command}{what}", *between.way)
     else:
         said = rig.migrate(rig.here, between).failed()["error"]
-    assert "planted" in said
+    assert between.at is None and SAID[what] in said, said
     rig.stayed(before)
+    if what != "error":
+        rig.there.kill()  # it would be asked by nobody any more
 
 
-@pytest.mark.long  # cont is tried for five seconds
-def test_target_does_not_run_it(rig):
-    """Refused after its QEMU was ended, so that the guest can go on at the source."""
+@pytest.mark.long  # cont is tried for five seconds, and silence given up after half a minute
+@pytest.mark.parametrize("what", ["always", "garbage", "silence"])
+def test_target_does_not_run_it(rig, what):
+    """Refused after its QEMU was ended, so that the guest can go on at the source. Silence lasts
+    longer than the source waits: undecided, until the word comes."""
     before = rig.here.settings()
     there = rig.waiting()
-    between = Between(there, rig.stage.folder / "cont.qmp")
+    between = Between(there, rig.stage.folder / f"cont{what}.qmp")
     rig.stage.wires.append(between)
-    between.plan("cont", "always")
-    assert "planted" in rig.migrate(rig.here, between).failed()["error"]
+    between.plan("cont", what)
+    end = rig.migrate(rig.here, between).failed()
+    if what == "silence":
+        assert end["result"] in ("failed", "undecided")
+    else:
+        assert SAID["error" if what == "always" else what] in end["error"], end["error"]
     there.wait()
+    rig.source.wait_state(f"guest{rig.count}", "ended")
+    assert rig.source.status(f"guest{rig.count}")["result"] == "failed"
     rig.stayed(before)
 
 

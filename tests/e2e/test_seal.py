@@ -2,6 +2,7 @@
 """Sealed flows: what an attacker on the wire can see and do. Flows are not TLS, so a wire can stand
 between their ends; the control connection is."""
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -21,6 +22,8 @@ class Tap:
     def __init__(self, port, spoil=None):
         self.to = ("127.0.0.1", port)
         self.spoil = spoil
+        self.flows = []  # what went to the target on each connection of a flow
+        self.replay = False  # what the first one carried, and no more, goes on the next ones
         self.seen = {False: bytearray(), True: bytearray()}  # by direction: to the target, back
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.socks = []
@@ -40,7 +43,13 @@ class Tap:
             self.socks += [near, far]
             head = wire.receive(near, 32)
             far.sendall(head)
-            flow = head[6] == wire.FLOW
+            flow = bytearray() if head[6] == wire.FLOW else None
+            if flow is not None:
+                if self.replay:
+                    with contextlib.suppress(OSError):
+                        far.sendall(self.flows[0])
+                    continue
+                self.flows.append(flow)
             for back, a, b in ((False, near, far), (True, far, near)):
                 threading.Thread(target=self._pump, args=(flow, back, a, b), daemon=True).start()
 
@@ -50,14 +59,21 @@ class Tap:
                 data = a.recv(1 << 18)
                 if not data:
                     break
-                if flow:
+                if flow is not None:
                     self.seen[back] += data
+                    if not back:
+                        flow += data
                     if self.spoil is not None:
                         data = self.spoil(self, back, data)
                 b.sendall(data)
             b.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+    def cut(self):
+        for sock in self.socks:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self.listener.close()
@@ -169,6 +185,29 @@ def test_spoilt(tapped, stage, spoil):
     vm.wait_ticks()
     vm.whole()
     stage.moved(source, target, vm, memory="16M")
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_resumed_with_new_keys(tapped, stage, replay):
+    """The network was lost and is back: what a flow carried before opens nothing now. Under the
+    keys of before these would be frames of a pass that is over, and nobody would say a word."""
+    source, target, vm, waiting, tap, migrate = tapped()
+    vm.wait_ticks()
+    moving = migrate("--flows", 1, "--bandwidth", "8M", "--reconnect", "60s")
+    godwit.wait_until("frames went by", lambda: len(tap.seen[False]) > 300000)
+    tap.replay = replay
+    tap.cut()
+    if replay:
+        assert moving.failed()["report"]["reconnects"] == 1
+        target.wait_line("its seal does not match")
+        vm.wait_ticks()
+        vm.whole()
+        return
+    godwit.wait_until("a flow is back", lambda: len(tap.flows) > 1)
+    source.ok("set", "guest", "--bandwidth", 0)
+    assert moving.done()["reconnects"] == 1
+    waiting.wait_ticks()
+    waiting.whole()
 
 
 @pytest.mark.parametrize("here,there", [("none", "auto"), ("none", "aes-256-gcm"), ("auto", "none"),

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +20,7 @@
 #include "bits.h"
 #include "clock.h"
 #include "pair.h"
+#include "send.h"
 
 static const uint64_t sizes[] = {1000, 64, 1, 3001};
 #define NSIZES 4u
@@ -209,6 +212,104 @@ static void sealed(void **state)
 	pair_seal = NULL;
 }
 
+// Somebody between two ends, who keeps what goes by.
+struct tap {
+	int from, to;
+	uint8_t *seen;
+	size_t have, sent, most;
+};
+
+static void tap_turn(struct tap *t)
+{
+	ssize_t n = recv(t->from, t->seen + t->have, t->most - t->have, MSG_DONTWAIT);
+
+	t->have += n > 0 ? (size_t)n : 0;
+	n = send(t->to, t->seen + t->sent, t->have - t->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+	t->sent += n > 0 ? (size_t)n : 0;
+}
+
+#define CANARY UINT64_C(0xc0ffeec0de15dead)
+
+static void fill_canary(uint8_t *p, size_t bytes)
+{
+	const uint64_t word = CANARY;
+
+	for (size_t i = 0; p != NULL && i < bytes; i += sizeof(word))
+		memcpy(p + i, &word, sizeof(word));
+}
+
+static void tapped_flows(struct pair *p, struct tap *t)
+{
+	for (unsigned i = 0; i < PAIR_FLOWS; i++) {
+		int near[2], far[2];
+		struct link *a, *b;
+		struct send *s;
+
+		pair_sockets(near);
+		pair_sockets(far);
+		t[2 * i] = (struct tap){near[1], far[1], malloc(32u << 20), 0, 0, 32u << 20};
+		t[2 * i + 1] = (struct tap){far[1], near[1], malloc(1u << 20), 0, 0, 1u << 20};
+		assert_int_equal(link_tcp_open(&a, near[0], true, -1, NULL), 0);
+		assert_int_equal(link_tcp_open(&b, far[0], false, -1, NULL), 0);
+		assert_int_equal(flow_send_new(&p->send[i], &p->send_job, a, 1, -1, NULL), 0);
+		assert_int_equal(flow_recv_new(&p->recv[i], &p->recv_job, b, 2, -1, NULL), 0);
+		s = p->send[i]->priv;
+		fill_canary(s->pack.stage, CHUNK_BYTES);
+		fill_canary(s->pack.slots, s->pack.nslots * CHUNK_BYTES);
+	}
+}
+
+// What lay in the memory that frames are made in, and pages that nobody asked for, stay here.
+static void nothing_else_goes(const struct codec_ops *codec, int level)
+{
+	const uint64_t canary = CANARY;
+	struct tap t[2 * PAIR_FLOWS];
+	struct seed s = {.state = 13};
+	struct pair p;
+	bool all = false;
+
+	pair_open(&p, sizes, NSIZES, codec, level);
+	tapped_flows(&p, t);
+	pair_fill(&p, &s);
+	fill_set(&p);
+	for (uint64_t page = 5; page < 1000; page += 7) {
+		fill_canary(p.from.r[0].base + page * PAGE_BYTES, PAGE_BYTES);
+		bits_clear_range(p.dirty.set, page, 1);
+	}
+	pair_publish(&p, 0);
+	for (time_t end = time(NULL) + 60; !all && time(NULL) < end;) {
+		all = true;
+		for (unsigned i = 0; i < PAIR_FLOWS; i++) {
+			flow_poll(p.send[i]);
+			flow_poll(p.recv[i]);
+			tap_turn(&t[2 * i]);
+			tap_turn(&t[2 * i + 1]);
+			all &= atomic_load(&p.send[i]->done_pass) == 0;
+		}
+	}
+	assert_true(all);
+	for (unsigned i = 0; i < 2 * PAIR_FLOWS; i++) {
+		assert_true(t[i].have > 0);
+		assert_null(memmem(t[i].seen, t[i].have, &canary, sizeof(canary)));
+		free(t[i].seen);
+	}
+	pair_close(&p);
+	for (unsigned i = 0; i < PAIR_FLOWS; i++) {
+		close(t[2 * i].from);
+		close(t[2 * i].to);
+	}
+}
+
+static void nothing_else_is_sent(void **state)
+{
+	(void)state;
+	nothing_else_goes(NULL, 0);
+	nothing_else_goes(&codec_isal, 1);
+	nothing_else_goes(&codec_lz4, 0);
+	nothing_else_goes(&codec_zstd, 1);
+	nothing_else_goes(&codec_auto, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +320,7 @@ int main(void)
 		cmocka_unit_test(pace_is_kept),
 		cmocka_unit_test(sums_that_disagree),
 		cmocka_unit_test(stop_claims_no_more),
+		cmocka_unit_test(nothing_else_is_sent),
 		cmocka_unit_test(sealed),
 	};
 
