@@ -151,7 +151,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	err_set(&e, ETIMEDOUT, "stage \"%s\" did not end within %llu s; the %s does not answer",
 		stage_table[s->stage].name, (unsigned long long)s->deadline_s,
-		s->answered != NULL ? "target's daemon" : "VMM");
+		s->answered != NULL ? "target's daemon, or the VMM there," : "VMM");
 	if (s->reconnect.lost)
 		reconnect_or_fail(s, &e);
 	else

@@ -249,9 +249,9 @@ class Daemon(Child):
         assert done.returncode == 0, f"godwit {command}: {done.stderr or done.stdout}"
         return done.stdout
 
-    def fails(self, command, *args):
+    def fails(self, command, *args, **how):
         """The sentence of a command that must fail."""
-        done = self.run(command, *args)
+        done = self.run(command, *args, **how)
         assert done.returncode != 0, f"godwit {command} did not fail: {done.stdout}"
         assert done.stderr.strip(), f"godwit {command} failed without a word"
         return done.stderr.strip()

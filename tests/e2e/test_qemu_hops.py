@@ -33,3 +33,22 @@ def test_hops(guest, hosts, hops):
 
 def test_disk_and_connection_at_the_end(guest):
     guest.end()
+
+
+@pytest.mark.long
+def test_disk_past_the_page_cache(shared, hosts):
+    """Refused as it is, for its reads land unseen; with the cure it hops, whole, and has its disk
+    past the cache again."""
+    shape = qemu.Shape(disk=qemu.disk(shared.folder / "direct"), disk_options=",cache=none")
+    guest = Guest(shared, shape)
+    here, there = hosts
+    guest.at.wait_beats()
+    said = here.run("migrate", "direct", *guest.at.way, "--to", there.address)
+    assert said.returncode != 0 and "--disk-cache writeback" in said.stderr, said.stderr
+    for _ in range(4):
+        guest.hop((here, there), "--disk-cache", "writeback")
+        nodes = guest.at.monitor.run("query-named-block-nodes", flat=True)
+        assert all(node["cache"]["direct"] for node in nodes)
+        here, there = there, here
+    guest.end()
+    guest.close()
