@@ -15,8 +15,8 @@ pytestmark = pytest.mark.usefixtures("pagemap_scan")
 
 # The commands of a migration, in their order on each side.
 LOOKING = ["query-name", "query-kvm", "query-status", "human-monitor-command", "query-memdev",
-           "query-memory-devices", "query-migrate-capabilities", "query-migrate", "query-named-block-nodes", "qom-list",
-           "query-cpus-fast", "query-block"]
+           "query-memory-devices", "query-migrate-capabilities", "query-migrate",
+           "query-named-block-nodes", "qom-list", "query-cpus-fast", "query-block"]
 SOURCE = LOOKING + ["query-migrate-parameters", "migrate-set-capabilities",
                     "migrate-set-parameters", "stop", "getfd", "migrate"]
 TARGET = ["stop", "query-memdev", "migrate-set-capabilities", "getfd", "migrate-incoming"]
