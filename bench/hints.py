@@ -15,6 +15,7 @@ import tempfile
 from idle_tib import Failed, wait_for
 
 MEMORY = "1G"
+MOST = 0.35  # a quarter is not in use; what was written meanwhile goes again
 # name, options of the guest, options of the move
 KINDS = [
     ("free, not reported", ["--free", "75", "--report", "never"], []),
@@ -72,25 +73,39 @@ def migrate(build, folder, start, guest_args, move_args):
     return end["report"]
 
 
+def share(full, less):
+    """Of time and bytes, what is left with hints."""
+    return [less[key] / full[key] for key in ("copy_ms", "bytes_wire")]
+
+
+def measure(build, rounds, first):
+    """For bench/bars: KINDS[first] and the one after it, by turns. The worse of time and bytes."""
+    pair = KINDS[first:first + 2]
+    done = [[move(pathlib.Path(build), *how) for _, *how in pair] for _ in range(rounds)]
+    shares = [share(*reports) for reports in done]
+    beside = {f"of_{what}": round(statistics.median(s[n] for s in shares), 3)
+              for n, what in enumerate(("time", "bytes"))}
+    for (name, *_), reports in zip(pair, zip(*done)):
+        beside[name] = line(reports)
+    return [MOST / max(s) for s in shares], beside
+
+
+def line(reports):
+    mib = statistics.median(r["bytes_wire"] for r in reports) / 2**20
+    return {"copy_ms": round(statistics.median(r["copy_ms"] for r in reports), 1),
+            "wire_mib": round(mib, 1)} | {
+                key: int(statistics.median(r[key] for r in reports))
+                for key in ("pages_data", "pages_balloon", "pages_free")}
+
+
 def main():
     build = pathlib.Path(sys.argv[1])
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    reports = {name: [] for name, _, _ in KINDS}
-    for _ in range(rounds):
-        for name, guest_args, move_args in KINDS:
-            reports[name].append(move(build, guest_args, move_args))
-    base = None
-    for name, _, _ in KINDS:
-        ms = statistics.median(r["copy_ms"] for r in reports[name])
-        mib = statistics.median(r["bytes_wire"] for r in reports[name]) / 2**20
-        line = {"guest": name, "copy_ms": round(ms, 1), "wire_mib": round(mib, 1)}
-        for key in ("pages_data", "pages_balloon", "pages_free"):
-            line[key] = int(statistics.median(r[key] for r in reports[name]))
-        if base is not None:
-            line["of_time"] = round(ms / base[0], 3)
-            line["of_bytes"] = round(mib / base[1], 3)
-        base = (ms, mib) if base is None else None
-        print(json.dumps(line), flush=True)
+    for first in (0, 2):
+        _, beside = measure(build, rounds, first)
+        for name, _, _ in KINDS[first:first + 2]:
+            print(json.dumps({"guest": name} | beside.pop(name)), flush=True)
+        print(json.dumps(beside), flush=True)
 
 
 if __name__ == "__main__":
