@@ -71,6 +71,7 @@ static int do_hello(struct godwit *g, struct agent_msg *ask, struct agent_msg *m
 	g->tracker->ops->info(g->tracker, &info);
 	snprintf(h.name, sizeof(h.name), "%s", g->name);
 	snprintf(h.tracker, sizeof(h.tracker), "%s", g->tracker->ops->name);
+	snprintf(h.mode, sizeof(h.mode), "%s", info.mode);
 	snprintf(h.hypervisor, sizeof(h.hypervisor), "%s",
 		g->vm_fd >= 0 ? "kvm" : "none (software guest)");
 	h.granule_bytes = info.granule_bytes;

@@ -75,12 +75,11 @@ void agent_put_hello(struct agent_msg *m, const struct agent_hello *h)
 	wire_write_init(&w, m->body, sizeof(m->body));
 	wire_put_text(&w, h->name, sizeof(h->name));
 	wire_put_text(&w, h->tracker, sizeof(h->tracker));
+	wire_put_text(&w, h->mode, sizeof(h->mode));
 	wire_put_text(&w, h->hypervisor, sizeof(h->hypervisor));
 	wire_put_u32(&w, h->nregions);
 	wire_put_u32(&w, h->pid);
 	wire_put_u64(&w, h->granule_bytes);
-	wire_put_u64(&w, h->reserved[0]);
-	wire_put_u64(&w, h->reserved[1]);
 	m->body_bytes = wire_len(&w, m->body);
 }
 
@@ -91,12 +90,11 @@ int agent_get_hello(const struct agent_msg *m, struct agent_hello *h, struct err
 	wire_read_init(&r, m->body, m->body_bytes);
 	wire_text(&r, h->name, sizeof(h->name));
 	wire_text(&r, h->tracker, sizeof(h->tracker));
+	wire_text(&r, h->mode, sizeof(h->mode));
 	wire_text(&r, h->hypervisor, sizeof(h->hypervisor));
 	h->nregions = wire_u32(&r);
 	h->pid = wire_u32(&r);
 	h->granule_bytes = wire_u64(&r);
-	h->reserved[0] = wire_u64(&r);
-	h->reserved[1] = wire_u64(&r);
 	if (!wire_done(&r))
 		return err_set(e, EPROTO, "the VMM's hello has %zu bytes", m->body_bytes);
 	if (h->nregions == 0 || h->nregions > REGION_MAX)

@@ -25,7 +25,7 @@
 #include "region.h"
 
 #define AGENT_MAGIC      0x31415747u /* "GWA1" */
-#define AGENT_VERSION    2
+#define AGENT_VERSION    3
 #define AGENT_HDR_BYTES  32u
 #define AGENT_BODY_BYTES 4096u
 #define AGENT_MSG_BYTES  (AGENT_HDR_BYTES + AGENT_BODY_BYTES)
@@ -108,15 +108,15 @@ struct agent_msg {
 	int fd; /* owned by the holder of the message; -1 for none */
 };
 
-/* Body of HELLO's answer, 160 bytes on the wire in this order. */
+/* Body of HELLO's answer, 192 bytes on the wire in this order. */
 struct agent_hello {
 	char name[64];       /* of the guest */
 	char tracker[32];    /* dirty source in use: "kvm-log", "pagemap-scan" */
+	char mode[48];       /* how that works here: "manual protect" */
 	char hypervisor[32]; /* "kvm", "none (software guest)" */
 	uint32_t nregions;
 	uint32_t pid;
 	uint64_t granule_bytes;
-	uint64_t reserved[2];
 };
 
 /* Encoding is total: a message always fits. decode returns 0 or -EPROTO with e set, for any bytes.

@@ -45,6 +45,7 @@ struct kvm_ring {
 	struct marks told;    /* any thread marks, agent moves */
 	struct marks pending; /* agent only */
 	bool bitmap;          /* KVM keeps a bitmap too */
+	bool manual;          /* KVM knows manual protection, which is switched off */
 	struct log_views views;
 };
 
@@ -213,6 +214,7 @@ static int kvm_ring_open(struct source **s, const struct source_config *c, struc
 	k->source.ops = &source_kvm_ring;
 	k->c = *c;
 	pthread_mutex_init(&k->lock, NULL);
+	k->manual = ioctl_val(c->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) > 0;
 	rc = log_views_init(&k->views, c, e);
 	if (rc == 0 && (marks_init(&k->told, c->map->nchunks) < 0 ||
 			       marks_init(&k->pending, c->map->nchunks) < 0))
@@ -234,7 +236,7 @@ static void kvm_ring_info(const struct source *s, struct source_info *info)
 	info->granule_bytes = PAGE_BYTES;
 	info->writers = SOURCE_SEES_VCPU;
 	info->starts_all_dirty = false;
-	info->mode = k->bitmap ? "rings and bitmap" : "rings";
+	info->mode = k->manual ? "manual protect switched off" : "rings alone";
 }
 
 static int forbid_manual(struct kvm_ring *k, struct err *e)
@@ -242,7 +244,7 @@ static int forbid_manual(struct kvm_ring *k, struct err *e)
 	struct kvm_enable_cap cap = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2};
 	int rc;
 
-	if (ioctl_val(k->c.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) <= 0)
+	if (!k->manual)
 		return 0;
 	rc = ioctl_ptr(k->c.vm_fd, KVM_ENABLE_CAP, &cap);
 	return rc < 0 ? err_sys(e, -rc,

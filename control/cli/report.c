@@ -98,8 +98,10 @@ static void print_what_on(FILE *out, const json_t *r)
 {
 	if (has(r, "hypervisor")) {
 		line(out, "guest");
-		fprintf(out, "%s, writes seen by %s, memory on %s\n", report_text(r, "hypervisor"),
-			report_text(r, "tracker"), report_text(r, "memory"));
+		fprintf(out, "%s, writes seen by %s%s%s%s, memory on %s\n",
+			report_text(r, "hypervisor"), report_text(r, "tracker"),
+			has(r, "tracker_mode") ? " (" : "", report_text(r, "tracker_mode"),
+			has(r, "tracker_mode") ? ")" : "", report_text(r, "memory"));
 	}
 	if (has(r, "cores")) {
 		line(out, "data path");

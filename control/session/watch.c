@@ -166,6 +166,7 @@ json_t *watch_report(struct session *s)
 	if (s->page_bytes != 0) {
 		json_object_set_new(r, "hypervisor", json_string(s->hello.hypervisor));
 		json_object_set_new(r, "tracker", json_string(s->hello.tracker));
+		json_object_set_new(r, "tracker_mode", json_string(s->hello.mode));
 	}
 	json_object_set_new(r, "memory", json_string(memory_kind(s, kind, sizeof(kind))));
 	if (s->opt.link[0] != '\0')

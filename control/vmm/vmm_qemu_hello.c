@@ -49,6 +49,7 @@ static void introduce(struct vmm_qemu *q)
 
 	snprintf(h->name, sizeof(h->name), "%s", q->qemu.name);
 	snprintf(h->tracker, sizeof(h->tracker), "pagemap-scan");
+	snprintf(h->mode, sizeof(h->mode), "userfaultfd, attached");
 	snprintf(h->hypervisor, sizeof(h->hypervisor), "QEMU %u.%u.%u, %s", version / 10000,
 		version / 100 % 100, version % 100, q->qemu.kvm ? "kvm" : "tcg");
 	h->nregions = q->vmm.map.n;

@@ -4,6 +4,7 @@ other one."""
 
 import os
 import random
+import re
 import socket
 import struct
 
@@ -15,6 +16,8 @@ import wire
 pytestmark = pytest.mark.insecure  # these tests stand between the daemons, and read
 
 RANDOM = random.Random(7).randbytes
+AGENT_VERSION = int(re.search(r"#define AGENT_VERSION +(\d+)", (
+    godwit.ROOT / "kvm/agent_proto.h").read_text(encoding="utf-8"))[1])
 
 
 def dial(daemon):
@@ -275,15 +278,19 @@ def test_api(stage, data):
     assert source.ok("list") is not None
 
 
+def to_agent(kind, version=AGENT_VERSION):
+    return struct.pack("<IHHIiQQ", 0x31415747, version, kind, 1, 0, 0, 0)
+
+
 @pytest.mark.parametrize("data", [
     pytest.param(b"x", id="short"),
     pytest.param(RANDOM(32), id="random"),
     pytest.param(RANDOM(4128), id="random, long"),
     pytest.param(RANDOM(9000), id="too long"),
-    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 1, 8, 1, 0, 0, 0), id="pause before hello"),
-    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 1, 14, 1, 0, 0, 0), id="end before hello"),
-    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 1, 999, 1, 0, 0, 0), id="unknown"),
-    pytest.param(struct.pack("<IHHIiQQ", 0x31415747, 9, 1, 1, 0, 9, 0), id="version"),
+    pytest.param(to_agent(8), id="pause before hello"),
+    pytest.param(to_agent(14), id="end before hello"),
+    pytest.param(to_agent(999), id="unknown"),
+    pytest.param(to_agent(1, version=9), id="version"),
 ])
 def test_agent_socket(stage, data):
     """A stranger at the VMM's socket does not hurt the guest."""

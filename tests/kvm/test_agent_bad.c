@@ -70,6 +70,7 @@ static void silent_crowd(void **state)
 
 static void bad_daemons(void **state)
 {
+	static const uint8_t head[6] = {'G', 'W', 'A', '1', AGENT_VERSION};
 	struct seed rng = {5};
 	struct agent_msg m;
 	struct err e;
@@ -103,7 +104,7 @@ static void bad_daemons(void **state)
 		if (i % 2)
 			assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
 		if (i % 3 && len >= 8)
-			memcpy(buf, "GWA1\x01\0", 6);
+			memcpy(buf, head, sizeof(head));
 		send(sock, buf, len, MSG_NOSIGNAL);
 		close(sock);
 	}

@@ -37,7 +37,7 @@ static void round_trip(void **state)
 	len = agent_encode(&m, buf);
 	assert_int_equal(len, AGENT_MSG_BYTES);
 	/* Little-endian, as the header says. */
-	assert_memory_equal(buf, "GWA1\x02\x00\x06\x80\x04\x03\x02\x01\xf0\xff\xff\xff", 16);
+	assert_memory_equal(buf, "GWA1\x03\x00\x06\x80\x04\x03\x02\x01\xf0\xff\xff\xff", 16);
 	assert_int_equal(agent_decode(&back, buf, len, &e), 0);
 	assert_int_equal(back.type, m.type);
 	assert_int_equal(back.seq, m.seq);
@@ -155,21 +155,21 @@ static void hellos(void **state)
 {
 	struct agent_hello h = {.name = "g",
 		.tracker = "kvm-log",
+		.mode = "manual protect, initially set",
 		.hypervisor = "kvm",
 		.nregions = 3,
 		.pid = 4,
-		.granule_bytes = 4096,
-		.reserved = {5, 6}};
+		.granule_bytes = 4096};
 	struct agent_hello back;
 	struct agent_msg m = {.type = AGENT_HELLO};
 	struct err e;
 
 	(void)state;
 	agent_put_hello(&m, &h);
-	assert_int_equal(m.body_bytes, 160);
+	assert_int_equal(m.body_bytes, 192);
 	assert_int_equal(agent_get_hello(&m, &back, &e), 0);
 	assert_memory_equal(&h, &back, sizeof(h));
-	m.body_bytes = 159;
+	m.body_bytes = 191;
 	assert_int_equal(agent_get_hello(&m, &back, &e), -EPROTO);
 	h.nregions = REGION_MAX + 1;
 	agent_put_hello(&m, &h);
