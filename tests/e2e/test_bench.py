@@ -80,6 +80,7 @@ def test_compare_tells_of_a_noisy_machine(busy, trips, why):
             compare.watch(runs, {"busy": busy})
 
 
+@pytest.mark.long
 def test_scale_tells_a_point():
     done = run(sys.executable, ROOT / "bench/scale", "--build", BUILD, "--rounds", 1, "--most", 64,
                "--json", "populated")
