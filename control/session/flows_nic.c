@@ -139,17 +139,26 @@ static bool peer_of(struct session *s, struct port_peer *peer, json_t *msg, unsi
 {
 	json_t *lane = json_array_get(json_object_get(msg, "lanes"), i);
 	char address[PORT_ADDRESS_TEXT];
-	uint64_t udp_port, queue = 0;
+	uint64_t udp_port;
 
 	if (s->source)
 		return port_address_parse(&peer->address, s->nic.offer.reached, 0) == 0;
-	if (json_object_get(lane, "queue") != NULL &&
-		!peer_get_u64(lane, "queue", PORT_QUEUES - 1, &queue, NULL))
-		return false;
-	peer->queue = (unsigned)queue;
 	return peer_get_text(msg, "address", address, sizeof(address), NULL) &&
 	       peer_get_u64(lane, "udp_port", UINT16_MAX, &udp_port, NULL) &&
 	       port_address_parse(&peer->address, address, (uint16_t)udp_port) == 0;
+}
+
+/* The queue there on which the answers of flow i are wanted; 0 where that is not told. */
+static bool peer_queue(struct port_peer *peer, json_t *msg, unsigned i, struct err *e)
+{
+	json_t *lane = json_array_get(json_object_get(msg, "lanes"), i);
+	uint64_t queue = 0;
+
+	if (json_object_get(lane, "queue") != NULL &&
+		!peer_get_u64(lane, "queue", PORT_QUEUES - 1, &queue, e))
+		return false;
+	peer->queue = (unsigned)queue;
+	return true;
 }
 
 /* A queue, a UDP port and a token for each flow. */
@@ -164,6 +173,8 @@ static int take_lanes(struct session *s, json_t *msg, struct err *e)
 		struct nic_lane *l = &s->nic.lane[i];
 		struct port_peer peer = {.rss = told != NULL ? &rss : NULL};
 
+		if (!peer_queue(&peer, msg, i, e))
+			return -EPROTO;
 		l->queue = port_pick_queue(s->nic.port, affinity_node(&s->vmm->map, i, s->nflows));
 		l->udp_port = port_udp_take(
 			s->nic.port, l->queue, peer_of(s, &peer, msg, i) ? &peer : NULL);
