@@ -36,7 +36,7 @@ LIES = [
     ("preflight", False, ["nic", "silence_ms"], 0, "too little patience"),
     ("preflight", False, ["link"], "pigeon", "no link pigeon"),
     ("preflight", False, ["codec"], "zip", "codec zip"),
-    ("preflight", False, ["codec"], "auto", "codec auto"),
+    ("preflight", False, ["codec"], "auto", "what auto may choose"),
     ("flows", False, ["lanes"], [], "told of 0 flows and not 1"),
     ("flows", False, ["lanes", 0], 7, "udp_port is not a number"),
     ("flows", False, ["lanes", 0, "udp_port"], 0, "no address, UDP port and token"),
