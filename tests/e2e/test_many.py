@@ -124,8 +124,8 @@ class Many:
         return runs
 
     def lost_at(self):
-        """Where the source was when the network failed it, by its log: the stage; None where the
-        session came to no harm by it."""
+        """The stage where the source was when the network was lost, by its log, or where the
+        session ended."""
         stage = None
         for line in self.here.daemon.lines[self.since:]:
             begun = re.search(r"stage (\w+)$", line)
@@ -133,7 +133,7 @@ class Many:
                 stage = begun[1]
             elif "the network was lost" in line:
                 return stage
-        return stage
+        return (self.here.daemon.status(f"hop{self.number}") or {}).get("stage")
 
     def must_arrive(self, fault):
         """The fault is none that ends a migration."""
@@ -142,7 +142,7 @@ class Many:
 
     def migrate(self, number):
         fault = self.dice.choices(list(FAULTS), list(FAULTS.values()))[0]
-        self.fault = fault
+        self.fault, self.number = fault, number
         name = f"hop{number}"
         waiting = self.stage.waiting(memory="16M", args=self.backing)
         self.since = len(self.here.daemon.lines)
