@@ -124,6 +124,7 @@ struct session {
 	struct vmm *vmm;
 	struct agent_hello hello; /* of the VMM; stays for the report when the VMM is let go */
 	uint32_t page_bytes;      /* largest backing page of its regions; 0: VMM not known yet */
+	uint64_t granule_bytes;   /* what its tracker tells apart; 0: not tracked yet */
 	bool vmm_ready;           /* target: the VMM answered and waits for a guest */
 	bool tracking, tracked;   /* asked for; answered */
 	bool paused, fenced, loaded;

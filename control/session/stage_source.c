@@ -248,8 +248,14 @@ static void on_tracking(void *arg, struct vmm_answer *a)
 	struct session *s = arg;
 
 	s->tracked = a->status >= 0;
-	if (!failed(s, a))
-		stage_done(s);
+	if (failed(s, a))
+		return;
+	s->granule_bytes = a->b;
+	if (s->granule_bytes > PAGE_BYTES)
+		watch_text(s, LOG_INFO,
+			"a write to a page is told as one to %llu KiB, all of which goes again",
+			(unsigned long long)s->granule_bytes / 1024);
+	stage_done(s);
 }
 
 void source_track(struct session *s)

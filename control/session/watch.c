@@ -168,6 +168,8 @@ json_t *watch_report(struct session *s)
 		json_object_set_new(r, "tracker", json_string(s->hello.tracker));
 		json_object_set_new(r, "tracker_mode", json_string(s->hello.mode));
 	}
+	if (s->granule_bytes != 0)
+		json_object_set_new(r, "granule_bytes", num(s->granule_bytes));
 	json_object_set_new(r, "memory", json_string(memory_kind(s, kind, sizeof(kind))));
 	if (s->opt.link[0] != '\0')
 		json_object_set_new(r, "link", json_string(s->opt.link));

@@ -34,6 +34,7 @@ def move(stage, kind, pattern, flows, codec, backing, vcpus=2, memory="64M", rat
     assert len(report["cores"]) == flows
     assert report["stall"]["vcpus"] == vcpus
     assert report["memory"] == ("4 KiB pages" if backing == "4K" else "2 MiB huge pages")
+    assert report["granule_bytes"] in (4096, 4096 if backing == "4K" else 2 << 20)
     assert codec.startswith(report["codec"])
     assert report["pages_torn"] == 0 or codec in ("raw", "auto")
     return report

@@ -41,9 +41,10 @@ def start(shared):
 def hops(guest, hosts, number=2, *how):
     here, there = hosts
     for _ in range(number):
-        guest.hop((here, there), *how)
+        report = guest.hop((here, there), *how)
         here, there = there, here
     guest.end()
+    return report
 
 
 def grown(guest, mib):
@@ -106,7 +107,7 @@ def hugetlbfs(shared):
 
 def test_2_mib_pages(start, hosts, hugetlbfs):
     guest = start(qemu.Shape(ram=(qemu.Ram(256, folder=hugetlbfs),)))
-    hops(guest, hosts)
+    assert hops(guest, hosts)["granule_bytes"] == 2 << 20
 
 
 class Balloon:
