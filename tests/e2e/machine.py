@@ -17,11 +17,12 @@ QEMU = "qemu-system-x86_64"
 
 
 class Machine(Child):
-    def __init__(self, stage, *args, ram="share=on", mib=32, machine="q35", incoming=False):
+    def __init__(self, stage, *args, ram="share=on", mib=32, machine="q35", incoming=False,
+                 folder="/dev/shm"):
         stage.count += 1
         name = f"machine{stage.count}"
         self.qmp, own = stage.folder / f"{name}.qmp", stage.folder / f"{name}.own"
-        self.path = pathlib.Path("/dev/shm") / f"{stage.folder.name}.{name}"
+        self.path = pathlib.Path(folder) / f"{stage.folder.name}.{name}"
         if ram is not None:
             args = ("-object", f"memory-backend-file,id=ram0,size={mib}M,mem-path={self.path},"
                     + ram, *args)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The target's memory was there when the migration began, and is gone in the middle of a pass: an
+error, and no SIGBUS that ends the daemon or its QEMU. The guest runs on, and moves when there is
+room."""
+
+import mmap
+import os
+import subprocess
+
+import pytest
+
+from conftest import reserve_hugepages
+from godwit import wait_until
+from machine import Machine
+
+pytestmark = pytest.mark.usefixtures("pagemap_scan")
+
+MIB = 1 << 20
+GUEST_MIB, USED_MIB, ROOM_MIB = 64, 48, 72
+KINDS = {"tmpfs": ("tmpfs", f"size={ROOM_MIB}m", "share=on"),
+         "2M": ("hugetlbfs", f"pagesize=2M,size={ROOM_MIB}M", "share=on,reserve=off")}
+
+
+@pytest.fixture
+def small(request, tmp_path):
+    """A folder with room for one guest and little more, and how QEMU takes memory from it."""
+    kind, size, ram = KINDS[request.param]
+    pages = reserve_hugepages(ROOM_MIB) if request.param == "2M" else iter([None])
+    next(pages)
+    try:
+        if subprocess.run(["mount", "-t", kind, "-o", size, "none", tmp_path],
+                          capture_output=True).returncode != 0:
+            pytest.skip(f"{kind} can't be mounted here: not root")
+        yield tmp_path, ram
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+    finally:
+        next(pages, None)
+
+
+def populate(path):
+    """As if the guest had used it."""
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), GUEST_MIB * MIB) as memory:
+        for at in range(USED_MIB * MIB // 4, USED_MIB * MIB, mmap.PAGESIZE):
+            memory[at:at + 8] = b"content!"
+
+
+def fill(folder):
+    """Takes all that is left."""
+    with open(folder / "filler", "wb") as file:
+        at = 0
+        try:
+            while True:
+                os.posix_fallocate(file.fileno(), at, 2 * MIB)
+                at += 2 * MIB
+        except OSError:
+            pass
+    assert at > 0
+    return folder / "filler"
+
+
+@pytest.mark.parametrize("small", ["tmpfs", pytest.param("2M", marks=pytest.mark.long)],
+                         indirect=True)
+def test_memory_goes_away_meanwhile(stage, pair, small):
+    source, target = pair
+    folder, ram = small
+    here = Machine(stage, mib=GUEST_MIB)
+    there = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
+    populate(here.path)
+    migration = stage.migrate(source, target, here, there, "guest", "--bandwidth", "4M",
+                              "--codec", "raw", "--reconnect", 0)
+    wait_until("pages go", lambda: (source.status("guest") or {"report": {}})["report"].get(
+        "pages_data", 0) > 500)
+    filler = fill(folder)
+    source.ok("set", "guest", "--bandwidth", 0)
+    end = migration.failed()
+    assert end["result"] == "failed"
+    assert "its tmpfs or pool of huge pages is used up" in end["error"]
+    assert here.state() == "running"
+    assert target.alive() and there.alive()
+    there.close()
+    filler.unlink()
+    again = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
+    stage.migrate(source, target, here, again, "again", "--verify", "memory").done()
+    assert again.state() == "running"
