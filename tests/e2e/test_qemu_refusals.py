@@ -68,9 +68,11 @@ def test_refused(shared, daemons, name):
     machine.close()
 
 
-def test_good_one(shared):
-    """The tracker is tried, and the QEMU left as it was: as often as one likes."""
-    machine = Machine(shared)
+@pytest.mark.parametrize("sandbox", ["off", "on"])
+def test_good_one(shared, sandbox):
+    """The tracker is tried, and the QEMU left as it was: as often as one likes. One whose system
+    calls are filtered, too."""
+    machine = Machine(shared, "-sandbox", sandbox)
     for _ in range(2):
         code, rows = doctor(*machine.way)
         assert {"tracker", "guest"} <= {r["subject"] for r in rows if r["verdict"] == "good"}, rows
