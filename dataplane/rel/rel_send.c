@@ -49,7 +49,7 @@ void rel_send_init(struct rel_send *s, const struct rel_config *cfg, void *mem, 
 		(uint64_t)cfg->packets / 2 * cfg->mtu_most);
 	s->frame_limit = cfg->frames;
 	s->pos_limit = cfg->ring_bytes;
-	s->barrier = s->barrier_at_ns = s->loss_ns = REL_NEVER;
+	s->barrier = s->barrier_from_ns = s->loss_ns = REL_NEVER;
 	s->floor = s->round_end = cfg->first_number;
 	s->reorder = REL_SEND_REORDER;
 	s->reorder_eighths = 1;
@@ -87,11 +87,23 @@ bool rel_send_frame(struct rel_send *s, struct frame *f, uint64_t now_ns)
 	s->next_pos += rel_room(f->payload_bytes);
 	if (f->type == FRAME_BARRIER) {
 		s->barrier = s->next;
-		if (s->c.cfg.barrier_ns != 0)
-			s->barrier_at_ns = now_ns + s->c.cfg.barrier_ns;
+		rel_send_news(s, now_ns);
 	}
 	s->next++;
 	return true;
+}
+
+void rel_send_news(struct rel_send *s, uint64_t now_ns)
+{
+	s->barrier_from_ns = now_ns;
+	s->barrier_away_ns = s->c.away_sum_ns;
+}
+
+uint64_t rel_send_barrier_due(const struct rel_send *s)
+{
+	if (s->barrier_from_ns == REL_NEVER || s->c.cfg.barrier_ns == 0)
+		return REL_NEVER;
+	return s->barrier_from_ns + s->c.cfg.barrier_ns + s->c.away_sum_ns - s->barrier_away_ns;
 }
 
 // Moves the cursors behind which nothing is of interest.
@@ -146,7 +158,7 @@ bool rel_send_take(struct rel_send *s, struct rel_done *d)
 	d->hdr = f->hdr;
 	if (d->barrier) {
 		d->hdr = s->barrier_answer;
-		s->barrier = s->barrier_at_ns = REL_NEVER;
+		s->barrier = s->barrier_from_ns = REL_NEVER;
 	}
 	while (s->taken < s->settled && rel_send_slot(s, s->taken)->reported)
 		s->taken++;
@@ -307,7 +319,7 @@ uint64_t rel_send_deadline(const struct rel_send *s)
 	if (s->ping)
 		return 0;
 	at = rel_min(at, s->loss_ns);
-	at = rel_min(at, s->barrier_at_ns);
+	at = rel_min(at, rel_send_barrier_due(s));
 	at = rel_min(at, rel_send_pto_at(s));
 	at = rel_min(at, s->c.said_ns + s->c.cfg.keepalive_ns);
 	if (has_room(s) && window_allows(s, s->path.mtu) && rel_send_pick(s, &next))

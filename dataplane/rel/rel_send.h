@@ -74,7 +74,8 @@ struct rel_send {
 	uint64_t report_head, report_tail;
 	uint64_t frame_limit, pos_limit; /* credits */
 	uint64_t barrier;                /* seq of the one that is out; REL_NEVER: none */
-	uint64_t barrier_at_ns; /* when its missing frames are given up, without news till then */
+	uint64_t barrier_from_ns; /* when there were news of it last; REL_NEVER: none are awaited */
+	uint64_t barrier_away_ns; /* c.away_sum_ns then: nobody listened meanwhile */
 	struct frame barrier_answer;
 	uint16_t marks_known; /* the next of the target's marks that is new */
 
@@ -133,6 +134,8 @@ void rel_send_timer(struct rel_send *s, uint64_t now_ns);
 uint64_t rel_send_deadline(const struct rel_send *s);
 
 /* rel_send.c, for the others */
+void rel_send_news(struct rel_send *s, uint64_t now_ns); /* of the barrier that is out */
+uint64_t rel_send_barrier_due(const struct rel_send *s); /* when it gives up; REL_NEVER: not */
 struct rel_send_frame *rel_send_slot(const struct rel_send *s, uint64_t seq);
 struct rel_send_packet *rel_send_packet_slot(const struct rel_send *s, uint64_t number);
 void rel_send_settle(struct rel_send *s, uint64_t seq, enum rel_frame_state state);

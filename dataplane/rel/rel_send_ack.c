@@ -83,8 +83,8 @@ static void on_packets(struct rel_send *s, const struct packet_ack *a, uint64_t 
 	if (n > 0) {
 		s->ptos = 0;
 		s->pto_from_ns = now_ns;
-		if (s->barrier_at_ns != REL_NEVER)
-			s->barrier_at_ns = now_ns + s->c.cfg.barrier_ns;
+		if (s->barrier_from_ns != REL_NEVER)
+			rel_send_news(s, now_ns);
 		congestion_acked(&s->cc, n, 0);
 	}
 }

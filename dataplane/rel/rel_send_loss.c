@@ -152,8 +152,8 @@ void rel_send_timer(struct rel_send *s, uint64_t now_ns)
 		rel_send_detect(s, now_ns);
 	if (now_ns >= rel_send_pto_at(s))
 		on_pto(s, now_ns);
-	if (now_ns >= s->barrier_at_ns) {
-		s->barrier_at_ns = REL_NEVER;
+	if (now_ns >= rel_send_barrier_due(s)) {
+		s->barrier_from_ns = REL_NEVER;
 		rel_send_give_up(s);
 	}
 	if (now_ns - s->c.said_ns >= s->c.cfg.keepalive_ns)
