@@ -17,6 +17,7 @@
 #include "memory.h"
 #include "nic.h"
 #include "pingpong.h"
+#include "rdma.h"
 #include "stage.h"
 #include "tcp.h"
 #include "track.h"
@@ -49,6 +50,7 @@ struct options {
 static const char usage[] =
 	"usage: godwit-bench [OPTION...] [STAGE...]\n"
 	"       godwit-bench tcp|nic [OPTION...]\n"
+	"       godwit-bench rdma ADDRESS [OPTION...]\n"
 	"       godwit-bench image FILE [OPTION...]\n"
 	"       godwit-bench track PID FILE [OPTION...]\n"
 	"       godwit-bench pingpong\n"
@@ -57,6 +59,8 @@ static const char usage[] =
 	"or ends in /* for all\n"
 	"of a kind. Without STAGE: all. tcp: a whole flow over loopback, and a "
 	"plain send/recv loop.\n"
+	"rdma: a raw flow over the RDMA device of ADDRESS, by the size of its "
+	"writes.\n"
 	"image: fills FILE, as large as it is, with the image.\n"
 	"track: attaches to process PID and tracks FILE, its RAM.\n"
 	"pingpong: ns that a cache line takes from CPU 0 to 1 and back.\n"
@@ -325,9 +329,10 @@ int main(int argc, char **argv)
 {
 	bool tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
 	bool nic = argc > 1 && strcmp(argv[1], "nic") == 0;
+	bool rdma = argc > 2 && strcmp(argv[1], "rdma") == 0;
 	bool file = argc > 2 && strcmp(argv[1], "image") == 0;
 	bool track = argc > 3 && strcmp(argv[1], "track") == 0;
-	int words = tcp || nic ? 1 : file ? 2 : track ? 3 : 0;
+	int words = tcp || nic ? 1 : file || rdma ? 2 : track ? 3 : 0;
 	struct bench b = {0};
 	struct options o;
 	int rc;
@@ -370,6 +375,8 @@ int main(int argc, char **argv)
 		rc = tcp_bench(&b, o.codec, o.level, o.rounds, o.json);
 	else if (nic)
 		rc = nic_bench(&b, o.codec, o.level, o.rounds, o.json);
+	else if (rdma)
+		rc = rdma_bench(&b, argv[2], o.rounds, o.json);
 	else
 		rc = bench_stages(&b, &o, argv + optind, argc - optind);
 	bench_free(&b);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One flow over loopback tcp, in plain text or sealed, with all that a session has around it.
+// One flow, over loopback tcp, in plain text or sealed, or over any link, with all that a session
+// has around it.
 
 #include "lane.h"
 
@@ -41,19 +42,15 @@ static int seal_both(struct link *source, struct link *target, struct err *e)
 	return rc == 0 ? link_tcp_seal(target, ops, &back, &there, -1, e) : rc;
 }
 
-int lane_open(struct lane *l, struct bench *b, bool sealed, const struct codec_ops *codec,
-	int level, struct err *e)
+int lane_open_over(struct lane *l, struct bench *b, struct link *source, struct link *target,
+	const struct codec_ops *codec, int level, struct err *e)
 {
-	int fd[2] = {-1, -1};
-	struct link *source = NULL, *target = NULL;
-	int rc = lane_sockets(fd);
+	int rc = dirty_init(&l->dirty, b->map.nchunks);
 
-	if (rc == 0)
-		rc = dirty_init(&l->dirty, b->map.nchunks);
 	if (rc == 0)
 		rc = claim_init(&l->claim, 1);
 	if (rc != 0)
-		return err_sys(e, -rc, "cannot make a pair of sockets over loopback");
+		return err_sys(e, -rc, "cannot make a flow");
 	l->send_job.map = &b->map;
 	l->send_job.dirty = &l->dirty;
 	l->send_job.claim = &l->claim;
@@ -61,15 +58,28 @@ int lane_open(struct lane *l, struct bench *b, bool sealed, const struct codec_o
 	l->send_job.level = level;
 	rc = recv_job_init(&l->recv_job, &b->target_map, false, e);
 	if (rc == 0)
-		rc = link_tcp_open(&source, fd[0], true, -1, e);
+		rc = flow_send_new(&l->send, &l->send_job, source, 0, -1, e);
+	if (rc == 0)
+		rc = flow_recv_new(&l->recv, &l->recv_job, target, 0, -1, e);
+	return rc;
+}
+
+int lane_open(struct lane *l, struct bench *b, bool sealed, const struct codec_ops *codec,
+	int level, struct err *e)
+{
+	int fd[2] = {-1, -1};
+	struct link *source = NULL, *target = NULL;
+	int rc = lane_sockets(fd);
+
+	if (rc != 0)
+		return err_sys(e, -rc, "cannot make a pair of sockets over loopback");
+	rc = link_tcp_open(&source, fd[0], true, -1, e);
 	if (rc == 0)
 		rc = link_tcp_open(&target, fd[1], false, -1, e);
 	if (rc == 0 && sealed)
 		rc = seal_both(source, target, e);
 	if (rc == 0)
-		rc = flow_send_new(&l->send, &l->send_job, source, 0, -1, e);
-	if (rc == 0)
-		rc = flow_recv_new(&l->recv, &l->recv_job, target, 0, -1, e);
+		rc = lane_open_over(l, b, source, target, codec, level, e);
 	return rc;
 }
 
