@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A raw flow that writes pages to their place over RDMA, beside perftest's ib_write_bw with writes
-of the same size over the same device, in alternating rounds. There is no RDMA device here: both run in
-a virtual machine that has Soft-RoCE, see tests/rdma/vm. As a program it is what runs in there:
+of the same size over the same device, in alternating rounds. There is no RDMA device here: both
+run in a virtual machine that has Soft-RoCE, see tests/rdma/vm. As a program it is what runs there:
 
     rdma_bars.py GODWIT_BENCH ROUNDS MIB       a JSON line each round"""
 
@@ -36,7 +36,8 @@ def perftest(kib, mib):
         done = subprocess.run(["taskset", "-c", "0", *command, ADDRESS], capture_output=True,
                               text=True, timeout=300)
         server.wait(60)
-    row = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == [str(kib << 10)]]
+    rows = map(str.split, done.stdout.splitlines())
+    row = [words for words in rows if words[:1] == [str(kib << 10)]]
     if not row:
         raise SystemExit(f"ib_write_bw: {done.stdout}{done.stderr}")
     return float(row[0][3]) / 1024
@@ -59,10 +60,10 @@ def inside(program, rounds, mib):
 
 def measure(program, rounds, mib=None):
     """The rounds, as inside() printed them. OSError or SystemExit where they can't be had."""
-    for command in ([ROOT / "tests/rdma/make", ROOT / "build/rdma"],):
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            raise OSError(done.stderr.strip())
+    done = subprocess.run([ROOT / "tests/rdma/make", ROOT / "build/rdma"], capture_output=True,
+                          text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise OSError(done.stderr.strip())
     done = subprocess.run(
         [ROOT / "tests/rdma/vm", "-k", ROOT / "build/rdma", "-t", "1800",
          f"python3 -B bench/rdma_bars.py {program} {rounds} {mib or MIB}"], cwd=ROOT,
