@@ -32,8 +32,9 @@ static const struct cure cures[] = {
 		"switches and firmware"},
 	[IBV_WC_LOC_ACCESS_ERR] = {EPROTO, "the peer wrote to memory that it may not write to: "
 					   "both hosts need the same version"},
-	[IBV_WC_REM_INV_REQ_ERR] = {EPROTO, "the peer's device refused the request: both hosts "
-					    "need the same version"},
+	[IBV_WC_REM_INV_REQ_ERR] = {ECONNRESET,
+		"the peer's device found a request wrong: check cables, switches, drivers and "
+		"firmware, and that both hosts have the same version"},
 	[IBV_WC_REM_ACCESS_ERR] = {EACCES, "the peer's memory is not registered for this key any "
 					   "more: see the log of its godwitd"},
 	[IBV_WC_REM_OP_ERR] = {ECONNRESET, "the peer's device could not complete it: look in the "
