@@ -6,6 +6,7 @@ of each. No RDMA device is needed. Where kernel or QEMU are missing the tests fa
 skips them."""
 
 import functools
+import itertools
 import os
 import pathlib
 import re
@@ -117,3 +118,22 @@ def test_one_machine(request, name):
           *cases.MOVES)])
 def test_two_machines(request, name):
     look(request, two, name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_threads(sanitizer):
+    """Both ends of flows, their control thread and the one that registers memory, with a
+    sanitizer, over the device."""
+    build = FOLDER / sanitizer.split(",", maxsplit=1)[0]
+    setup = ["meson", "setup", "-Dbuildtype=debugoptimized", "-Db_lundef=false",
+             f"-Db_sanitize={sanitizer}", build, godwit.ROOT]
+    commands = ([] if (build / "build.ninja").exists() else [setup],
+                [["ninja", "-C", build, "tests/rdma/pair"]])
+    for command in itertools.chain(*commands):
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=1200)
+    inside = f"setarch -R {build.relative_to(godwit.ROOT)}/tests/rdma/pair 10.77.0.1"
+    done = subprocess.run([HERE / "vm", "-k", kernel(), "-m", "2048", "-t", "600", inside],
+                          cwd=godwit.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="replace", timeout=700, check=False)
+    assert done.returncode == 0 and "PASSED" in done.stdout, done.stdout[-20000:]
