@@ -38,14 +38,10 @@ enum plant {
 #ifdef GODWIT_PLANT
 extern enum plant plant_active; /* set by one test before its threads start */
 #define plant(p) (plant_active == (p))
-/* The session stands at its stage for now, so that a test can plant a fault there. */
-struct session;
-bool plant_stage(struct session *s);
 /* The process stands still between two steps, for good: a test kills it there. */
 void plant_step(const char *name);
 #else
 #define plant(p)         false
-#define plant_stage(s)   false
 #define plant_step(name) ((void)0)
 #endif
 

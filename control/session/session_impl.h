@@ -226,6 +226,14 @@ static inline bool session_over(const struct session *s)
 int session_reserve(const struct region_map *map, uint64_t bytes, struct err *e);
 void session_tick_every(struct session *s, unsigned us);
 
+/* tests/e2e/plant_stage.c: the session stands at its stage for now, so that a test can plant a
+ * fault there. */
+#ifdef GODWIT_PLANT
+bool plant_stage(struct session *s);
+#else
+#define plant_stage(s) false
+#endif
+
 /* stage.c */
 struct stage {
 	const char *name;

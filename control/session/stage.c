@@ -4,8 +4,6 @@
 
 #include "session_impl.h"
 
-#include "plant.h"
-
 #include <errno.h>
 #include <string.h>
 
