@@ -140,8 +140,8 @@ def table():
     lines += [
         "",
         "*stop* is SIGSTOP for a second and a half (half a second in the short form); *lost* is a",
-        "message that is swallowed with the connection, *late* one that comes as much later. The",
-        "network comes back at once.",
+        "message that is swallowed with the connection, *late* one that comes as much later. A cut",
+        "is noticed before the stage begins; the network comes back at once.",
         "",
         "| stage | " + " | ".join(FAULTS) + " |",
         "|---" * (len(FAULTS) + 1) + "|",

@@ -30,6 +30,7 @@ class Cell:
 
     def __init__(self, stage, at, fault):
         self.stage, self.at = stage, at
+        self.expected = matrix.expected(at, fault)
         self.what, _, self.who = fault.partition(" ")
         self.hold = stage.folder / "hold"
         message = self.what in ("request", "answer")
@@ -74,6 +75,9 @@ class Cell:
         elif self.who == "cut":
             self.wire.cut(self.wire.flows if self.what == "flow" else
                           [s for s in self.wire.socks if s not in self.wire.flows])
+            # Who goes on before he hears of it may not need the connection any more.
+            if self.expected == matrix.SOURCE:
+                self.source.wait_state("guest", "ended")
         elif self.who == "lost":
             self.wire.stop_at = None
             self.wire.cut()
@@ -183,10 +187,9 @@ CHECKS = {matrix.SOURCE: Cell.check_source, matrix.TARGET: Cell.check_target,
 def test_fault(stage, at, fault):
     cell = Cell(stage, at, fault)
     cell.strike()
-    expected = matrix.expected(at, fault)
-    CHECKS[expected](cell)
+    CHECKS[cell.expected](cell)
     cell.clean()
-    if expected == matrix.SOURCE:
+    if cell.expected == matrix.SOURCE:
         cell.again()
         cell.clean()
 
