@@ -51,7 +51,7 @@ def test_plain_text_would_show_them(stage):
     assert [s for s in secrets if any(s) and s in seen]
 
 
-@pytest.mark.parametrize("seal", ["auto", "none"])
+@pytest.mark.parametrize("seal", ["auto", pytest.param("none", marks=pytest.mark.long)])
 def test_nothing_of_a_page_goes_by_the_kernel_either(stage, seal):
     """Flows over tcp, with what the daemons say to each other: all that is on either cable. Without
     a seal the same look finds pages."""

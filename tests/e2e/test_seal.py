@@ -187,7 +187,7 @@ def test_spoilt(tapped, stage, spoil):
     stage.moved(source, target, vm, memory="16M")
 
 
-@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("replay", [pytest.param(False, marks=pytest.mark.long), True])
 def test_resumed_with_new_keys(tapped, stage, replay):
     """The network was lost and is back: what a flow carried before opens nothing now. Under the
     keys of before these would be frames of a pass that is over, and nobody would say a word."""
