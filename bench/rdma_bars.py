@@ -48,7 +48,8 @@ def flow(program, mib):
                            str(mib), "--rounds", "1"], capture_output=True, text=True, timeout=600)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return {e["stage"]: e for e in map(json.loads, done.stdout.splitlines())}
+    events = map(json.loads, done.stdout.splitlines())
+    return {e["stage"]: e for e in events if "stage" in e}  # the first tells of the machine
 
 
 def inside(program, rounds, mib):
@@ -68,7 +69,7 @@ def measure(program, rounds, mib=None):
         [ROOT / "tests/rdma/vm", "-k", ROOT / "build/rdma", "-t", "1800",
          f"python3 -B bench/rdma_bars.py {program} {rounds} {mib or MIB}"], cwd=ROOT,
         capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"round')]
     if done.returncode or len(found) != rounds:
         raise OSError(done.stdout[-2000:] + done.stderr)
     return found
