@@ -58,6 +58,14 @@ static int cpu_any(void)
 }
 
 #if defined(__x86_64__)
+// Zen 3 and 4 (measured on 4): the library's loop reads at 28 GiB/s, as a plain one does; the
+// AVX-512 row at 24; and what prefetches, as the AVX2 row, at 19. On Zen 5 the AVX-512 row was as
+// fast as a plain read, 38.
+static int cpu_reads_best_plainly(void)
+{
+	return __builtin_cpu_is("amdfam19h");
+}
+
 static int cpu_avx2(void)
 {
 	return __builtin_cpu_supports("avx2");
@@ -69,7 +77,7 @@ static int cpu_avx512(void)
 }
 #endif
 
-// Best last.
+// Best last, but where zero_init() knows better.
 const struct zero_impl zero_impls[] = {
 	{"portable", zero_scan_portable, cpu_any},
 	{"isal", zero_scan_isal, cpu_any},
@@ -87,6 +95,10 @@ void zero_init(void)
 	for (const struct zero_impl *z = zero_impls; z->name != NULL; z++)
 		if (z->supported())
 			zero_scan = z->scan;
+#if defined(__x86_64__)
+	if (cpu_reads_best_plainly())
+		zero_scan = zero_scan_isal;
+#endif
 }
 
 const char *zero_name(void)

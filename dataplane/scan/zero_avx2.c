@@ -12,7 +12,6 @@
 #include <immintrin.h>
 
 #define AHEAD_BYTES 2048u
-#define AHEAD_PAGES 4u
 #define STEP_BYTES  256u
 
 __attribute__((target("avx2"))) static __m256i load(const uint8_t *at)
@@ -51,7 +50,6 @@ __attribute__((target("avx2"))) uint64_t zero_scan_avx2(const uint8_t *base, uin
 	for (uint64_t left = mask; left != 0; left &= left - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(left);
 
-		_mm_prefetch(base + (i + AHEAD_PAGES) * PAGE_BYTES, _MM_HINT_T0);
 		if (page_is_zero(base + i * PAGE_BYTES))
 			zero |= UINT64_C(1) << i;
 	}

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Zero scan with AVX-512. Run by polling cores of CPUs that have it. Why it prefetches: see the
-// AVX2 row.
+// Zero scan with AVX-512. Run by polling cores of CPUs that have it.
 
 #include "zero_rows.h"
 
@@ -8,9 +7,7 @@
 
 #include <immintrin.h>
 
-#define AHEAD_BYTES 2048u
-#define AHEAD_PAGES 4u
-#define STEP_BYTES  512u
+#define STEP_BYTES 512u
 
 __attribute__((target("avx512f"))) static __m512i pair(const uint8_t *at)
 {
@@ -29,9 +26,6 @@ __attribute__((target("avx512f"))) static bool page_is_zero(const uint8_t *page)
 		__m512i a = _mm512_or_si512(pair(at), pair(at + 128));
 		__m512i b = _mm512_or_si512(pair(at + 256), pair(at + 384));
 
-		// Past the page it may be memory that is not there; a prefetch never faults.
-		for (unsigned line = 0; line < STEP_BYTES; line += 64)
-			_mm_prefetch(at + AHEAD_BYTES + line, _MM_HINT_T0);
 		a = _mm512_or_si512(a, b);
 		if (_mm512_test_epi64_mask(a, a) != 0)
 			return false;
@@ -46,7 +40,6 @@ __attribute__((target("avx512f"))) uint64_t zero_scan_avx512(const uint8_t *base
 	for (uint64_t left = mask; left != 0; left &= left - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(left);
 
-		_mm_prefetch(base + (i + AHEAD_PAGES) * PAGE_BYTES, _MM_HINT_T0);
 		if (page_is_zero(base + i * PAGE_BYTES))
 			zero |= UINT64_C(1) << i;
 	}
