@@ -3,6 +3,7 @@
 
 #include "map.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -39,6 +40,8 @@ void map_runs(int fd, uint64_t first, uint64_t end,
 		off_t data = fd < 0 ? at : lseek(fd, at, SEEK_DATA);
 		off_t hole;
 
+		if (data < 0 && errno != ENXIO)
+			data = at; /* which is data can't be told: then all of it is */
 		if (data < 0 || data >= last)
 			return;
 		hole = fd < 0 ? last : lseek(fd, data, SEEK_HOLE);

@@ -17,7 +17,7 @@
 #include "zero.h"
 
 // What one call does at most, so that other flows of this core get their turn: chunks looked at,
-// and pages written with zeros.
+// and pages looked at for zeros or written with them.
 #define PLACE_LOOK_CHUNKS 65536u
 #define PLACE_ZERO_PAGES  1024u
 
@@ -91,7 +91,7 @@ static unsigned place_zeros(const struct place *p, uint32_t chunk, uint64_t mask
 }
 
 // While a device may write this memory, a hole would leave it with pages that are the file's no
-// more: until it lets go, a hole is zeros. Returns pages written.
+// more: until it lets go, a hole is zeros. Returns pages looked at.
 static unsigned place_holes_later(const struct place *p, uint32_t chunk, uint64_t mask)
 {
 	unsigned pages = place_zeros(p, chunk, mask);

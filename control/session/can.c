@@ -22,7 +22,7 @@
 
 static const char *const lists[] = {"codecs", "seals", "links", "features"};
 
-/* Each can be done without: the source asks for none that the target does not name. */
+/* A session that wants one which the other side does not name is refused. */
 static const char *const features[] = {
 	"balloon", /* the bitmap of the balloon travels in blobs */
 	"keep",    /* of prepare: memory of the target keeps what it held */

@@ -85,7 +85,7 @@ static void greet(struct greeting *g, json_t *msg)
 	}
 	if (strcmp(op, "resume") == 0 && protocol == SESSION_PROTOCOL)
 		err_set(&e, ENOENT,
-			"nobody knows session %s there: its godwitd was started anew. Run `godwit "
+			"nobody knows session %s there; was its godwitd started anew? Run `godwit "
 			"receive %s` there and migrate again",
 			name, name);
 	else if (strcmp(op, "hello") != 0 || protocol != SESSION_PROTOCOL)

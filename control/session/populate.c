@@ -82,7 +82,8 @@ static void *work(void *arg)
 		do
 			rc = madvise(r->base + offset, bytes, how);
 		while (rc != 0 && (errno == EINTR || errno == EAGAIN));
-		if (rc != 0)
+		/* What can't be mapped ahead is mapped when it is needed. */
+		if (rc != 0 && p->how == POPULATE_ALLOCATE)
 			fail(p, region, offset, errno);
 	}
 	/* Pairs with the acquire in populate_ready(): the memory is there. */

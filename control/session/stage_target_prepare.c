@@ -90,7 +90,7 @@ void target_prepare_on(struct session *s)
 			rc = populate_start(&s->populating, &s->vmm->map, POPULATE_ALLOCATE, &e);
 		else
 			rc = s->populating == NULL; /* it may still be mapped */
-	} else if (s->populating != NULL) {
+	} else if (!s->clearing && s->populating != NULL) {
 		rc = populate_ready(s->populating, &e);
 		if (rc == 1 && s->populate)
 			recv_job_populated(&s->recv);

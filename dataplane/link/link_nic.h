@@ -46,8 +46,9 @@ struct link_nic_config {
 	const struct region_map *map; /* source, for zero copy: the guest's memory; may be NULL */
 	uint64_t dead_ns;             /* silence after which the peer is dead; 0: 30 s */
 	uint64_t resolve_ns;          /* for finding the next hop; 0: 5 s */
-	uint64_t barrier_ns; /* source: a barrier for which nothing was acknowledged for so long
-			      * gives up what is missing, so that control sees it as lost; 0: never
+	uint64_t barrier_ns; /* source: a barrier, and nothing acknowledged for so long, pings
+			      * included: gives up what is missing, so that control sees it as lost;
+			      * 0: never
 			      */
 	struct link_nic_faults faults;
 };

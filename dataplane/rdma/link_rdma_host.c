@@ -67,11 +67,15 @@ static int look_at_device(struct link_rdma_host *h, struct err *e)
 	struct link_rdma_info *i = &h->info;
 	struct link_rdma_can can;
 	struct ibv_port_attr port;
+	int rc;
 
 	snprintf(i->device, sizeof(i->device), "%s", ibv_get_device_name(ctx->device));
-	if (link_rdma_can_of(ctx, &can) < 0 ||
-		ibv_query_port(ctx, h->listener->port_num, &port) != 0)
-		return err_sys(e, errno, "rdma: cannot ask what device %s can do", i->device);
+	rc = link_rdma_can_of(ctx, &can);
+	if (rc == 0)
+		rc = -ibv_query_port(ctx, h->listener->port_num, &port);
+	if (rc != 0)
+		return err_sys(
+			e, rc < 0 ? -rc : EIO, "rdma: cannot ask what device %s can do", i->device);
 	if (ctx->device->transport_type != IBV_TRANSPORT_IB)
 		return err_set(e, ENOTSUP,
 			"rdma: device %s is iWARP, which has no writes with immediate data; take "

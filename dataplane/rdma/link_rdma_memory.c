@@ -224,6 +224,9 @@ void rdma_memory_reap(struct link_rdma_host *h, bool wait)
 		next = LIST_NEXT(m, next);
 		if (!wait && !atomic_load_explicit(&m->ended, memory_order_acquire))
 			continue;
+		/* A host that is closed by force has sessions that let go of nothing. */
+		link_rdma_memory_end(m);
+		sem_post(&m->leave);
 		pthread_join(m->thread, NULL);
 		LIST_REMOVE(m, next);
 		drop(m);

@@ -12,12 +12,13 @@ int link_rdma_can_of(struct ibv_context *ctx, struct link_rdma_can *can)
 {
 	const struct ibv_odp_caps *odp;
 	struct ibv_device_attr_ex a;
+	int rc;
 
 	*can = (struct link_rdma_can){0};
 	snprintf(can->device, sizeof(can->device), "%s", ibv_get_device_name(ctx->device));
-	errno = 0;
-	if (ibv_query_device_ex(ctx, NULL, &a) != 0)
-		return errno != 0 ? -errno : -EIO;
+	rc = ibv_query_device_ex(ctx, NULL, &a);
+	if (rc != 0)
+		return rc > 0 ? -rc : -EIO;
 	odp = &a.odp_caps;
 	can->most_mr_bytes = a.orig_attr.max_mr_size;
 	can->most_mrs = (unsigned)a.orig_attr.max_mr;

@@ -92,13 +92,17 @@ zero_scan_fn zero_scan = zero_scan_portable;
 
 void zero_init(void)
 {
+	zero_scan_fn best = zero_scan_portable;
+
 	for (const struct zero_impl *z = zero_impls; z->name != NULL; z++)
 		if (z->supported())
-			zero_scan = z->scan;
+			best = z->scan;
 #if defined(__x86_64__)
 	if (cpu_reads_best_plainly())
-		zero_scan = zero_scan_isal;
+		best = zero_scan_isal;
 #endif
+	if (zero_scan != best)
+		zero_scan = best;
 }
 
 const char *zero_name(void)

@@ -28,8 +28,9 @@ class Machine(Child):
                     + ram, *args)
             machine += ",memory-backend=ram0"
         super().__init__(name, [
-            QEMU, "-machine", machine + ",accel=tcg", "-m", f"{mib}M,slots=2,maxmem=1G", "-display",
-            "none", "-nodefaults", "-no-user-config",
+            QEMU, "-machine", machine + ",accel=tcg", "-m",
+            f"{mib}M,slots=2,maxmem={max(1024, 2 * mib)}M", "-display", "none", "-nodefaults",
+            "-no-user-config",
             *[arg for path in (self.qmp, own) for arg in
               ("-qmp", f"unix:{path},server=on,wait=off")],
             *(["-incoming", "defer", "-S"] if incoming else []), *args])

@@ -105,8 +105,9 @@ WINDOW = """\
 journal has on disk by then: should the daemon or the host die from here on, the guest does not
 come to life by itself. Up to there every fault gives it back. **It closes** when the target's
 answer comes: `running`, or `refused` once its VMM has ended. In between is one round trip and
-what the target does for the answer: a record in its journal, not synced, and the resume of a
-VMM that has all memory and state. All that takes long was done before. Where the connection
+what the target does for the answer: two records in its journal, not synced, and the resume of a
+VMM that has all memory and state; a QEMU that does not answer to that is waited for longer than
+the source waits. All else that takes long was done before. Where the connection
 ends first, or nothing comes within 30 s (the deadline of the stage), the source is *undecided*
 and neither side acts; an answer that comes later on the same connection still decides, and so
 does `godwit resolve`.

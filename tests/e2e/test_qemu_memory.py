@@ -3,6 +3,7 @@
 MiB pages; given back by a balloon while it moves; free pages that the guest knows to be zero."""
 
 import itertools
+import pathlib
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import qemu
 from conftest import add_hugepages
 from guest import Guest
+from machine import Machine
 
 pytestmark = pytest.mark.usefixtures("pagemap_scan")
 
@@ -153,3 +155,29 @@ def test_balloon_and_free_pages_that_are_zero(start, hosts):
     guest.at.monitor.run("balloon", value=256 * qemu.MIB)
     time.sleep(1)  # the guest takes it all back, and checks that what it takes is zero
     guest.end()
+
+
+@pytest.mark.long  # so much that to punch it out takes longer than to begin
+def test_old_content_beside_memory_that_is_all_there(shared, hosts):
+    """One file of the target is mapped ahead, the other one's old content is punched out: both are
+    done with before a page comes, or pages that came would go with the old ones."""
+    def machine(**how):
+        files = [pathlib.Path(f"/dev/shm/{shared.folder.name}.{shared.count}.{i}") for i in (0, 1)]
+        with open(files[1], "wb") as file:
+            file.truncate(4 << 30)
+            for at in range(0 if how else 4070, 4080):
+                file.seek(at << 20)
+                file.write((b"old!" if how else b"new!") * (1 << 18))
+        made = Machine(shared, *[arg for i, path in enumerate(files) for arg in (
+            "-object", f"memory-backend-file,id=ram{i},size={(32, 4096)[i]}M,mem-path={path},"
+            "share=on" + (",prealloc=on" if i == 0 else ""),
+            "-numa", f"node,nodeid={i},memdev=ram{i}")],
+            ram=None, mib=4128, **how)
+        return made, files
+    (here, ours), (there, theirs) = machine(), machine(incoming=True)
+    shared.migrate(*hosts, here, there, "beside").done()
+    with open(theirs[1], "rb") as file:
+        file.seek(4070 << 20)
+        assert file.read(10 << 20) == b"new!" * (10 << 18)
+    for path in ours + theirs:
+        path.unlink()

@@ -39,11 +39,6 @@ TEXTS = {
     "conn": [b'{"do": "migrate", "name": "web", "agent": "/run/a.sock", "to": "[::1]:4646"}',
              b'{"op": "resume", "seq": 1, "protocol": 1, "name": "web", "pass": 7}',
              b'{"re": 3, "ok": true, "token": "00112233445566778899aabbccddeeff"}'],
-    # The first byte is the stage that the session stands at; then a line a message.
-    "peer": [b'\0{"codec": "lz4", "can": {"codecs": {"lz4": 2}, "seals": {"none": 1}, "links": '
-             b'{"tcp": 1}, "features": {}}}\n',
-             b'\0{"codec": "auto", "codecs": ["raw", "lz4"], "link": "nic", "can": {"codecs": '
-             b'{"raw": 1, "lz4": 1}, "seals": {}, "links": {"nic": 2}, "features": {"x": 7}}}\n'],
     "qmp": [b'{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": ["oob"]}}\r\n',
             b'{"return": {"status": "running", "running": true}, "id": 1}\r\n'
             b'{"event": "STOP", "data": {}, "timestamp": {"seconds": 1, "microseconds": 2}}\r\n',
@@ -69,7 +64,11 @@ TEXTS = {
                b'{"event":"end","t_ms":4,"result":"done","report":{"pause_ms":9}}\n',
                b'\1{"event":"end","result":"failed","error":"why"}\n'],
     # A stage, then what is said there, a line each: fuzz_peer.c, fuzz_answer.c.
-    "peer": [b"\0\n\n", b'\4{"codec": "zip"}\n', b'\0{"codec": "auto", "codecs": ["raw"]}\n',
+    "peer": [b'\0{"codec": "lz4", "can": {"codecs": {"lz4": 2}, "seals": {"none": 1}, "links": '
+             b'{"tcp": 1}, "features": {}}}\n',
+             b'\0{"codec": "auto", "codecs": ["raw", "lz4"], "link": "nic", "can": {"codecs": '
+             b'{"raw": 1, "lz4": 1}, "seals": {}, "links": {"nic": 2}, "features": {"x": 7}}}\n',
+             b"\0\n\n", b'\4{"codec": "zip"}\n', b'\0{"codec": "auto", "codecs": ["raw"]}\n',
              b"\1\nbstate\n\n\n", b'\2{"op": "load"}\n', b'\3{"op": "abort", "taken": true}\n'],
     "answer": [b"\0\n\n", b"\1\n\n", b'\2{"kept": [0, 1]}\n', b'\2{"kept": [99999]}\n',
                b'\x0a{"rdma_keys": [null]}\n',
