@@ -102,9 +102,10 @@ struct godwit *godwit_new(const struct godwit_config *config, char *why, size_t 
  * is the region's first byte; it is duplicated, and sealed against shrinking where it is a memfd.
  * bytes: multiple of 4096. base: where this process maps it, whole. page_bytes: backing page (4096,
  * 2 MiB, 1 GiB). To have its pages on certain NUMA nodes, whoever fills them, bind them with
- * mbind(2) on base: that holds for all who map the file. What this process itself is bound to
- * (numactl, set_mempolicy(2)) does not, and pages that godwitd fills come from near its own cores
- * then. Returns the region's index or a negative errno value. */
+ * mbind(2) on base: that holds for all who map a file of 4 KiB pages. Huge pages allocate ahead: a
+ * policy of theirs is this process's alone. So is what it is bound to itself (numactl,
+ * set_mempolicy(2)), and pages that godwitd fills come from near its own cores then. Returns the
+ * region's index or a negative errno value. */
 int godwit_add_region(struct godwit *g, const char *name, int fd, uint64_t bytes, void *base,
 	uint32_t page_bytes);
 

@@ -106,7 +106,7 @@ def test_target(rig, command, what):
 @pytest.mark.parametrize("what", ["always", "garbage", "silence"])
 def test_target_does_not_run_it(rig, what):
     """Refused after its QEMU was ended, so that the guest can go on at the source. Silence lasts
-    longer than the source waits: undecided, until the word comes."""
+    longer than the source waits, which hears the word later."""
     before = rig.here.settings()
     there = rig.waiting()
     between = Between(there, rig.stage.folder / f"cont{what}.qmp")

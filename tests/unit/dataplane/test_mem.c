@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// mem.c: buffers are zero, there at once, and of the node that was asked for.
+// mem.c: buffers are zero, and of the node that was asked for.
 
 #include <setjmp.h>
 #include <stdarg.h>
