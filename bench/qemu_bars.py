@@ -11,10 +11,12 @@ import tempfile
 import qemu_move
 
 MIB = 4096
-# What is timed: (through Godwit?, cold target?, how)
+# What is timed: (through Godwit?, cold target?, how); unprepared: the source's daemon maps the
+# memory while the clock runs, as it does without --prepare.
 KINDS = {
     "qemu-raw": (False, False, {"multifd": 2}),
     "godwit-raw": (True, False, ["--codec", "raw"]),
+    "godwit-unprepared": (True, False, ["--codec", "raw"]),
     "qemu-zstd-1": (False, False, {"multifd": 2, "zstd": 1}),
     "qemu-tls": (False, False, {"multifd": 2, "tls": True}),
     "godwit-deflate-1": (True, False, ["--codec", "deflate:1"]),
@@ -58,7 +60,8 @@ class Ground:
             machines.append(qemu_move.Machine(self.wire, self.folder, "target", self.ram[1],
                                               self.mib, 1, incoming=True, cold=cold))
             if godwit:
-                return qemu_move.by_godwit(*machines, self.daemons, *how)
+                return qemu_move.by_godwit(*machines, self.daemons, *how, prepare=False if
+                                           kind == "godwit-unprepared" else None)
             return qemu_move.by_qemu(*machines, **how)
         finally:
             for machine in machines:

@@ -232,8 +232,11 @@ def by_qemu(source, target, multifd=2, tls=False, **level):
         "pause_ms": source.info()["downtime"]}
 
 
-def by_godwit(source, target, daemons, *how, receive=()):
-    """The same through Godwit; how and receive: more options of migrate and receive."""
+def by_godwit(source, target, daemons, *how, receive=(), prepare=None):
+    """The same through Godwit; how and receive: more options of migrate and receive. prepare: the
+    source's daemon, too, has mapped the memory before the clock starts, as its QEMU has; by default
+    where the target's memory is there."""
+    prepare = not target.cold if prepare is None else prepare
     here, there = daemons
     name = f"bars{target.pid}"
     receive = subprocess.run(there.command("receive", name, "--qmp", target.qmp, "--detach",
@@ -246,15 +249,25 @@ def by_godwit(source, target, daemons, *how, receive=()):
                  lambda: shared_mib(there.pid) >= target.mib)
     migrate = []
 
-    def move():
+    def start():
         migrate.append(subprocess.Popen(here.command(
             "migrate", name, "--qmp", source.qmp, "--to", f"127.0.0.1:{there.port}", "--json",
-            *how), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True))
+            *how, *(["--prepare"] if prepare else [])), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+
+    def move():
+        if prepare:
+            subprocess.run(here.command("begin", name), check=True, capture_output=True)
+        else:
+            start()
         # Until then as with QEMU's own; what follows is the end of the source's QEMU.
         wait_for("Godwit's migration", lambda: migrate[0].poll() is not None or
                  target.monitor.run("query-status")["status"] != "inmigrate")
 
+    if prepare:
+        start()
+        wait_for("both sides are ready", lambda: migrate[0].poll() is not None or
+                 state_of(here, name) == "ready")
     took = timed(move, source, target, [[source, here], [target, there]])
     said, _ = migrate[0].communicate(timeout=WAIT_S)
     if migrate[0].returncode:
@@ -266,6 +279,11 @@ def by_godwit(source, target, daemons, *how, receive=()):
         took["wire"] += counters["bytes_wire"]
     return took | {"pause_ms": report.get("pause_ms", 0), "copy_s": report["copy_ms"] / 1000,
                    "counters": counters}
+
+
+def state_of(daemon, name):
+    said = subprocess.run(daemon.command("status", name, "--json"), capture_output=True, text=True)
+    return json.loads(said.stdout)["session"]["state"] if said.returncode == 0 else ""
 
 
 def shared_mib(pid):

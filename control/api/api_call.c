@@ -104,6 +104,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	m.seal = option_number(o, "seal");
 	m.dry_run = option_number(o, "dry-run");
 	m.hold = option_number(o, "hold");
+	m.prepare = option_number(o, "prepare");
 	rc = session_migrate(c->config->host, &m, &s, e);
 	if (rc < 0)
 		return rc;
@@ -188,6 +189,14 @@ static int on_cancel(struct api_call *c, struct err *e)
 	int rc = find(c, &s, e);
 
 	return rc < 0 ? rc : session_cancel(s, e);
+}
+
+static int on_begin(struct api_call *c, struct err *e)
+{
+	struct session *s;
+	int rc = find(c, &s, e);
+
+	return rc < 0 ? rc : session_begin(s, e);
 }
 
 static int on_switch_now(struct api_call *c, struct err *e)
@@ -281,6 +290,7 @@ static int (*const handlers[COMMANDS])(struct api_call *c, struct err *e) = {
 	[COMMAND_STATUS] = on_status,
 	[COMMAND_LIST] = on_list,
 	[COMMAND_CANCEL] = on_cancel,
+	[COMMAND_BEGIN] = on_begin,
 	[COMMAND_SWITCH_NOW] = on_switch_now,
 	[COMMAND_SET] = on_set,
 	[COMMAND_RESOLVE] = on_resolve,

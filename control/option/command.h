@@ -10,6 +10,7 @@
 	X(STATUS, "status", "[NAME]", "tell how a migration stands; without NAME, the daemon too") \
 	X(LIST, "list", "", "one line for each migration")                                         \
 	X(CANCEL, "cancel", "NAME", "end a migration; the guest runs on at the source")            \
+	X(BEGIN, "begin", "NAME", "begin a migration that --prepare has made ready")               \
 	X(SWITCH_NOW, "switch-now", "NAME", "pause the guest and finish, however much is left")    \
 	X(SET, "set", "NAME", "change limits of a migration that is under way")                    \
 	X(RESOLVE, "resolve", "NAME", "decide where a guest runs after silence at the hand-over")  \

@@ -5,6 +5,7 @@
 #include "populate.h"
 
 #include "flow.h"
+#include "hole.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -63,6 +64,35 @@ static void fail(struct populate *p, unsigned region, uint64_t offset, int errnu
 	atomic_store_explicit(&p->errnum, errnum, memory_order_release);
 }
 
+static int advise(const struct region *r, uint64_t offset, uint64_t bytes, int how)
+{
+	int rc;
+
+	do
+		rc = madvise(r->base + offset, bytes, how);
+	while (rc != 0 && (errno == EINTR || errno == EAGAIN));
+	return rc;
+}
+
+static int map_extent(void *arg, uint64_t offset, uint64_t bytes)
+{
+	const struct region *r = arg;
+
+	advise(r, offset, bytes, MADV_POPULATE_READ);
+	return 0;
+}
+
+/* What can't be mapped ahead is mapped when it is needed. Huge pages are few. */
+static void map_piece(
+	enum populate_how how, const struct region *r, uint64_t offset, uint64_t bytes)
+{
+	if (how == POPULATE_MAP_DATA && r->page_bytes == PAGE_BYTES)
+		hole_walk_range(r->fd, offset, bytes, map_extent, (void *)r);
+	/* Reading maps for writing too, at a third of the price: the file is shared. */
+	else if (how == POPULATE_MAP && recv_job_can_keep(r))
+		advise(r, offset, bytes, MADV_POPULATE_READ);
+}
+
 static void *work(void *arg)
 {
 	struct populate *p = arg;
@@ -73,17 +103,10 @@ static void *work(void *arg)
 		!atomic_load_explicit(&p->failing, memory_order_relaxed) &&
 		take_piece(p, &region, &offset, &bytes)) {
 		const struct region *r = &p->map->r[region];
-		/* Reading maps for writing too, at a third of the price: the file is shared. */
-		int how = p->how == POPULATE_MAP ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
-		int rc;
 
-		if (p->how == POPULATE_MAP && !recv_job_can_keep(r))
-			continue;
-		do
-			rc = madvise(r->base + offset, bytes, how);
-		while (rc != 0 && (errno == EINTR || errno == EAGAIN));
-		/* What can't be mapped ahead is mapped when it is needed. */
-		if (rc != 0 && p->how == POPULATE_ALLOCATE)
+		if (p->how != POPULATE_ALLOCATE)
+			map_piece(p->how, r, offset, bytes);
+		else if (advise(r, offset, bytes, MADV_POPULATE_WRITE) != 0)
 			fail(p, region, offset, errno);
 	}
 	/* Pairs with the acquire in populate_ready(): the memory is there. */

@@ -23,6 +23,7 @@ static unsigned nsessions;
 const char *const session_state_name[SESSION_STATES] = {
 	"waiting",
 	"preparing",
+	"ready",
 	"reconnecting",
 	"copying",
 	"holding",
@@ -37,8 +38,9 @@ const char *const session_state_name[SESSION_STATES] = {
 /* From each state, the states that may follow. */
 static const unsigned session_moves[SESSION_STATES] = {
 	[SESSION_WAITING] = TO(PREPARING) | TO(ENDING),
-	[SESSION_PREPARING] = TO(WAITING) | TO(PREPARING) | TO(RECONNECTING) | TO(COPYING) |
-			      TO(SWITCHING) | TO(ENDING),
+	[SESSION_PREPARING] = TO(WAITING) | TO(PREPARING) | TO(READY) | TO(RECONNECTING) |
+			      TO(COPYING) | TO(SWITCHING) | TO(ENDING),
+	[SESSION_READY] = TO(PREPARING) | TO(ENDING),
 	[SESSION_RECONNECTING] = TO(PREPARING) | TO(ENDING),
 	[SESSION_COPYING] = TO(RECONNECTING) | TO(HOLDING) | TO(SWITCHING) | TO(ENDING),
 	[SESSION_HOLDING] = TO(RECONNECTING) | TO(COPYING) | TO(SWITCHING) | TO(ENDING),
@@ -136,7 +138,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 	}
-	if (s->source)
+	if (s->readying)
+		source_ready_tick(s);
+	else if (s->source)
 		precopy_tick(s);
 	else
 		target_tick(s);

@@ -50,6 +50,7 @@ struct migrate_options {
 	bool skip_balloon; /* leave pages in the balloon out */
 	bool dry_run;      /* stop after preflight */
 	bool hold;         /* stop before the switch-over, until switch-now */
+	bool prepare; /* map what the guest has populated, and stop before copying until begin */
 };
 
 /* What godwit receive asks for. */
@@ -90,6 +91,7 @@ void session_each(void (*fn)(void *arg, struct session *s), void *arg);
 
 /* Each: 0, or -errno with e saying why not now. */
 int session_cancel(struct session *s, struct err *e);
+int session_begin(struct session *s, struct err *e);
 int session_switch_now(struct session *s, struct err *e);
 int session_set_bandwidth(struct session *s, uint64_t bytes_per_s, struct err *e);
 int session_set_downtime(struct session *s, uint64_t ns, struct err *e);

@@ -32,6 +32,7 @@
 enum session_state {
 	SESSION_WAITING,      /* target: for a source to come */
 	SESSION_PREPARING,    /* before anything is copied */
+	SESSION_READY,        /* source: prepared, the operator holds the beginning back */
 	SESSION_RECONNECTING, /* the network was lost; see reconnect.c */
 	SESSION_COPYING,      /* live passes; the guest runs at the source */
 	SESSION_HOLDING,      /* live passes go on, the operator holds the switch-over back */
@@ -155,6 +156,7 @@ struct session {
 	enum seal_wish seal_wish;
 	const struct seal_ops *seal; /* NULL: flows are in plain text. Set by preflight */
 
+	struct populate *populating; /* NULL: no memory is populated or mapped now */
 	struct journal *journal;
 	struct spool *spool;
 	struct verify *verify;
@@ -162,6 +164,8 @@ struct session {
 
 	/* source */
 	struct migrate_options opt;
+	bool readying; /* --prepare: memory is mapped, or `begin` waited for; see stage_ready.c */
+	bool begin_now;
 	bool switch_now;
 	bool giving_back; /* after a commit that did not go out, or was refused */
 	bool keep_target; /* the operator's word on an undecided session */
@@ -186,8 +190,7 @@ struct session {
 	/* target */
 	struct recv_job recv;
 	bool have_recv;
-	bool populate; /* all of its memory, before a page is copied */
-	struct populate *populating;
+	bool populate;           /* all of its memory, before a page is copied */
 	bool clearing;           /* what its files hold from before is punched out */
 	uint64_t balloon_end;    /* chunks of plane IN up to which a balloon came; 0: none */
 	bool loading;            /* flows are let go of, then the VMM gets its state */
@@ -269,6 +272,11 @@ void source_pause_undo(struct session *s);
 void source_save(struct session *s);
 void source_verify(struct session *s);
 void source_load(struct session *s);
+
+/* stage_ready.c */
+/* The end of stage prepare: at once, or with --prepare when `begin` is asked for. */
+void source_ready(struct session *s);
+void source_ready_tick(struct session *s);
 
 /* precopy.c */
 void precopy_live(struct session *s);

@@ -222,7 +222,7 @@ static void on_prepared(struct session *s, json_t *answer)
 	if (flows_rdma_take_keys(s, answer, &e) < 0)
 		session_fail(s, &e);
 	else
-		stage_done(s);
+		source_ready(s);
 }
 
 void source_prepare(struct session *s)

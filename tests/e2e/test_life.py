@@ -104,6 +104,49 @@ def test_hold_then_switch_now(stage, pair):
     waiting.whole()
 
 
+def test_prepare_then_begin(stage, pair):
+    """Ready: what the guest has populated is mapped, its holes are left, nothing is copied."""
+    source, target = pair
+    vm = stage.vm(args=["--pattern", "hot", "--rate", "200", "--share", "10", "--populate", "40"])
+    waiting = stage.waiting()
+    vm.wait_ticks()
+    blocks = vm.ram_file().stat().st_blocks
+    migration = stage.migrate(source, target, vm, waiting, "guest", "--prepare", "--verify",
+                              "memory")
+    source.wait_state("guest", "ready")
+    status = pathlib.Path(f"/proc/{source.popen.pid}/status").read_text()
+    assert int(re.search(r"RssShmem:\s+(\d+)", status)[1]) * 2 >= blocks
+    assert vm.ram_file().stat().st_blocks * 512 < vm.ram_file().stat().st_size * 3 // 4
+    vm.wait_ticks()
+    assert migration.alive() and not waiting.ticks()
+    assert "receiving side" in target.fails("begin", "guest")
+    source.ok("begin", "guest")
+    assert migration.done()["verified_pages"] > 0
+    waiting.wait_ticks()
+    waiting.whole()
+    assert "ended" in source.fails("begin", "guest")
+
+
+@pytest.mark.parametrize("fault", ["cancel", "target killed"])
+def test_no_beginning(stage, pair, fault):
+    """What is ready and never begins leaves the guest as it was, and it can go again."""
+    source, target = pair
+    vm = stage.vm()
+    vm.wait_ticks()
+    migration = stage.migrate(source, target, vm, stage.waiting(), "guest", "--prepare")
+    source.wait_state("guest", "ready")
+    if fault == "cancel":
+        source.ok("cancel", "guest")
+        assert migration.failed()["result"] == "cancelled"
+    else:
+        target.kill()
+        assert migration.failed()["error"]
+        target = stage.target()
+    vm.wait_ticks()
+    vm.whole()
+    stage.moved(source, target, vm)
+
+
 @pytest.mark.long  # ten passes a second
 def test_held_for_long(stage, pair):
     """What is told of its passes does not grow for ever."""

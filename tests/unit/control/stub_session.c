@@ -189,6 +189,13 @@ int session_cancel(struct session *s, struct err *e)
 	return 0;
 }
 
+int session_begin(struct session *s, struct err *e)
+{
+	if (s->ended)
+		return err_set(e, EALREADY, "session %s has ended", s->name);
+	return 0;
+}
+
 int session_switch_now(struct session *s, struct err *e)
 {
 	if (s->ended)

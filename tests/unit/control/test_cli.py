@@ -247,6 +247,7 @@ class Cli(unittest.TestCase):
         status = json.loads(self.godwit("status", "silent", "--json").stdout)
         self.assertEqual(status["session"]["side"], "source")
         self.assertEqual(self.godwit("set", "silent", "--downtime", "1s").returncode, 0)
+        self.assertEqual(self.godwit("begin", "silent").returncode, 0)
         self.assertEqual(self.godwit("set", "silent").returncode, 2)
         watch = subprocess.Popen([GODWIT, "watch", "silent", "--api", self.daemon.api],
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
