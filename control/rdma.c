@@ -76,8 +76,8 @@ static void say(const struct rdma *r)
 	struct link_rdma_info i;
 
 	link_rdma_host_info(r->host, &i);
-	log_info("rdma", "device %s at %s port %u, packets of %u bytes%s", i.device, i.address,
-		i.port, i.mtu, i.odp ? ", pages on demand" : "");
+	log_info("rdma", "device %s at %s port %u, packets of up to %u bytes%s", i.device,
+		i.address, i.port, i.mtu, i.odp ? ", pages on demand" : "");
 }
 
 int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_base *base,
@@ -91,6 +91,7 @@ int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_bas
 		.traffic_class = option_given(o, "rdma-traffic-class")
 					 ? (int)option_number(o, "rdma-traffic-class")
 					 : -1,
+		.mtu = option_given(o, "rdma-mtu") ? (unsigned)atoi(option_text(o, "rdma-mtu")) : 0,
 		.trusted = strcmp(option_text(o, "rdma-fabric"), "trusted") == 0,
 		.asked = asked,
 		.arg = arg,

@@ -4,7 +4,9 @@
 
 #include "doctor.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -13,12 +15,50 @@
 #include "sysfs.h"
 
 #define DEVICES      16         /* that are asked what they can do */
+#define GIDS         16         /* of a port, that are shown */
 #define NODE_TYPE_CA 1          /* InfiniBand and RoCE; iWARP has another */
 #define LOCKED_LEAST (64 << 20) /* what a daemon with some flows wants to lock */
 
-static void port(struct doctor *d, const char *device, const char *number)
+/* As people write the address that it is; false: an entry that is empty. */
+static bool gid_text(const char *gid, char text[INET6_ADDRSTRLEN])
 {
-	char state[SYSFS_TEXT], layer[SYSFS_TEXT], rate[SYSFS_TEXT], netdev[SYSFS_TEXT];
+	struct in6_addr a;
+
+	if (inet_pton(AF_INET6, gid, &a) != 1 || IN6_IS_ADDR_UNSPECIFIED(&a))
+		return false;
+	if (IN6_IS_ADDR_V4MAPPED(&a))
+		return inet_ntop(AF_INET, &a.s6_addr[12], text, INET6_ADDRSTRLEN) != NULL;
+	return inet_ntop(AF_INET6, &a, text, INET6_ADDRSTRLEN) != NULL;
+}
+
+/* The addresses by which --rdma finds this port: each is one of its GIDs. */
+static void gids(struct doctor *d, const char *device, const char *number, const char *subject)
+{
+	char gid[SYSFS_TEXT], type[SYSFS_TEXT], netdev[SYSFS_TEXT], text[INET6_ADDRSTRLEN];
+	char **names;
+	unsigned n =
+		sysfs_names(&names, "%s/class/infiniband/%s/ports/%s/gids", d->sys, device, number);
+
+	for (unsigned i = 0, shown = 0; i < n && shown < GIDS; i++) {
+		sysfs_text(gid, "%s/class/infiniband/%s/ports/%s/gids/%s", d->sys, device, number,
+			names[i]);
+		if (!gid_text(gid, text))
+			continue;
+		sysfs_text(type, "%s/class/infiniband/%s/ports/%s/gid_attrs/types/%s", d->sys,
+			device, number, names[i]);
+		sysfs_text(netdev, "%s/class/infiniband/%s/ports/%s/gid_attrs/ndevs/%s", d->sys,
+			device, number, names[i]);
+		doctor_row(d, DOCTOR_NOTE, subject, NULL, "GID %s is %s%s%s%s%s", names[i], text,
+			type[0] ? ", " : "", type, netdev[0] ? " on " : "", netdev);
+		shown++;
+	}
+	sysfs_names_free(names, n);
+}
+
+static void port(struct doctor *d, const char *device, const char *number, unsigned mtu)
+{
+	char packets[32] = "", state[SYSFS_TEXT], layer[SYSFS_TEXT], rate[SYSFS_TEXT],
+	     netdev[SYSFS_TEXT];
 	char subject[64];
 	bool up;
 
@@ -29,11 +69,14 @@ static void port(struct doctor *d, const char *device, const char *number)
 	sysfs_text(netdev, "%s/class/infiniband/%s/ports/%s/gid_attrs/ndevs/0", d->sys, device,
 		number);
 	up = strstr(state, "ACTIVE") != NULL;
+	if (mtu != 0)
+		snprintf(packets, sizeof(packets), ", packets of %u bytes", mtu);
 	doctor_row(d, up ? DOCTOR_GOOD : DOCTOR_NOTE, subject,
 		up ? NULL : "bring its network interface up, or look at its cable",
-		"%s%s%s, %s, %s", strcmp(layer, "Ethernet") == 0 ? "RoCE" : layer,
+		"%s%s%s, %s, %s%s", strcmp(layer, "Ethernet") == 0 ? "RoCE" : layer,
 		netdev[0] ? " on " : "", netdev, rate[0] ? rate : "rate unknown",
-		state[0] ? state : "state unknown");
+		state[0] ? state : "state unknown", packets);
+	gids(d, device, number, subject);
 }
 
 /* In units that people read. */
@@ -49,26 +92,30 @@ static const char *size(uint64_t bytes, char text[32])
 }
 
 /* What it says of itself, used or not. */
-static void abilities(struct doctor *d, const char *name)
+static struct link_rdma_can abilities(struct doctor *d, const char *name)
 {
 	struct link_rdma_can can[DEVICES];
 	unsigned n = link_rdma_probe(can, DEVICES);
 	char text[32];
 
-	for (unsigned i = 0; i < n; i++)
-		if (strcmp(can[i].device, name) == 0)
-			doctor_row(d, DOCTOR_NOTE, name, NULL,
-				"registers regions of up to %s, %u of them; %u queue pairs, %u "
-				"requests each; pages on demand: %s",
-				size(can[i].most_mr_bytes, text), can[i].most_mrs,
-				can[i].most_queues, can[i].most_requests,
-				can[i].odp ? "yes" : "no");
+	for (unsigned i = 0; i < n; i++) {
+		if (strcmp(can[i].device, name) != 0)
+			continue;
+		doctor_row(d, DOCTOR_NOTE, name, NULL,
+			"registers regions of up to %s, %u of them; %u queue pairs, %u "
+			"requests each; pages on demand: %s",
+			size(can[i].most_mr_bytes, text), can[i].most_mrs, can[i].most_queues,
+			can[i].most_requests, can[i].odp ? "yes" : "no");
+		return can[i];
+	}
+	return (struct link_rdma_can){0};
 }
 
 static void device(struct doctor *d, const char *name)
 {
 	long long type = sysfs_number(0, "%s/class/infiniband/%s/node_type", d->sys, name);
 	long long node = sysfs_number(-1, "%s/class/infiniband/%s/device/numa_node", d->sys, name);
+	struct link_rdma_can can;
 	char **ports;
 	unsigned n;
 
@@ -80,10 +127,13 @@ static void device(struct doctor *d, const char *name)
 	}
 	if (node >= 0)
 		doctor_row(d, DOCTOR_NOTE, name, NULL, "on NUMA node %lld", node);
-	abilities(d, name);
+	can = abilities(d, name);
 	n = sysfs_names(&ports, "%s/class/infiniband/%s/ports", d->sys, name);
-	for (unsigned i = 0; i < n; i++)
-		port(d, name, ports[i]);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = (unsigned)strtoul(ports[i], NULL, 10) - 1;
+
+		port(d, name, ports[i], at < LINK_RDMA_PORTS ? can.mtu[at] : 0);
+	}
 	sysfs_names_free(ports, n);
 }
 

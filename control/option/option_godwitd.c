@@ -115,6 +115,12 @@ const struct option_row option_godwitd[] = {
 		.help = "trusted, on both hosts: raw pages that are not sealed are written right "
 			"into "
 			"guests' memory"},
+	{.name = "rdma-mtu",
+		.arg = "BYTES",
+		.kind = OPTION_CHOICE,
+		.where = BOTH,
+		.choices = "256|512|1024|2048|4096",
+		.help = "bytes of pages in a packet, at most [what both hosts take]"},
 	{.name = "rdma-traffic-class",
 		.arg = "N",
 		.kind = OPTION_COUNT,

@@ -103,6 +103,7 @@ static int flow_up(struct session *s, unsigned i, struct link *link, struct err 
 {
 	if (s->rdma.direct)
 		link_rdma_direct(link, s->source ? s->rdma.keys : NULL);
+	s->rdma.info.mtu = link_rdma_mtu(link);
 	return session_flow_begin(s, i, link, lcore_pick(s->rdma.info.node), e);
 }
 

@@ -15,10 +15,11 @@
 #include "link.h"
 #include "region.h"
 
-#define LINK_RDMA_VERSION       1u
+#define LINK_RDMA_VERSION       2u
 #define LINK_RDMA_TOKEN_BYTES   16u
 #define LINK_RDMA_ADDRESS_BYTES 64u
 #define LINK_RDMA_DEVICE_BYTES  64u
+#define LINK_RDMA_PORTS         4u /* of a device, that are asked */
 
 struct link_rdma_host;
 struct link_rdma_end; /* a connection being made */
@@ -45,6 +46,7 @@ struct link_rdma_host_config {
 	const char *address; /* of an RDMA device: IPv4 or IPv6, without a port */
 	uint16_t port;       /* to listen on; 0: any */
 	int traffic_class;   /* of packets; -1: as the system has it */
+	unsigned mtu;        /* payload of a packet, at most: 256 to 4096, a power of two; 0: any */
 	bool trusted;        /* who can use this fabric may read and write guests; see info */
 	/* False: nobody waits with this token for this flow; the ask is refused. */
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w);
@@ -55,7 +57,7 @@ struct link_rdma_info {
 	char device[LINK_RDMA_DEVICE_BYTES];
 	char address[LINK_RDMA_ADDRESS_BYTES];
 	uint16_t port;    /* where it listens */
-	unsigned mtu;     /* bytes of a packet's payload */
+	unsigned mtu;     /* bytes of a packet's payload, at most */
 	int node;         /* NUMA node of the device, or -1 */
 	bool odp;         /* on-demand paging of reliable connections */
 	uint64_t most_mr; /* largest memory region, bytes */
@@ -69,6 +71,7 @@ struct link_rdma_can {
 	unsigned most_mrs, most_queues;
 	unsigned most_requests, most_completions; /* of one queue */
 	bool odp;                                 /* on-demand paging of reliable connections */
+	unsigned mtu[LINK_RDMA_PORTS]; /* payload of a packet, of port 1 and so on; 0: unknown */
 };
 /* Of those that can be opened. Returns how many; 0 where this was built without rdma-core. */
 unsigned link_rdma_probe(struct link_rdma_can *can, unsigned most);
@@ -127,6 +130,9 @@ void link_rdma_memory_free(struct link_rdma_memory *m);
  * written to their place; keys is an array by region that outlives the link. Target: they may be.
  */
 void link_rdma_direct(struct link *l, const struct link_rdma_key *keys);
+
+/* Payload of its packets, bytes: what both hosts and the path take. */
+unsigned link_rdma_mtu(const struct link *l);
 
 /* Locked memory that one flow needs, bytes. */
 uint64_t link_rdma_locked_bytes(void);

@@ -46,11 +46,8 @@ void rdma_end_free(struct link_rdma_end *d)
 {
 	if (d->owner != NULL)
 		*d->owner = NULL;
-	if (d->id != NULL && d->id->qp != NULL)
-		rdma_destroy_qp(d->id);
+	rdma_qp_free(d);
 	link_rdma_free(d->link);
-	if (d->cq != NULL)
-		ibv_destroy_cq(d->cq);
 	if (d->id != NULL)
 		rdma_destroy_id(d->id);
 	LIST_REMOVE(d, next);
@@ -79,6 +76,13 @@ void rdma_end_fail(struct link_rdma_end *d, const struct err *why)
 
 void rdma_end_up(struct link_rdma_end *d)
 {
+	struct err e;
+
+	if (rdma_host_can(d->host, &e) < 0) {
+		rdma_end_fail(d, &e);
+		return;
+	}
+	rdma_of(d->link)->mtu = d->mtu;
 	d->state = RDMA_END_UP;
 	d->until_ns = 0;
 	call_up(d, d->link, NULL);
@@ -93,50 +97,32 @@ static void release(void *arg, struct link *l)
 	d->until_ns = clock_ns() + (d->source ? GOODBYE_NS : LINGER_NS);
 	// Its queue pair could still write guest memory: from here on it takes nothing, and where
 	// that can't be had it is destroyed.
-	if ((rdma_of(l)->direct || d->source) && !d->over && rdma_disconnect(d->id) != 0)
+	if ((rdma_of(l)->direct || d->source) && !d->over && rdma_qp_leave(d) != 0)
 		d->over = true;
 	if (d->over)
 		rdma_end_free(d);
 }
 
-static int cannot(const struct link_rdma_end *d, const char *what, struct err *e)
-{
-	return err_sys(e, errno != 0 ? errno : EIO, "rdma: cannot make a %s on device %s", what,
-		d->host->info.device);
-}
-
 int rdma_end_open(struct link_rdma_end *d, struct err *e)
 {
-	struct ibv_qp_init_attr a = {
-		.cap = {.max_send_wr = RDMA_SENDS,
-			.max_recv_wr = RDMA_RECVS_MOST,
-			.max_send_sge = 1,
-			.max_recv_sge = 1,
-			.max_inline_data = FRAME_HDR_BYTES + SEAL_TAG_BYTES},
-		.qp_type = IBV_QPT_RC,
-	};
 	struct link_rdma_config c = {.v = d->host->v,
 		.pd = d->host->pd,
 		.source = d->source,
 		.node = d->host->info.node,
 		.release = release,
 		.release_arg = d};
+	int rc;
 
 	if (d->id->verbs != d->host->listener->verbs)
 		return err_set(e, EHOSTUNREACH,
 			"rdma: %s is not reached by device %s but by another one: give both hosts "
 			"addresses of one RDMA network",
 			d->peer, d->host->info.device);
-	errno = 0;
-	d->cq = ibv_create_cq(d->id->verbs, (int)(RDMA_SENDS + RDMA_RECVS_MOST), NULL, NULL, 0);
-	if (d->cq == NULL)
-		return cannot(d, "completion queue", e);
-	a.send_cq = a.recv_cq = d->cq;
-	if (rdma_create_qp(d->id, d->host->pd, &a) != 0)
-		return cannot(d, "queue pair", e);
-	c.qp = d->id->qp;
+	rc = rdma_qp_new(d, &c.most_inline, e);
+	if (rc < 0)
+		return rc;
+	c.qp = d->qp;
 	c.cq = d->cq;
-	c.most_inline = a.cap.max_inline_data;
 	return link_rdma_open(&d->link, &c, e);
 }
 
@@ -157,28 +143,38 @@ int rdma_end_options(const struct link_rdma_host *h, struct rdma_cm_id *id, stru
 	return 0;
 }
 
+static struct rdma_conn_param param_of(
+	const struct link_rdma_end *d, const uint8_t hello[RDMA_HELLO_BYTES])
+{
+	return (struct rdma_conn_param){.private_data = hello,
+		.private_data_len = RDMA_HELLO_BYTES,
+		.retry_count = RETRIES,
+		.rnr_retry_count = RNR_RETRIES,
+		.qp_num = d->qp->qp_num};
+}
+
 static int connect_now(struct link_rdma_end *d)
 {
 	uint8_t hello[RDMA_HELLO_BYTES];
-	struct rdma_conn_param p = {.private_data = hello,
-		.private_data_len = sizeof(hello),
-		.retry_count = RETRIES,
-		.rnr_retry_count = RNR_RETRIES};
+	struct rdma_conn_param p = param_of(d, hello);
 
+	d->ask.mtu = d->host->info.mtu;
 	rdma_hello_put_ask(hello, &d->ask);
 	return rdma_connect(d->id, &p);
 }
 
 int rdma_end_accept(struct link_rdma_end *d, struct err *e)
 {
+	uint32_t most = d->host->info.mtu;
 	uint8_t hello[RDMA_HELLO_BYTES];
-	struct rdma_conn_param p = {.private_data = hello,
-		.private_data_len = sizeof(hello),
-		.retry_count = RETRIES,
-		.rnr_retry_count = RNR_RETRIES};
+	struct rdma_conn_param p = param_of(d, hello);
 	struct rdma_hello_accept a;
+	int rc = rdma_qp_connect(d, d->ask.mtu < most ? d->ask.mtu : most, e);
 
+	if (rc < 0)
+		return rc;
 	link_rdma_offer(d->link, &a);
+	a.mtu = d->mtu;
 	rdma_hello_put_accept(hello, &a);
 	d->state = RDMA_END_ACCEPT;
 	if (rdma_accept(d->id, &p) != 0)
@@ -186,10 +182,36 @@ int rdma_end_accept(struct link_rdma_end *d, struct err *e)
 	return 0;
 }
 
+// The target has accepted. 0 or -errno.
+static int meet(struct link_rdma_end *d, const struct rdma_said *said, struct err *e)
+{
+	struct rdma_hello_accept a;
+	int rc = rdma_hello_get_accept(&a, said->data, said->bytes);
+
+	if (rc == -EPROTONOSUPPORT)
+		return err_set(e, EPROTO,
+			"rdma: %s speaks another version of the rdma link; install the same "
+			"version on both hosts",
+			d->peer);
+	if (rc < 0)
+		return err_set(e, EPROTO,
+			"rdma: what listens at %s is no godwitd; check the address", d->peer);
+	rc = link_rdma_meet(d->link, &a, e);
+	if (rc == 0)
+		rc = rdma_qp_connect(d, a.mtu, e);
+	if (rc == 0 && (d->mtu != a.mtu || a.mtu > d->ask.mtu))
+		return err_set(e, EPROTO,
+			"rdma: %s wants packets of %u bytes, and the path takes %u: give the "
+			"interfaces of both hosts the same MTU",
+			d->peer, a.mtu, d->mtu < d->ask.mtu ? d->mtu : d->ask.mtu);
+	if (rc == 0 && rdma_establish(d->id) != 0)
+		rc = err_sys(e, errno, "rdma: cannot connect to %s", d->peer);
+	return rc;
+}
+
 // The next step of a dial. 0 or -errno.
 static int step(struct link_rdma_end *d, const struct rdma_said *said, struct err *e)
 {
-	struct rdma_hello_accept a;
 	int rc;
 
 	switch (said->event) {
@@ -204,20 +226,10 @@ static int step(struct link_rdma_end *d, const struct rdma_said *said, struct er
 		if (connect_now(d) != 0)
 			return err_sys(e, errno, "rdma: cannot connect to %s", d->peer);
 		return 0;
-	default: // established
-		if (!d->source)
-			return 0;
-		rc = rdma_hello_get_accept(&a, said->data, said->bytes);
-		if (rc == -EPROTONOSUPPORT)
-			return err_set(e, EPROTO,
-				"rdma: %s speaks another version of the rdma link; install the "
-				"same version on both hosts",
-				d->peer);
-		if (rc < 0)
-			return err_set(e, EPROTO,
-				"rdma: what listens at %s is no godwitd; check the address",
-				d->peer);
-		return link_rdma_meet(d->link, &a, e);
+	case RDMA_CM_EVENT_CONNECT_RESPONSE:
+		return meet(d, said, e);
+	default: // target: established
+		return 0;
 	}
 }
 
@@ -266,7 +278,7 @@ static void ended(struct link_rdma_end *d, int errnum)
 	/* release: what came is in the completion queue before this is seen */
 	atomic_store_explicit(&rdma_of(d->link)->gone, errnum, memory_order_release);
 	if (errnum != ENODEV)
-		(void)rdma_disconnect(d->id); // the peer's goodbye is answered
+		(void)rdma_qp_leave(d); // the peer's goodbye is answered
 }
 
 void rdma_end_event(struct link_rdma_end *d, const struct rdma_said *said)
@@ -277,12 +289,14 @@ void rdma_end_event(struct link_rdma_end *d, const struct rdma_said *said)
 	switch (said->event) {
 	case RDMA_CM_EVENT_ADDR_RESOLVED:
 	case RDMA_CM_EVENT_ROUTE_RESOLVED:
+	case RDMA_CM_EVENT_CONNECT_RESPONSE:
 	case RDMA_CM_EVENT_ESTABLISHED:
 		if (up)
 			return;
 		if (step(d, said, &e) < 0)
 			rdma_end_fail(d, &e);
-		else if (said->event == RDMA_CM_EVENT_ESTABLISHED)
+		else if (said->event ==
+			 (d->source ? RDMA_CM_EVENT_CONNECT_RESPONSE : RDMA_CM_EVENT_ESTABLISHED))
 			rdma_end_up(d);
 		return;
 	case RDMA_CM_EVENT_TIMEWAIT_EXIT:

@@ -30,7 +30,9 @@ struct link_rdma_end {
 	LIST_ENTRY(link_rdma_end) next;
 	struct link_rdma_host *host;
 	struct rdma_cm_id *id;
-	struct ibv_cq *cq;
+	struct ibv_qp *qp;
+	struct ibv_cq *cq; /* of sends and receives */
+	uint32_t mtu;      /* of the path, once its queue pair is connected */
 	struct link *link;
 	enum rdma_end_state state;
 	bool source;
@@ -49,12 +51,24 @@ struct link_rdma_host {
 	struct link_rdma_info info;
 	struct sockaddr_storage own; /* without a port */
 	bool gone;                   /* the device is */
+	bool down;                   /* its port is */
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *listener;
 	struct ibv_pd *pd;
 	LIST_HEAD(, link_rdma_end) ends;
 	LIST_HEAD(, link_rdma_memory) memories; /* whose thread was not joined */
 };
+
+/* link_rdma_qp.c: makes d->qp and d->cq, ready for receives to be posted; *most_inline: bytes that
+ * a request may have in itself. 0 or -errno with e set. */
+int rdma_qp_new(struct link_rdma_end *d, uint32_t *most_inline, struct err *e);
+/* Connects it with the peer's, by what the connection manager knows of both; sets d->mtu: most, or
+ * what the path takes where that is less. 0 or -errno with e set. */
+int rdma_qp_connect(struct link_rdma_end *d, uint32_t most, struct err *e);
+/* From here on it takes nothing, and the peer is told. Not 0: it can't be had. */
+int rdma_qp_leave(struct link_rdma_end *d);
+/* Destroys both, where they are. */
+void rdma_qp_free(struct link_rdma_end *d);
 
 /* An event as it was, without what belongs to it. */
 struct rdma_said {
@@ -82,6 +96,8 @@ void rdma_end_event(struct link_rdma_end *d, const struct rdma_said *said);
 void rdma_host_listen(struct link_rdma_host *h);
 void rdma_host_said(struct link_rdma_host *h, const struct ibv_async_event *ev);
 void rdma_host_gone(struct link_rdma_host *h);
+/* Is there a device for a new connection? 0, or -ENODEV, -ENETDOWN with e set. */
+int rdma_host_can(const struct link_rdma_host *h, struct err *e);
 /* link_rdma_memory.c: lets go of memory whose thread has ended, or waits for all of them. */
 void rdma_memory_reap(struct link_rdma_host *h, bool wait);
 /* Its deadline has passed. */

@@ -9,7 +9,6 @@
 #include "wire.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 enum kind { KIND_ASK = 1, KIND_ACCEPT };
@@ -30,6 +29,7 @@ void rdma_hello_put_ask(uint8_t buf[RDMA_HELLO_BYTES], const struct rdma_hello_a
 	begin(&w, buf, KIND_ASK);
 	wire_put_u32(&w, a->flow);
 	wire_put_bytes(&w, a->token, sizeof(a->token));
+	wire_put_u32(&w, a->mtu);
 }
 
 void rdma_hello_put_accept(uint8_t buf[RDMA_HELLO_BYTES], const struct rdma_hello_accept *a)
@@ -42,6 +42,7 @@ void rdma_hello_put_accept(uint8_t buf[RDMA_HELLO_BYTES], const struct rdma_hell
 	wire_put_u32(&w, a->frames);
 	wire_put_u32(&w, a->rkey);
 	wire_put_u64(&w, a->addr);
+	wire_put_u32(&w, a->mtu);
 }
 
 static int open_hello(struct wire_reader *r, const void *data, size_t bytes, enum kind kind)
@@ -60,8 +61,17 @@ static int open_hello(struct wire_reader *r, const void *data, size_t bytes, enu
 	return is == (uint8_t)kind ? 0 : -EPROTO;
 }
 
-static int end(struct wire_reader *r)
+bool rdma_hello_mtu(uint32_t bytes)
 {
+	return bytes >= 256 && bytes <= 4096 && (bytes & (bytes - 1)) == 0;
+}
+
+// What comes last, and zeros.
+static int end(struct wire_reader *r, uint32_t *mtu)
+{
+	*mtu = wire_u32(r);
+	if (wire_ok(r) && !rdma_hello_mtu(*mtu))
+		return -EPROTO;
 	while (wire_ok(r) && wire_left(r) > 0)
 		if (wire_u8(r) != 0)
 			return -EPROTO;
@@ -77,7 +87,7 @@ int rdma_hello_get_ask(struct rdma_hello_ask *a, const void *data, size_t bytes)
 		return rc;
 	a->flow = wire_u32(&r);
 	wire_bytes(&r, a->token, sizeof(a->token));
-	return end(&r);
+	return end(&r, &a->mtu);
 }
 
 int rdma_hello_get_accept(struct rdma_hello_accept *a, const void *data, size_t bytes)
@@ -92,5 +102,5 @@ int rdma_hello_get_accept(struct rdma_hello_accept *a, const void *data, size_t 
 	a->frames = wire_u32(&r);
 	a->rkey = wire_u32(&r);
 	a->addr = wire_u64(&r);
-	return end(&r);
+	return end(&r, &a->mtu);
 }

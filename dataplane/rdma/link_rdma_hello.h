@@ -4,6 +4,7 @@
 #ifndef GODWIT_DATAPLANE_LINK_RDMA_HELLO_H
 #define GODWIT_DATAPLANE_LINK_RDMA_HELLO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@
 struct rdma_hello_ask {
 	uint32_t flow;
 	uint8_t token[LINK_RDMA_TOKEN_BYTES];
+	uint32_t mtu; /* payload of a packet, at most */
 };
 
 /* target to source: where its slots are */
@@ -23,7 +25,11 @@ struct rdma_hello_accept {
 	uint32_t slots, slot_bytes, frames;
 	uint32_t rkey;
 	uint64_t addr;
+	uint32_t mtu; /* of the path: no more than the source asked for */
 };
+
+/* Is it one that InfiniBand has? 256 to 4096, a power of two. */
+bool rdma_hello_mtu(uint32_t bytes);
 
 void rdma_hello_put_ask(uint8_t buf[RDMA_HELLO_BYTES], const struct rdma_hello_ask *a);
 void rdma_hello_put_accept(uint8_t buf[RDMA_HELLO_BYTES], const struct rdma_hello_accept *a);

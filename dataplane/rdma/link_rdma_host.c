@@ -17,8 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKLOG 64
-#define STEP_MS 4000
+#define BACKLOG   64
+#define STEP_MS   4000
+#define ACCEPT_NS (10 * NS_PER_S) /* from the ask until the source is heard */
 
 static int parse(struct sockaddr_storage *out, const char *address, uint16_t port)
 {
@@ -88,6 +89,14 @@ static int look_at_device(struct link_rdma_host *h, struct err *e)
 			i->device, can.most_requests, can.most_completions, RDMA_SENDS,
 			RDMA_SENDS + RDMA_RECVS_MOST);
 	i->mtu = 128u << port.active_mtu;
+	if (h->cfg.mtu > i->mtu)
+		return err_set(e, EINVAL,
+			"rdma: packets of device %s take %u bytes, not %u: raise the MTU of its "
+			"interface, or take a smaller rdma-mtu",
+			i->device, i->mtu, h->cfg.mtu);
+	if (h->cfg.mtu != 0)
+		i->mtu = h->cfg.mtu;
+	h->down = port.state != IBV_PORT_ACTIVE;
 	i->node = node_of(i->device);
 	i->odp = can.odp;
 	i->most_mr = can.most_mr_bytes;
@@ -208,6 +217,8 @@ int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const c
 	struct rdma_cm_id *id;
 	struct link_rdma_end *d;
 
+	if (rdma_host_can(h, e) < 0)
+		return -e->errnum;
 	if (parse(&to, address, port) < 0)
 		return err_set(e, EINVAL, "rdma: %.60s is no address", address);
 	if (rdma_create_id(h->channel, &id, NULL, RDMA_PS_TCP) != 0)
@@ -242,8 +253,8 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 {
 	struct link_rdma_ask ask = {0};
 	struct link_rdma_welcome w = {0};
-	struct rdma_hello_ask hello;
-	struct link_rdma_end *d;
+	struct rdma_hello_ask hello = {0};
+	struct link_rdma_end *d = NULL;
 	struct err e;
 
 	text_of(rdma_get_peer_addr(id), ask.from, sizeof(ask.from));
@@ -253,7 +264,8 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 		if (!h->cfg.asked(h->cfg.arg, &ask, &w))
 			w.up = NULL;
 	}
-	d = w.up != NULL ? rdma_end_new(h, id, false, &e) : NULL;
+	if (w.up != NULL && rdma_host_can(h, &e) == 0)
+		d = rdma_end_new(h, id, false, &e);
 	if (d == NULL) {
 		(void)rdma_reject(id, NULL, 0);
 		rdma_destroy_id(id);
@@ -265,9 +277,10 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 	d->up = w.up;
 	d->arg = w.arg;
 	d->owner = w.end;
+	d->ask = hello;
 	if (d->owner != NULL)
 		*d->owner = d;
-	d->until_ns = clock_ns() + 10 * NS_PER_S;
+	d->until_ns = clock_ns() + ACCEPT_NS;
 	if (rdma_end_options(h, id, &e) == 0 && rdma_end_open(d, &e) == 0 &&
 		rdma_end_accept(d, &e) == 0)
 		return;
@@ -275,18 +288,25 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 	rdma_end_fail(d, &e);
 }
 
+// Ends whose time is up, and those that are being made on a device that is gone.
 static void deadlines(struct link_rdma_host *h)
 {
 	uint64_t now = clock_ns();
 	struct link_rdma_end *d = LIST_FIRST(&h->ends);
+	struct err e;
 
 	while (d != NULL) {
-		if (d->until_ns != 0 && now > d->until_ns) {
+		bool late = d->until_ns != 0 && now > d->until_ns;
+
+		if (late)
 			rdma_end_late(d); // its callback may end others too
-			d = LIST_FIRST(&h->ends);
-		} else {
+		else if (h->gone && d->state < RDMA_END_UP && rdma_host_can(h, &e) < 0)
+			rdma_end_fail(d, &e);
+		else {
 			d = LIST_NEXT(d, next);
+			continue;
 		}
+		d = LIST_FIRST(&h->ends);
 	}
 }
 
@@ -300,7 +320,7 @@ void link_rdma_host_poll(struct link_rdma_host *h)
 
 		said.bytes = event->param.conn.private_data_len;
 		if (event->event != RDMA_CM_EVENT_CONNECT_REQUEST &&
-			event->event != RDMA_CM_EVENT_ESTABLISHED)
+			event->event != RDMA_CM_EVENT_CONNECT_RESPONSE)
 			said.bytes = 0;
 		if (said.bytes > sizeof(said.data) || event->param.conn.private_data == NULL)
 			said.bytes = 0;

@@ -64,6 +64,7 @@ struct link_rdma {
 	struct ibv_qp *qp;
 	struct ibv_cq *cq; /* of sends and receives */
 	bool source;
+	unsigned mtu;     /* control: wo, when it is up */
 	_Atomic int gone; /* errno: the connection manager says so. control: wo, lcore: ro */
 
 	struct seal *seal_out, *seal_in; /* NULL: in plain text */

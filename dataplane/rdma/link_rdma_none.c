@@ -130,6 +130,12 @@ void link_rdma_direct(struct link *l, const struct link_rdma_key *keys)
 	(void)keys;
 }
 
+unsigned link_rdma_mtu(const struct link *l)
+{
+	(void)l;
+	return 0;
+}
+
 uint64_t link_rdma_locked_bytes(void)
 {
 	return 0;

@@ -184,6 +184,11 @@ void link_rdma_direct(struct link *l, const struct link_rdma_key *keys)
 		r->direct = true;
 }
 
+unsigned link_rdma_mtu(const struct link *l)
+{
+	return ((const struct link_rdma *)l)->mtu;
+}
+
 void link_rdma_free(struct link *l)
 {
 	struct link_rdma *r = (struct link_rdma *)l;

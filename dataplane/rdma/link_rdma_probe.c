@@ -12,6 +12,7 @@ int link_rdma_can_of(struct ibv_context *ctx, struct link_rdma_can *can)
 {
 	const struct ibv_odp_caps *odp;
 	struct ibv_device_attr_ex a;
+	struct ibv_port_attr port;
 	int rc;
 
 	*can = (struct link_rdma_can){0};
@@ -27,6 +28,9 @@ int link_rdma_can_of(struct ibv_context *ctx, struct link_rdma_can *can)
 	can->most_completions = (unsigned)a.orig_attr.max_cqe;
 	can->odp = (odp->general_caps & IBV_ODP_SUPPORT) != 0 &&
 		   (odp->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE) != 0;
+	for (uint8_t i = 0; i < a.orig_attr.phys_port_cnt && i < LINK_RDMA_PORTS; i++)
+		if (ibv_query_port(ctx, (uint8_t)(i + 1), &port) == 0)
+			can->mtu[i] = 128u << port.active_mtu;
 	return 0;
 }
 

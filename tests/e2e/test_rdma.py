@@ -115,7 +115,7 @@ def test_one_machine(request, name):
     "cut_and_back",
     *long(*(f"raw*{n}" for n in range(1, 50)), "loss_15", "loss_half_ipv6", "direct_cut_and_back",
           "direct_huge", "sealed_deflate", "kill_target", "kill_source", "slow_target",
-          *cases.MOVES)])
+          "small_target", *cases.MOVES)])
 def test_two_machines(request, name):
     look(request, two, name)
 

@@ -146,11 +146,37 @@ def nobody_trusts(source, target):
     through_slots(move(source, target, "--flows", "1", reserve="populate"))
 
 
-@needs(both={"rdma": 6})
+def packets():
+    """That the device of this machine has sent."""
+    counter = "/sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts"
+    return int(pathlib.Path(counter).read_text(encoding="ascii"))
+
+
+@needs(both={"rdma": 6}, source={"mtu": 1024})
 def ipv6(source, target):
+    """And one host has packets of a quarter of what the other one takes."""
+    before = packets()
     report = move(source, target, "--flows", "2", reserve="populate")
     assert report["rdma"]["address"] == "fd77::1"
+    assert report["rdma"]["mtu"] == 1024
+    assert packets() - before >= report["bytes_wire"] // 1024
     directly(report)
+
+
+@needs(target={"most": 1500})
+def small_target(source, target):
+    """The target's interface takes shorter packets than the source's."""
+    report = move(source, target, "--flows", "2", reserve="populate")
+    assert report["rdma"]["mtu"] == 1024
+    directly(report)
+    target.close()
+    try:
+        target.ready("0", {"most": 1500, "mtu": 4096})
+    except AssertionError as why:
+        assert "take 1024 bytes, not 4096" in str(why), why
+    else:
+        raise AssertionError("the daemon started with packets that its device can't have")
+    target.close()
 
 
 @needs(target={"rdma": None})

@@ -45,15 +45,17 @@ class Host:
 
     def ready(self, cores, how):
         """A daemon that runs so: rdma, 4 or 6, the family of its device's address, or None: no
-        device; fabric, trusted or not; plant, a bug; locked, bytes that it may lock. Returns its
-        address."""
+        device; fabric, trusted or not; plant, a bug; locked, bytes that it may lock; mtu, bytes of
+        a packet; most, of its interface. Returns its address."""
         if self.daemon is None or self.how != how or not self.daemon.alive():
             self.close()
             self.start(cores, **how)
             self.how = how
         return self.daemon.address
 
-    def start(self, cores, rdma=4, fabric="trusted", plant=None, locked=None):
+    def start(self, cores, rdma=4, fabric="trusted", plant=None, locked=None, mtu=None,
+              most=4200):
+        godwit.subprocess.run(["ip", "link", "set", "eth0", "mtu", str(most)], check=True)
         address = IPV6[self.address] if rdma == 6 else self.address
         before = [] if locked is None else [
             "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock",
@@ -61,7 +63,8 @@ class Host:
         self.daemon = godwit.Daemon(
             self.name, self.folder, cores=cores, keys=self.folder, host=self.address, plant=plant,
             before=before,
-            args=["--rdma", address, "--rdma-fabric", fabric] if rdma else [])
+            args=[*(["--rdma", address, "--rdma-fabric", fabric] if rdma else []),
+                  *(["--rdma-mtu", str(mtu)] if mtu else [])])
 
     def guest(self, args=(), memory="16M", incoming=False):
         self.forget()

@@ -82,6 +82,11 @@ static int make_host(void **state)
 	put("class/infiniband/mlx5_0/ports/1/link_layer", "Ethernet");
 	put("class/infiniband/mlx5_0/ports/1/rate", "100 Gb/sec (4X EDR)");
 	put("class/infiniband/mlx5_0/ports/1/gid_attrs/ndevs/0", "ens1");
+	put("class/infiniband/mlx5_0/ports/1/gids/0", "fe80:0000:0000:0000:5054:00ff:fe00:0001");
+	put("class/infiniband/mlx5_0/ports/1/gids/1", "0000:0000:0000:0000:0000:ffff:0a4d:0001");
+	put("class/infiniband/mlx5_0/ports/1/gids/2", "0000:0000:0000:0000:0000:0000:0000:0000");
+	put("class/infiniband/mlx5_0/ports/1/gid_attrs/types/1", "RoCE v2");
+	put("class/infiniband/mlx5_0/ports/1/gid_attrs/ndevs/1", "ens1");
 	put("class/infiniband/mlx5_0/ports/2/state", "1: DOWN");
 	put("class/infiniband/mlx5_0/ports/2/link_layer", "InfiniBand");
 	put("class/infiniband/siw0/node_type", "4: RNIC");
@@ -139,6 +144,8 @@ static void test_host(void **state)
 		"device = 0000:41:00.0");
 	expect(&d, "0000:41:00.1", "good", "vfio-pci), node 1, id 8086:1592", "");
 	expect(&d, "mlx5_0/1", "good", "RoCE on ens1, 100 Gb/sec (4X EDR), 4: ACTIVE", "");
+	expect(&d, "mlx5_0/1", "note", "GID 0 is fe80::5054:ff:fe00:1 on ens1", "");
+	expect(&d, "mlx5_0/1", "note", "GID 1 is 10.77.0.1, RoCE v2 on ens1", "");
 	expect(&d, "mlx5_0/2", "note", "InfiniBand, rate unknown, 1: DOWN", "cable");
 	expect(&d, "siw0", "note", "neither InfiniBand nor RoCE", "");
 	expect(&d, "rdma_cm", "problem", "not loaded", "modprobe rdma_ucm");

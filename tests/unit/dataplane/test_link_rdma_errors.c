@@ -338,14 +338,16 @@ static void peer_left(void **state)
 
 static void hello_is_checked(void **state)
 {
-	struct rdma_hello_ask a = {.flow = 7, .token = {1, 2, 3}}, b;
-	struct rdma_hello_accept c = {16, 4096, 128, 77, 0x123456789}, d;
+	struct rdma_hello_ask a = {.flow = 7, .token = {1, 2, 3}, .mtu = 4096}, b;
+	struct rdma_hello_accept c = {16, 4096, 128, 77, 0x123456789, 256}, d = {0};
+	static const uint32_t wrong[] = {0, 1, 128, 255, 1000, 8192, UINT32_MAX};
 	uint8_t buf[RDMA_HELLO_BYTES + 24] = {0};
 
 	(void)state;
 	rdma_hello_put_ask(buf, &a);
 	assert_int_equal(rdma_hello_get_ask(&b, buf, sizeof(buf)), 0);
 	assert_int_equal(b.flow, 7);
+	assert_int_equal(b.mtu, 4096);
 	assert_memory_equal(a.token, b.token, sizeof(a.token));
 	assert_int_equal(rdma_hello_get_accept(&d, buf, sizeof(buf)), -EPROTO);
 	buf[sizeof(buf) - 1] = 1;
@@ -357,6 +359,13 @@ static void hello_is_checked(void **state)
 	rdma_hello_put_accept(buf, &c);
 	assert_int_equal(rdma_hello_get_accept(&d, buf, RDMA_HELLO_BYTES), 0);
 	assert_memory_equal(&c, &d, sizeof(c));
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		a.mtu = c.mtu = wrong[i];
+		rdma_hello_put_ask(buf, &a);
+		assert_int_equal(rdma_hello_get_ask(&b, buf, RDMA_HELLO_BYTES), -EPROTO);
+		rdma_hello_put_accept(buf, &c);
+		assert_int_equal(rdma_hello_get_accept(&d, buf, RDMA_HELLO_BYTES), -EPROTO);
+	}
 }
 
 int main(void)

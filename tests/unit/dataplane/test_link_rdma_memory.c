@@ -258,7 +258,7 @@ static void device_speaks(void **state)
 		struct ibv_async_event ev = {.event_type = rows[i].type};
 
 		fake_links(e, l, RDMA_MESSAGE_BYTES);
-		id.qp = &e[0].qp;
+		d.qp = &e[0].qp;
 		d.cq = &e[0].cq;
 		d.link = l[0];
 		LIST_INSERT_HEAD(&h.ends, &d, next);
