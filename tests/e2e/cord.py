@@ -75,7 +75,10 @@ class Cord:
                     if self.passing and pair.near and pair.far:
                         ends[pair.near], ends[pair.far] = pair.far, pair.near
                 listen = [self.listener] if self.passing else []
-            ready = select.select([*ends, *listen], [], [], 0.02)[0]
+            try:
+                ready = select.select([*ends, *listen], [], [], 0.02)[0]
+            except (OSError, ValueError):
+                continue  # cut meanwhile
             with self.lock:
                 if not self.passing:
                     continue
