@@ -184,6 +184,7 @@ static void go(struct session *s)
 		/* release: pairs with the lcore's acquire; it then sees the pass' claims */
 		atomic_store_explicit(&s->flow[i]->run_pass, s->next_pass, memory_order_release);
 	pass_go(&s->pass);
+	s->fig.begun++;
 	watch_state(s);
 }
 

@@ -253,7 +253,7 @@ static void tell_end(const struct session *s)
 		"result=%s side=%s ms=%.3f passes=%u pause_ms=%.3f pages_data=%llu pages_zero=%llu "
 		"pages_hole=%llu bytes_wire=%llu",
 		session_result_name(s->result), s->source ? "source" : "target",
-		(double)(s->fig.ended_ns - s->fig.began_ns) / 1e6, s->next_pass,
+		(double)(s->fig.ended_ns - s->fig.began_ns) / 1e6, s->fig.begun,
 		(double)s->fig.pause_ns / 1e6, (unsigned long long)st[STAT_pages_data],
 		(unsigned long long)st[STAT_pages_zero], (unsigned long long)st[STAT_pages_hole],
 		(unsigned long long)st[STAT_bytes_wire]);

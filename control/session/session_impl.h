@@ -80,6 +80,7 @@ struct session_figures {
 	uint64_t stats[STATS];      /* sum over flows */
 	uint64_t stats_gone[STATS]; /* of those, of flows that a lost network ended */
 	unsigned reconnects;
+	unsigned begun; /* passes that went to the flows; their numbers may have gaps */
 	json_t *passes; /* array, one object a pass */
 };
 

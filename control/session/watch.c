@@ -144,7 +144,7 @@ json_t *watch_report(struct session *s)
 	for (unsigned i = 0; i < STATS; i++)
 		json_object_set_new(counters, stats_name[i], num(st[i]));
 	r = json_pack("{s:f, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f}", "total_ms",
-		ms(end - f->began_ns), "passes", (int)s->next_pass, "pages_data",
+		ms(end - f->began_ns), "passes", (int)f->begun, "pages_data",
 		num(st[STAT_pages_data]), "pages_zero", num(st[STAT_pages_zero]), "pages_hole",
 		num(st[STAT_pages_hole]), "pages_skipped", num(f->skipped_pages), "pages_torn",
 		num(st[STAT_pages_torn]), "bytes_guest", num(st[STAT_bytes_pages]), "bytes_wire",

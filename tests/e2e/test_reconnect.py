@@ -44,6 +44,8 @@ class Lost:
             self.source.ok("set", "guest", "--bandwidth", 0)
         report = self.migration.done()
         assert report["reconnects"] == times
+        # Each loss cost the pass under way; attempts to come back are no passes.
+        assert report["passes"] == len(report["passes_detail"]) + times
         assert report["verified_pages"] > 0
         assert self.waiting.wait_ticks(3) > self.last
         assert self.vm.wait() == 0
