@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#define NEXT_BYTES   (UINT64_C(2) << 20)
 #define MARGIN_BYTES (UINT64_C(64) << 20) /* for page tables and the daemon itself */
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -312,4 +313,26 @@ int reserve_check(const struct reserve *r, const char *root, struct err *e)
 			rc = compare(p, cgroup_left(root), "the daemon's control group", e);
 	}
 	return rc;
+}
+
+int reserve_check_next(const struct region_map *map, const char *root, struct err *e)
+{
+	struct reserve r;
+	unsigned n = 0;
+
+	reserve_needs(&r, map, map->bytes);
+	for (unsigned i = 0; i < r.n; i++) {
+		const struct reserve_place *p = &r.place[i];
+		uint64_t most = p->page_bytes > NEXT_BYTES ? p->page_bytes : NEXT_BYTES;
+
+		/* A host or node that is short of memory finds some, or chooses who ends. */
+		if (p->kind != RESERVE_FILES && p->kind != RESERVE_HUGE)
+			continue;
+		r.place[n] = *p;
+		if (p->need_bytes > most)
+			r.place[n].need_bytes = most;
+		n++;
+	}
+	r.n = n;
+	return reserve_check(&r, root, e);
 }

@@ -46,6 +46,11 @@ void reserve_promise(struct reserve *r, const struct region_map *map, uint64_t b
  * takes it for certain. root: where /proc and /sys are, "" on a host. 0 or -ENOMEM with e set. */
 int reserve_check(const struct reserve *r, const char *root, struct err *e);
 
+/* A guest that is all here: where it has holes left there is room for a few more pages. Without,
+ * SIGBUS ends its VMM at the next one that it touches, or a device that is loaded does. 0 or
+ * -ENOMEM with e set. */
+int reserve_check_next(const struct region_map *map, const char *root, struct err *e);
+
 /* Fills in r->node from the memory policy of the mapped region (-1: none binds it to one node). */
 void reserve_find_nodes(struct region_map *map);
 

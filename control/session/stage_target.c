@@ -308,10 +308,17 @@ static void on_loaded(void *arg, struct vmm_answer *a)
 /* Law 9: all pages are placed (the source has every barrier's answer), the state is whole. */
 void target_load(struct session *s, json_t *msg)
 {
+	struct err e;
+
 	(void)msg;
 	if (s->spool == NULL || !spool_full(s->spool)) {
 		session_failf(
 			s, EPROTO, "the source asked to load device state that it did not send");
+		return;
+	}
+	/* Now it still runs at the source. */
+	if (reserve_check_next(&s->vmm->map, "", &e) < 0) {
+		session_fail(s, &e);
 		return;
 	}
 	/* From here on nothing is placed any more, whatever the source sends. */

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import reserve_hugepages
 from godwit import wait_until
-from machine import Machine
+from machine import Between, Machine
 
 pytestmark = pytest.mark.usefixtures("pagemap_scan")
 
@@ -79,6 +79,47 @@ def test_memory_goes_away_meanwhile(stage, pair, small):
     assert target.alive() and there.alive()
     there.close()
     filler.unlink()
+    goes(stage, pair, here, folder, ram)
+
+
+def goes(stage, pair, here, folder, ram):
     again = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
-    stage.migrate(source, target, here, again, "again", "--verify", "memory").done()
+    stage.migrate(*pair, here, again, "again", "--verify", "memory").done()
     assert again.state() == "running"
+
+
+SAYS = {"late": "its tmpfs or pool of huge pages is used up",
+        "load": "the file system of its RAM file has"}
+
+
+@pytest.mark.parametrize("small", ["tmpfs"], indirect=True)
+@pytest.mark.parametrize("at", SAYS)
+def test_memory_goes_away_in_the_pause(stage, pair, small, at):
+    """The guest has not changed hands: it comes back. While its state is saved nothing is left at
+    the target: neither for what saving wrote, nor for what loading and running would take."""
+    folder, ram = small
+    here = Machine(stage, mib=GUEST_MIB)
+    there = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
+    populate(here.path)
+    said = here.monitor.run("human-monitor-command", command_line=f"gpa2hva {50 * MIB:#x}")
+    address = int(said.split(" is ")[1], 16)
+    between = Between(here, stage.folder / "between.qmp")
+    stage.wires.append(between)
+    original, fillers = between._command, []
+
+    def save(client, line):
+        if b'"migrate"' in line:
+            fillers.append(fill(folder))
+            if at == "late":
+                with open(f"/proc/{here.popen.pid}/mem", "r+b", buffering=0) as memory:
+                    memory.seek(address)
+                    memory.write(b"late" * MIB)
+        return original(client, line)
+    between._command = save
+    end = stage.migrate(*pair, between, there, "guest", "--codec", "raw").failed()
+    assert end["result"] == "failed" and SAYS[at] in end["error"], end["error"]
+    wait_until("the guest runs on", lambda: here.state() == "running")
+    assert pair[1].alive() and there.alive()
+    there.close()
+    fillers[0].unlink()
+    goes(stage, pair, here, folder, ram)
