@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -228,6 +229,7 @@ static const struct vmm_ops qemu_ops = {"qemu", qemu_ask, qemu_close_vmm};
 
 static int start(struct vmm_qemu *q, struct event_base *base, struct err *e)
 {
+	sigset_t all, old;
 	pthread_t thread;
 	int rc;
 
@@ -240,7 +242,11 @@ static int start(struct vmm_qemu *q, struct event_base *base, struct err *e)
 	if (q->answered == NULL || event_add(q->answered, NULL) != 0)
 		return err_set(e, ENOMEM, "out of memory");
 	atomic_store(&q->refs, 2);
+	/* Signals are the control loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(&thread, NULL, work, q);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0) {
 		atomic_store(&q->refs, 1);
 		return err_sys(e, rc, "cannot start a thread for QEMU");
