@@ -35,12 +35,18 @@ static int once(struct settle *s, uint16_t type, uint64_t a, struct err *e)
 	return rc;
 }
 
+/* The guest is as it is to be; its disks may not be. */
+static int put_back(struct settle *s)
+{
+	return s->source && s->direct != NULL ? once(s, AGENT_TRACK_STOP, 0, &s->why) : 0;
+}
+
 static int keep(struct settle *s)
 {
 	if (s->found < 0)
 		return s->found;
 	if (s->state == GODWIT_RUNNING || s->stays_paused)
-		return 0;
+		return put_back(s);
 	if (!s->source)
 		return err_set(&s->why, ENOTSUP, "the VMM here is %s and has no guest to keep",
 			state_name(s->state));
@@ -72,6 +78,8 @@ void settle_run(struct settle *s)
 		s->status = keep(s);
 	else if (s->what == SETTLE_END)
 		s->status = end(s);
+	else if (s->what == SETTLE_FIND && s->found == 0 && s->state == GODWIT_RUNNING)
+		s->status = put_back(s);
 	else if (s->what == SETTLE_GONE && s->source && s->found == 0 && s->state != GODWIT_RUNNING)
 		(void)once(s, AGENT_END, 0, &e);
 }

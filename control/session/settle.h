@@ -12,6 +12,7 @@
 enum settle_what {
 	SETTLE_NOTHING, /* no word at all */
 	SETTLE_LOOK,    /* what is the VMM's state? */
+	SETTLE_FIND,    /* the same; a guest that runs here already gets its disks back */
 	SETTLE_GONE,    /* the target took the guest, for certain: a source's VMM ends if it can */
 	SETTLE_KEEP,    /* the guest goes on here */
 	SETTLE_END,     /* the guest goes on elsewhere: the VMM ends */

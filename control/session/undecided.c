@@ -76,8 +76,13 @@ static void on_recovered(void *arg)
 	struct recovering *r = arg;
 	const struct settle *w = &r->word;
 
+	if (w->warn.errnum != 0)
+		log_warn(r->name, "%s", w->warn.text);
+	if (w->status < 0)
+		log_warn(r->name, "what was changed can't be put back: %s", w->why.text);
 	if (w->found == 0 && w->state == GODWIT_RUNNING) {
-		/* Source: never fenced, so the commit did not go out. Target: it was taken over. */
+		/* Source: never fenced, so the commit did not go out, or somebody resumed it since.
+		 * Target: it was taken over. */
 		log_info(r->name, "the guest runs here; nothing is left to do");
 		forget(r->h, r->name);
 	} else if (w->what == SETTLE_GONE) {
@@ -106,7 +111,7 @@ static void recover_committed(struct recovery *rec, const char *name, json_t *be
 	r->begin = json_incref(begin);
 	r->word = *word;
 	json_incref(r->word.direct);
-	r->word.what = running ? SETTLE_GONE : SETTLE_LOOK;
+	r->word.what = running ? SETTLE_GONE : SETTLE_FIND;
 	snprintf(r->name, sizeof(r->name), "%s", name);
 	if (aside_run(rec->base, recover_work, on_recovered, r, &e) < 0) {
 		log_error(name, "%s: its VMM can't be asked", e.text);

@@ -55,7 +55,13 @@ static int carry_out(struct qmp *q, const json_t *command)
 	int rc = -EINVAL;
 
 	for (int i = 0; what != NULL && i < TRIES; i++) {
-		rc = qmp_call(q, what, json_incref(arguments), NULL, &e);
+		json_t *answer = NULL;
+
+		rc = qmp_call(q, what, json_incref(arguments), &answer, &e);
+		/* The human monitor's answer is what went wrong there. */
+		if (rc == 0 && json_string_length(answer) > 0)
+			rc = err_set(&e, EREMOTEIO, "%.240s", json_string_value(answer));
+		json_decref(answer);
 		if (rc != -EREMOTEIO)
 			break;
 		rest();

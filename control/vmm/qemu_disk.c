@@ -164,8 +164,8 @@ int qemu_check_disks_stay(struct qemu *u, const json_t *disks, struct err *e)
 		disk = changed_disk(disks, json_object_get(now, "disks"));
 	if (disk != NULL)
 		rc = err_set(e, EBUSY,
-			"disk %.80s came, went or has another image since it was compared with the "
-			"target's; migrate again",
+			"disk %.80s came, went or has another image since both sides' were "
+			"compared; migrate again",
 			disk);
 	json_decref(now);
 	return rc;
@@ -255,27 +255,70 @@ void qemu_direct_line(const char *node, bool direct, char line[QEMU_DIRECT_LINE]
 		direct ? "on" : "off");
 }
 
+static int reopen(struct qemu *u, const char *node, bool direct, struct err *e)
+{
+	char line[QEMU_DIRECT_LINE], *text = NULL;
+	int rc;
+
+	qemu_direct_line(node, direct, line);
+	rc = qmp_human(u->qmp, line, &text, e);
+	if (rc == 0 && text[0] != '\0')
+		rc = err_set(e, EIO,
+			"block node %.63s can't be reopened with cache.direct=%s: %.140s", node,
+			direct ? "on" : "off", text);
+	free(text);
+	return rc;
+}
+
+static bool has_node(const json_t *nodes, const char *name)
+{
+	const json_t *node;
+	size_t i;
+
+	json_array_foreach((json_t *)nodes, i, node)
+	{
+		if (strcmp(text_of(node, "node-name"), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One that went meanwhile needs nothing; what one refuses is no reason to leave the others. */
+static int put_back_direct(struct qemu *u, const json_t *names, struct err *e)
+{
+	json_t *nodes = NULL, *name;
+	struct err why;
+	size_t i;
+	int rc = ask_nodes(u, &nodes, e);
+
+	json_array_foreach((json_t *)names, i, name)
+	{
+		const char *node = json_string_value(name);
+
+		if (node == NULL || !has_node(nodes, node))
+			continue;
+		if (reopen(u, node, true, &why) < 0 && rc == 0)
+			rc = err_set(e, why.errnum, "%s", why.text);
+	}
+	json_decref(nodes);
+	return rc;
+}
+
 int qemu_set_direct(struct qemu *u, const json_t *names, bool direct, struct err *e)
 {
 	json_t *name, *left = NULL;
 	size_t i;
 	int rc = 0;
 
+	if (direct)
+		return put_back_direct(u, names, e);
 	json_array_foreach((json_t *)names, i, name)
 	{
-		char line[QEMU_DIRECT_LINE], *text = NULL;
-
-		qemu_direct_line(json_string_value(name), direct, line);
-		rc = qmp_human(u->qmp, line, &text, e);
-		if (rc == 0 && text[0] != '\0')
-			rc = err_set(e, EIO, "block node %.63s can't be reopened: %.160s",
-				json_string_value(name), text);
-		free(text);
-		if (rc < 0)
-			return rc;
+		if (rc == 0)
+			rc = reopen(u, json_string_value(name), false, e);
 	}
-	if (direct || json_array_size(names) == 0)
-		return 0;
+	if (rc < 0 || json_array_size(names) == 0)
+		return rc;
 	rc = qemu_direct_nodes(u, &left, e);
 	if (rc == 0 && json_array_size(left) > 0)
 		rc = err_set(e, EIO, "block node %.63s still bypasses the page cache",

@@ -23,8 +23,9 @@ int qemu_direct_nodes(struct qemu *u, json_t **nodes, struct err *e);
 /* The human monitor's command that reopens one. */
 #define QEMU_DIRECT_LINE 128u
 void qemu_direct_line(const char *node, bool direct, char line[QEMU_DIRECT_LINE]);
-/* Reopens them with cache.direct off or on, keeping all other options, and looks whether it took.
- * Waits until no request with pinned pages is under way. */
+/* Reopens them with cache.direct off, keeping all other options, and looks whether it took; ends at
+ * the first that does not. Waits until no request with pinned pages is under way. Or on again: all
+ * that are still there, whatever one of them says. */
 int qemu_set_direct(struct qemu *u, const json_t *nodes, bool direct, struct err *e);
 
 #endif

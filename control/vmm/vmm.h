@@ -88,7 +88,7 @@ void vmm_death_cancel(struct vmm_death *d);
 struct vmm_word {
 	uint16_t type; /* AGENT_HELLO asks nothing else */
 	uint64_t a;
-	const json_t *direct; /* RESUME: as in struct vmm; those disks are as they were then */
+	const json_t *direct; /* RESUME, TRACK_STOP: as in struct vmm; they are as they were then */
 	unsigned timeout_ms;
 	/* Answers. */
 	unsigned state;  /* enum godwit_state, before the request */

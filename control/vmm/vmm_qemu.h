@@ -79,7 +79,8 @@ int vmm_qemu_check_again(struct vmm_qemu *q, struct err *e);
 
 /* vmm_qemu_track.c */
 int vmm_qemu_track(struct vmm_qemu *q, struct vmm_answer *answer, struct err *e);
-void vmm_qemu_untrack(struct vmm_qemu *q);
+/* warn: what could not be put back. */
+void vmm_qemu_untrack(struct vmm_qemu *q, struct err *warn);
 void vmm_qemu_drop_tracker(struct vmm_qemu *q);
 int vmm_qemu_look(struct vmm_qemu *q, bool last, struct vmm_answer *answer, struct err *e);
 int vmm_qemu_arm(

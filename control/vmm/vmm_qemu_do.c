@@ -7,6 +7,7 @@
 
 #include "agent_state.h"
 #include "clock.h"
+#include "qemu_disk.h"
 #include "qemu_state.h"
 #include "qemu_tune.h"
 
@@ -187,6 +188,9 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 	int rc = ask->fd < 0 ? err_set(e, EINVAL, "no file with device state came")
 			     : qemu_check_plugged(&q->qemu, e);
 
+	/* The source's were looked at again before its pause. */
+	if (rc == 0)
+		rc = qemu_check_disks_stay(&q->qemu, json_object_get(q->vmm.about, "disks"), e);
 	if (rc == 0)
 		rc = qemu_tuning(&q->qemu, true, &change, &undo, e);
 	if (rc == 0)
@@ -243,7 +247,7 @@ static int carry_out(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e
 	case AGENT_TRACK_START:
 		return vmm_qemu_track(q, a, e);
 	case AGENT_TRACK_STOP:
-		vmm_qemu_untrack(q);
+		vmm_qemu_untrack(q, &a->warn);
 		return 0;
 	case AGENT_LOOK:
 		return vmm_qemu_look(q, ask->a == 1, a, e);

@@ -36,6 +36,25 @@ static int quit(struct qemu *u, unsigned timeout_ms, struct err *e)
 		       : err_set(e, ETIMEDOUT, "QEMU was told to quit and did not end");
 }
 
+/* The guest is kept, whatever becomes of this. */
+static void add_warn(struct err *warn, const struct err *e)
+{
+	struct err first = *warn;
+
+	if (first.errnum == 0)
+		*warn = *e;
+	else
+		err_set(warn, first.errnum, "%.150s... Moreover: %.150s", first.text, e->text);
+}
+
+static void put_back(struct qemu *u, struct vmm_word *word)
+{
+	struct err e;
+
+	if (word->direct != NULL && qemu_set_direct(u, word->direct, true, &e) < 0)
+		add_warn(&word->warn, &e);
+}
+
 static int resume(struct qemu *u, struct vmm_word *word, struct err *e)
 {
 	int rc = qmp_call(u->qmp, "cont", NULL, NULL, e);
@@ -43,8 +62,7 @@ static int resume(struct qemu *u, struct vmm_word *word, struct err *e)
 	if (rc < 0)
 		return rc;
 	qemu_announce(u, &word->warn);
-	if (word->direct != NULL)
-		qemu_set_direct(u, word->direct, true, &word->warn);
+	put_back(u, word);
 	return 0;
 }
 
@@ -57,6 +75,8 @@ int vmm_qemu_once(const struct vmm_where *where, struct vmm_word *word, struct e
 		word->state = state_of(&u);
 	if (rc == 0 && word->type == AGENT_RESUME)
 		rc = resume(&u, word, e);
+	else if (rc == 0 && word->type == AGENT_TRACK_STOP)
+		put_back(&u, word);
 	else if (rc == 0 && word->type == AGENT_END)
 		rc = quit(&u, word->timeout_ms, e);
 	qemu_close(&u);

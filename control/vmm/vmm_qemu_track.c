@@ -96,19 +96,17 @@ void vmm_qemu_drop_tracker(struct vmm_qemu *q)
 	q->attach = NULL;
 }
 
-void vmm_qemu_untrack(struct vmm_qemu *q)
+void vmm_qemu_untrack(struct vmm_qemu *q, struct err *warn)
 {
-	struct err e;
-
 	vmm_qemu_drop_tracker(q);
 	/* A fenced guest's disks are the target's. What can't be put back now the keeper tries
 	 * again. */
 	if (q->undo_disks == NULL || q->state == GODWIT_FENCED ||
-		qemu_run(q->qemu.qmp, q->undo_disks, &e) < 0)
+		qemu_set_direct(&q->qemu, q->vmm.direct, true, warn) < 0)
 		return;
 	json_decref(q->undo_disks);
 	q->undo_disks = NULL;
-	vmm_qemu_secure(q, &e);
+	vmm_qemu_secure(q, NULL);
 }
 
 static int need_source(const struct vmm_qemu *q, struct err *e)

@@ -74,7 +74,7 @@ class Between:
     def __init__(self, machine, path):
         self.machine = machine
         self.path = path
-        self.at = None
+        self.at = self.then = None
         self.seen = []
         self.socks = []
         self.listener = socket.socket(socket.AF_UNIX)
@@ -87,9 +87,10 @@ class Between:
         # Not QEMU itself listens: so its process is named.
         return ["--qmp", self.path, "--pid", self.machine.popen.pid]
 
-    def plan(self, command, what):
+    def plan(self, command, what, then=None):
+        """then: what comes after that, of the same kind."""
         self.seen = []
-        self.at = (command, what)
+        self.at, self.then = (command, what), then
 
     def _accept(self):
         while True:
@@ -148,7 +149,7 @@ class Between:
             return True
         what = self.at[1]
         if what != "always":
-            self.at = None
+            self.at, self.then = self.then, None
         if what in ("error", "always"):
             client.sendall(json.dumps({"error": {"class": "GenericError", "desc": "planted"},
                                        "id": asked["id"]}).encode() + b"\r\n")

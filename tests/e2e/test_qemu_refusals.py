@@ -247,18 +247,20 @@ def test_memory_that_comes_meanwhile(shared, daemons, sides):
     there.close()
 
 
-def test_another_medium_meanwhile(shared, daemons):
-    """The disk was compared with the target's; now it is another."""
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_another_medium_meanwhile(shared, daemons, side):
+    """The disks of both were compared; now one of them is another."""
     disk = ["-device", "ide-cd,drive=d0,id=cd0", "-drive",
             DISK.replace("{}", str(image(shared, "cd1.img"))) + ",readonly=on"]
     here, there = Machine(shared, *disk), Machine(shared, *disk, incoming=True)
     held = shared.migrate(*daemons, here, there, "medium", "--hold")
     daemons[0].wait_state("medium", "holding")
-    here.monitor.run("blockdev-change-medium", id="cd0", force=True,
-                     filename=str(image(shared, "cd2.img")))
+    {"source": here, "target": there}[side].monitor.run(
+        "blockdev-change-medium", id="cd0", force=True, filename=str(image(shared, "cd2.img")))
     daemons[0].ok("switch-now", "medium")
     assert "cd0 came, went or has another image" in held.failed()["error"]
-    assert here.state() == "running"
+    godwit.wait_until("the guest runs on", lambda: here.state() == "running")
+    assert there.state() != "running"
     here.close()
     there.close()
 
@@ -320,6 +322,40 @@ def test_undecided_with_cached_disks(shared, daemons):
     source.ok("resolve", "undecided", "--keep", "source")
     assert here.state() == "running" and all(direct(here))
     source.wait_line("<warning> undecided: .*announce-self.*planted")
+    source.close()
+    here.close()
+
+
+@pytest.mark.parametrize("how", ["paused", "resumed", "resumed before", "can't be put back"])
+def test_kept_as_it_is(shared, daemons, how):
+    """Undecided, and the guest is already as it is to be: resumed by hand, or paused by others
+    before it was to go. Its disk is not, and that is seen to."""
+    here, there, at_source, _ = with_monitors_between(shared, how.replace(" ", "-"))
+    name, broken = how.replace(" ", "-").replace("'", ""), how == "can't be put back"
+    if how == "paused":
+        here.monitor.run("stop")
+    source = shared.daemon("other", keys=godwit.keys_for("source"), plant="step:fenced")
+    migration = shared.migrate(source, daemons[1], at_source, there, name, "--disk-cache",
+                               "writeback")
+    source.wait_line("stands at step fenced")
+    source.kill()
+    migration.wait()
+    there.close()
+    assert here.state() == "postmigrate" and not any(direct(here))
+    if how == "resumed before":
+        here.monitor.run("cont")
+    source = shared.daemon("other", keys=godwit.keys_for("source"))
+    if how == "resumed":
+        here.monitor.run("cont")
+    if broken:
+        at_source.plan("announce-self", "error", ("human-monitor-command", "error"))
+    if how != "resumed before":
+        source.ok("resolve", name, "--keep", "source")
+    assert here.state() == ("postmigrate" if how == "paused" else "running")
+    assert all(direct(here)) != broken
+    if broken:
+        source.wait_line(f"<warning> {name}: .*announce-self.*Moreover.*human-monitor-command")
+    source.close()
     here.close()
 
 
