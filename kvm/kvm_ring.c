@@ -253,6 +253,21 @@ static int forbid_manual(struct kvm_ring *k, struct err *e)
 		      : 0;
 }
 
+/* Is there a bitmap beside the rings? Only ENXIO says no: a failure that passed for it would lose
+ * what is written without a vCPU. What the get returns was written before start: it is of pass 0.
+ */
+static int find_bitmap(struct kvm_ring *k, struct err *e)
+{
+	int rc = k->views.n > 0 ? slot_log_get(&k->views.v[0].log) : -ENXIO;
+
+	k->bitmap = rc == 0;
+	if (rc == 0)
+		slot_log_forget(&k->views.v[0].log);
+	return rc == 0 || rc == -ENXIO
+		       ? 0
+		       : err_sys(e, -rc, "cannot get KVM's bitmap beside the dirty rings");
+}
+
 static int kvm_ring_start(struct source *s, struct err *e)
 {
 	struct kvm_ring *k = (struct kvm_ring *)s;
@@ -262,15 +277,11 @@ static int kvm_ring_start(struct source *s, struct err *e)
 		rc = forbid_manual(k, e);
 	if (rc == 0)
 		rc = log_views_on(&k->views, e);
-	if (rc < 0) {
+	if (rc == 0)
+		rc = find_bitmap(k, e);
+	if (rc < 0)
 		kvm_ring_stop(s, NULL);
-		return rc;
-	}
-	/* ENXIO without it. */
-	k->bitmap = k->views.n > 0 && slot_log_get(&k->views.v[0].log) == 0;
-	if (k->bitmap)
-		slot_log_forget(&k->views.v[0].log); /* all before start is of pass 0 */
-	return 0;
+	return rc;
 }
 
 /* After an overrun. */
@@ -289,6 +300,11 @@ static int protect_again(struct kvm_ring *k, struct err *e)
 	if (rc == 0)
 		rc = log_views_on(&k->views, e);
 	mark_all(k);
+	if (rc < 0) {
+		pthread_mutex_lock(&k->lock);
+		k->relog = true;
+		pthread_mutex_unlock(&k->lock);
+	}
 	return rc;
 }
 
@@ -301,11 +317,13 @@ static int64_t kvm_ring_look(struct source *s, uint64_t *out, bool last, struct 
 	if (rc < 0)
 		return rc;
 	rc = take_all(k);
-	for (unsigned i = 0; rc == 0 && k->bitmap && i < k->views.n; i++)
-		rc = log_view_take(&k->views.v[i], &k->pending);
 	if (rc < 0)
 		return err_sys(e, -rc,
 			"cannot reset the VM's dirty rings (EIO: not called in the VMM's process)");
+	for (unsigned i = 0; rc == 0 && k->bitmap && i < k->views.n; i++)
+		rc = log_view_take(&k->views.v[i], &k->pending);
+	if (rc < 0)
+		return err_sys(e, -rc, "cannot get KVM's bitmap beside the dirty rings");
 	rc = protect_again(k, e);
 	if (rc < 0)
 		return rc;
@@ -337,7 +355,9 @@ static int kvm_ring_stop(struct source *s, struct err *e)
 
 	/* A vCPU may still be making room; told is emptied by exchange, not under its hands. */
 	take_all(k);
+	pthread_mutex_lock(&k->lock);
 	k->relog = false;
+	pthread_mutex_unlock(&k->lock);
 	marks_move(&k->told, &k->pending);
 	marks_drop(&k->pending);
 	return worst;

@@ -31,6 +31,23 @@ static void set_harvested(struct ring *r, uint32_t at)
 	__atomic_store_n(&entry(r, at)->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 }
 
+/* A ring that somebody harvested before, such as a source that was closed, goes on where that one
+ * left off. Where is seen by the first entry of those that are used: the kernel fills in order, so
+ * whatever lies before one that was seen used shows it on a second look. */
+static bool find_start(struct ring *r)
+{
+	uint32_t at = 0;
+
+	while (at < r->size && flags_of(r, at) == 0)
+		at++;
+	if (at == r->size)
+		return false;
+	for (uint32_t n = 0; n < r->size && flags_of(r, at - 1) != 0; n++)
+		at--;
+	r->reset = at;
+	return true;
+}
+
 /* Entries from `at` on that are not used, before one that is; 0: none of the next `limit` is used.
  * The kernel fills in order, so one seen used means that those before it, if they are to be used,
  * show it on a second look. */
@@ -71,7 +88,9 @@ int ring_take(struct ring *r, const struct ring_io *io, bool *overran)
 	uint32_t n = 0, found = 0;
 	int got;
 
-	while (n < r->size) {
+	if (!r->known)
+		r->known = find_start(r);
+	while (r->known && n < r->size) {
 		uint32_t at = r->reset + n, flags = flags_of(r, at);
 
 		if (flags == 0) {

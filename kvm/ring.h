@@ -17,7 +17,8 @@
 struct ring {
 	struct kvm_dirty_gfn *e; /* shared with the kernel */
 	uint32_t size;           /* entries, a power of two */
-	uint32_t reset;          /* where the kernel resets next; counts up */
+	uint32_t reset;          /* where the kernel resets next, once it is known; counts up */
+	bool known;              /* it is; before, an entry that is used tells */
 	uint32_t idle_full;      /* times in a row that it was said to be full and held nothing */
 	bool suspect;            /* it overran once: entries may lie beyond a gap */
 };
