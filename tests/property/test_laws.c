@@ -84,6 +84,12 @@ static int run_plants(void)
 			missed++;
 		} else {
 			printf("%s: noticed by seed %" PRIu64 ": %s\n", plants[i].name, seed, why);
+			/* Only with the bug. */
+			plant_active = PLANT_NONE;
+			if (!move_run(seed, &f, why, sizeof(why))) {
+				printf("FAILED: seed %" PRIu64 " without it: %s\n", seed, why);
+				missed++;
+			}
 		}
 		fflush(stdout);
 	}

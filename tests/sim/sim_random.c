@@ -144,6 +144,18 @@ static const struct {
 	{"barrier-early", PLANT_NIC_BARRIER_EARLY},
 };
 
+// False: this build has no planted bugs.
+static bool set_plant(enum plant which)
+{
+#ifdef GODWIT_PLANT
+	plant_active = which;
+	return true;
+#else
+	(void)which;
+	return false;
+#endif
+}
+
 static int play_planted(const char *name, uint64_t seeds)
 {
 	enum plant which = PLANT_NONE;
@@ -151,19 +163,15 @@ static int play_planted(const char *name, uint64_t seeds)
 	for (size_t i = 0; i < sizeof(plants) / sizeof(plants[0]); i++)
 		if (strcmp(plants[i].name, name) == 0)
 			which = plants[i].plant;
-#ifdef GODWIT_PLANT
-	plant_active = which;
-#else
-	which = PLANT_NONE;
-#endif
-	if (which == PLANT_NONE) {
+	if (which == PLANT_NONE || !set_plant(which)) {
 		printf("%s: no such planted bug in this build\n", name);
 		return 2;
 	}
 	for (uint64_t seed = 1; seed <= seeds; seed++)
 		if (play(seed, false) != 0) {
 			printf("%s was noticed, as it should be\n", name);
-			return 0;
+			set_plant(PLANT_NONE);
+			return play(seed, true); // only with the bug
 		}
 	printf("%s was not noticed by %llu seeds\n", name, (unsigned long long)seeds);
 	return 1;
