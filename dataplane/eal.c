@@ -7,11 +7,12 @@
 #include "lcore.h"
 
 #include "cpulist.h"
+#include "eal_sweep.h"
 #include "lcore_main.h"
 #include "plant.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -85,6 +86,11 @@ static int choose_memory(
 	return 0;
 }
 
+static const char *prefix_of(const struct eal_config *c)
+{
+	return c->prefix != NULL ? c->prefix : "godwit";
+}
+
 static int init(char *lcores, const struct eal_config *c, unsigned mem_mb, bool huge)
 {
 	char mem[16], prefix[64];
@@ -94,8 +100,7 @@ static int init(char *lcores, const struct eal_config *c, unsigned mem_mb, bool 
 	snprintf(mem, sizeof(mem), "%u", mem_mb);
 	// All share the one folder that EAL makes under this name, as none keeps anything there; a
 	// socket of telemetry is kept there.
-	snprintf(prefix, sizeof(prefix), "--file-prefix=%s",
-		c->prefix != NULL ? c->prefix : "godwit");
+	snprintf(prefix, sizeof(prefix), "--file-prefix=%s", prefix_of(c));
 	if (c->telemetry)
 		snprintf(prefix + strlen(prefix), sizeof(prefix) - strlen(prefix), "-%d",
 			(int)getpid());
@@ -121,6 +126,19 @@ static int init(char *lcores, const struct eal_config *c, unsigned mem_mb, bool 
 	argv[argc++] = mem;
 	argv[argc] = NULL;
 	return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0;
+}
+
+// Folders of their own that killed processes left beside ours.
+static void sweep_runtime_dirs(const char *prefix)
+{
+	const char *path = rte_eal_get_runtime_dir();
+	_cleanup_(free_ptr) char *base = path != NULL ? strdup(path) : NULL;
+	char *slash = base != NULL ? strrchr(base, '/') : NULL;
+
+	if (slash == NULL)
+		return;
+	*slash = '\0';
+	(void)eal_sweep(base, prefix);
 }
 
 int eal_start(const struct eal_config *c, struct eal_info *info, struct err *e)
@@ -158,6 +176,7 @@ int eal_start(const struct eal_config *c, struct eal_info *info, struct err *e)
 		return rc;
 	}
 	info->nlcores = (unsigned)n;
+	sweep_runtime_dirs(prefix_of(c));
 	return 0;
 }
 
@@ -165,14 +184,10 @@ int eal_start(const struct eal_config *c, struct eal_info *info, struct err *e)
 static void remove_runtime_dir(void)
 {
 	const char *path = rte_eal_get_runtime_dir();
-	const struct dirent *d;
-	DIR *dir = own_folder && path != NULL ? opendir(path) : NULL;
 
-	while (dir != NULL && (d = readdir(dir)) != NULL)
-		(void)unlinkat(dirfd(dir), d->d_name, 0);
-	if (dir != NULL)
-		closedir(dir);
-	if (path != NULL)
+	if (path != NULL && own_folder)
+		(void)eal_sweep_one(AT_FDCWD, path);
+	else if (path != NULL)
 		(void)rmdir(path);
 }
 

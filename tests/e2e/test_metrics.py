@@ -205,3 +205,14 @@ def test_telemetry(stage, monkeypatch):
         daemon.popen.terminate()
         daemon.wait()
     assert not found[0].parent.exists() and shared.exists()
+
+
+def test_telemetry_of_one_that_was_killed(stage, monkeypatch):
+    """Its folder goes when the next one starts."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(stage.folder))
+    killed = stage.source(args=["--telemetry"])
+    killed.kill()
+    left = stage.folder / "dpdk" / f"godwit-{killed.popen.pid}"
+    assert left.exists()
+    stage.target()
+    assert not left.exists()
