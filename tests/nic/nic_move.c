@@ -13,7 +13,6 @@
 #include "clock.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,98 +164,74 @@ static pid_t start(struct world *w, bool source)
 	return pid;
 }
 
+static bool read_end(const char *name, enum world_end *end)
+{
+	static const struct {
+		const char *name;
+		enum world_end end;
+	} ends[] = {{"cut", END_CUT}, {"kill-source", END_KILL_SOURCE},
+		{"kill-target", END_KILL_TARGET}, {"shrink", END_SHRINK}};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (strcmp(name, ends[i].name) == 0) {
+			*end = ends[i].end;
+			return true;
+		}
+	return false;
+}
+
+static bool read_options(int argc, char **argv, struct world_options *o, bool *capture)
+{
+	unsigned permille = 0, seed = 1;
+	const struct {
+		const char *name;
+		unsigned *number; // or
+		bool *on;
+	} rows[] = {{"queues", &o->queues, NULL}, {"flows", &o->flows, NULL},
+		{"mtu", &o->mtu, NULL}, {"vlan", &o->vlan, NULL}, {"mib", &o->mib, NULL},
+		{"passes", &o->passes, NULL}, {"lose", &permille, NULL}, {"seed", &seed, NULL},
+		{"cut", &o->cut_ms, NULL}, {"dead", &o->dead_ms, NULL},
+		{"barrier", &o->barrier_ms, NULL}, {"ip6", NULL, &o->v6}, {"copy", NULL, &o->copy},
+		{"deflate", NULL, &o->deflate}, {"seal", NULL, &o->seal},
+		{"capture", NULL, capture}};
+
+	for (int i = 1; i < argc; i++) {
+		const char *name = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "";
+		size_t r = 0;
+
+		while (r < sizeof(rows) / sizeof(rows[0]) && strcmp(name, rows[r].name) != 0)
+			r++;
+		if (r < sizeof(rows) / sizeof(rows[0]) && rows[r].on != NULL)
+			*rows[r].on = true;
+		else if (++i == argc)
+			return false;
+		else if (r < sizeof(rows) / sizeof(rows[0]))
+			*rows[r].number = (unsigned)strtoul(argv[i], NULL, 0);
+		else if (strcmp(name, "device") == 0)
+			o->device = argv[i];
+		else if (strcmp(name, "end") != 0 || !read_end(argv[i], &o->end))
+			return false;
+	}
+	o->lose = permille * 65536 / 1000;
+	o->seed = seed;
+	return o->flows > 0 && o->flows <= WORLD_FLOWS;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option long_options[] = {{"device", 1, NULL, 'd'},
-		{"queues", 1, NULL, 'q'}, {"flows", 1, NULL, 'f'}, {"mtu", 1, NULL, 'm'},
-		{"vlan", 1, NULL, 'v'}, {"mib", 1, NULL, 's'}, {"passes", 1, NULL, 'p'},
-		{"lose", 1, NULL, 'l'}, {"seed", 1, NULL, 'r'}, {"ip6", 0, NULL, '6'},
-		{"copy", 0, NULL, 'c'}, {"deflate", 0, NULL, 'z'}, {"seal", 0, NULL, 'S'},
-		{"capture", 0, NULL, 'C'}, {"cut", 1, NULL, 'u'}, {"dead", 1, NULL, 'e'},
-		{"end", 1, NULL, 'E'}, {"barrier", 1, NULL, 'b'}, {NULL, 0, NULL, 0}};
-	struct world_options o = {.device = "memif",
-		.queues = 1,
-		.flows = 1,
-		.mtu = 9000,
-		.mib = 64,
-		.passes = 3,
-		.seed = 1};
+	struct world_options o = {
+		.device = "memif", .queues = 1, .flows = 1, .mtu = 9000, .mib = 64, .passes = 3};
 	const char *differs;
 	struct world w;
 	pid_t source, target;
-	int opt, bad, capture = -1;
-	bool capturing = false;
+	int bad, listens = -1;
+	bool capture = false;
 
-	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-		unsigned n = optarg != NULL ? (unsigned)strtoul(optarg, NULL, 0) : 0;
-
-		switch (opt) {
-		case 'd':
-			o.device = optarg;
-			break;
-		case 'q':
-			o.queues = n;
-			break;
-		case 'f':
-			o.flows = n;
-			break;
-		case 'm':
-			o.mtu = n;
-			break;
-		case 'v':
-			o.vlan = n;
-			break;
-		case 's':
-			o.mib = n;
-			break;
-		case 'p':
-			o.passes = n;
-			break;
-		case 'l':
-			o.lose = n * 65536 / 1000;
-			break;
-		case 'r':
-			o.seed = n;
-			break;
-		case '6':
-			o.v6 = true;
-			break;
-		case 'c':
-			o.copy = true;
-			break;
-		case 'z':
-			o.deflate = true;
-			break;
-		case 'S':
-			o.seal = true;
-			break;
-		case 'u':
-			o.cut_ms = n;
-			break;
-		case 'C':
-			capturing = true;
-			break;
-		case 'e':
-			o.dead_ms = n;
-			break;
-		case 'b':
-			o.barrier_ms = n;
-			break;
-		case 'E':
-			o.end = strcmp(optarg, "cut") == 0           ? END_CUT
-				: strcmp(optarg, "shrink") == 0      ? END_SHRINK
-				: strcmp(optarg, "kill-source") == 0 ? END_KILL_SOURCE
-								     : END_KILL_TARGET;
-			break;
-		default:
-			return 2;
-		}
-	}
-	if (o.flows == 0 || o.flows > WORLD_FLOWS)
+	if (!read_options(argc, argv, &o, &capture))
 		return 2;
 	world_open(&w, &o);
-	if (capturing)
-		capture = world_capture(&w);
+	if (capture)
+		listens = world_capture(&w);
 	fflush(stdout);
 	target = start(&w, false);
 	source = start(&w, true);
@@ -267,7 +242,7 @@ int main(int argc, char **argv)
 	if (differs != NULL)
 		printf("%s\n", differs);
 	world_close(&w);
-	if (capturing && !bad)
-		world_read_capture(capture);
+	if (capture && !bad)
+		world_read_capture(listens);
 	return bad || differs != NULL;
 }
