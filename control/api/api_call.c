@@ -100,6 +100,7 @@ static int on_migrate(struct api_call *c, struct err *e)
 	m.bytes_per_s = option_number(o, "bandwidth");
 	set_limits(&m.limits, o);
 	m.verify = option_number(o, "verify") ? VERIFY_MEMORY : VERIFY_SUMS;
+	m.throttle_percent = (unsigned)option_number(o, "throttle");
 	m.skip_balloon = option_number(o, "skip-balloon") == 0;
 	m.seal = option_number(o, "seal");
 	m.dry_run = option_number(o, "dry-run");

@@ -95,6 +95,13 @@ static void on_progress(struct screen *s, const json_t *ev)
 		report_number(ev, "elapsed_ms") / 1e3);
 }
 
+static void on_throttle(struct screen *s, const json_t *ev)
+{
+	wipe(s);
+	printf("%s: the guest's vCPUs have %.0f %% of their time: %s\n", s->name,
+		report_number(ev, "percent"), report_text(ev, "reason"));
+}
+
 static void on_log(struct screen *s, const json_t *ev)
 {
 	const char *level = report_text(ev, "level");
@@ -165,6 +172,8 @@ static void show(struct screen *s, const char *what, const json_t *ev)
 		show_plain(s, what, ev);
 	if (strcmp(what, "log") == 0)
 		on_log(s, ev);
+	else if (strcmp(what, "throttle") == 0)
+		on_throttle(s, ev);
 	else if (strcmp(what, "end") == 0)
 		on_end(s, ev);
 	else if (s->terminal && (changed || s->drawn == 0))

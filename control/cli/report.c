@@ -150,6 +150,11 @@ void report_print(FILE *out, const json_t *r)
 		line(out, "pause");
 		fprintf(out, "%.1f ms\n", report_number(r, "pause_ms"));
 	}
+	if (has(r, "throttle_percent")) {
+		line(out, "throttle");
+		fprintf(out, "vCPUs had %.0f %% of their time at the least\n",
+			report_number(r, "throttle_percent"));
+	}
 	if (has(r, "stall"))
 		print_stall(out, json_object_get(r, "stall"));
 	line(out, "pages");

@@ -9,6 +9,7 @@
 /* What a flow does at least (about 1 Gbit/s), for a guest so idle that no pass could tell. */
 #define ASSUMED_PAGES_PER_S 30000u
 #define FORECAST_PASSES     100u /* more is never */
+#define STUCK_PASSES        2u   /* so many that do not converge, before the guest is slowed */
 
 static uint64_t expected_pause(const struct converge_facts *f)
 {
@@ -59,6 +60,35 @@ struct converge_decision converge_decide(
 			"the downtime limit is shorter than a pause with nothing left to send"};
 	return (struct converge_decision){
 		CONVERGE_GO_ON, ns, "the expected pause is longer than the downtime limit"};
+}
+
+/* A pass converges that has less to send than three quarters of what the one before had: what the
+ * guest wrote meanwhile is what was sent, less that. */
+static bool converges(uint64_t before, uint64_t now)
+{
+	return before == 0 || now < before - before / 4;
+}
+
+bool converge_throttle(struct converge_throttle *t, unsigned least, const struct converge_limits *l,
+	const struct converge_facts *f)
+{
+	uint64_t before = t->dirty_pages;
+	unsigned next = t->percent * 3 / 4;
+
+	t->dirty_pages = f->dirty_pages;
+	/* Fewer writes do not help where it would end now, or the pause itself is too long. */
+	if (f->passes == 0 || limit_reached(l, f) || f->overhead_ns > l->downtime_ns ||
+		expected_pause(f) <= l->downtime_ns || converges(before, f->dirty_pages)) {
+		t->stuck = 0;
+		return false;
+	}
+	/* Once it is slowed, each pass shows what that was worth. */
+	t->stuck++;
+	if (t->percent <= least || (t->percent == 100 && t->stuck < STUCK_PASSES))
+		return false;
+	t->percent = next > least ? next : least;
+	t->stuck = 0;
+	return true;
 }
 
 static uint64_t whole_ns(double s)

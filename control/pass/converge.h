@@ -37,6 +37,18 @@ struct converge_decision {
 struct converge_decision converge_decide(
 	const struct converge_limits *l, const struct converge_facts *f);
 
+/* How far the guest is slowed down, so that passes converge. */
+struct converge_throttle {
+	unsigned percent;     /* of their time that its vCPUs have; 100: all */
+	unsigned stuck;       /* live passes in a row that had hardly less to send than the last */
+	uint64_t dirty_pages; /* that the last pass had to send */
+};
+
+/* A live pass was looked at. Where passes do not converge and the pause would be too long, percent
+ * goes down a step, to `least` (1 to 100) at the least. True: it did. It never goes up. */
+bool converge_throttle(struct converge_throttle *t, unsigned least, const struct converge_limits *l,
+	const struct converge_facts *f);
+
 /* How the copying goes just now. */
 struct converge_pace {
 	uint64_t pages_left; /* of this pass */

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "hole.h"
 #include "plant.h"
+#include "throttle.h"
 
 #include <errno.h>
 #include <numa.h>
@@ -227,6 +228,7 @@ static struct converge_decision decide(struct session *s)
 	/* The operator holds the guest back; then only he ends the copying. */
 	if (s->opt.hold && !s->switch_now)
 		l.max_passes = 0, l.max_time_ns = 0;
+	throttle_decide(s, &l, &f);
 	return converge_decide(&l, &f);
 }
 
@@ -242,7 +244,7 @@ static void looked_live(struct session *s)
 		session_failf(s, ETIME,
 			"gave up after %u live passes: %s. %llu pages are dirty and would mean a "
 			"pause of about %.0f ms; raise the downtime limit or the bandwidth, or say "
-			"--on-timeout pause",
+			"--throttle or --on-timeout pause",
 			s->live_passes, d.reason, (unsigned long long)s->pass.facts.dirty_pages,
 			(double)d.expected_pause_ns / 1e6);
 		return;

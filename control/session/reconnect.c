@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "godwit.h"
+#include "throttle.h"
 
 #include <errno.h>
 #include <string.h>
@@ -90,6 +91,8 @@ static void let_go(struct session *s)
 		s->undoing++;
 		vmm_ask(s->vmm, AGENT_RESUME, 0, 0, -1, on_resumed_guest, s);
 	}
+	if (s->source)
+		throttle_lift(s);
 }
 
 /* Has anything come since all flows were up? */

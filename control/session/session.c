@@ -224,6 +224,7 @@ struct session *session_new(struct session_host *h, const char *name, const stru
 	}
 	s->host = h;
 	s->source = source;
+	s->throttle.percent = s->throttle_least = 100;
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->where = *where;
 	s->where.by = h->helper;

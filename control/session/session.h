@@ -47,9 +47,10 @@ struct migrate_options {
 	struct converge_limits limits;
 	enum verify_mode verify;
 	enum seal_wish seal;
-	bool skip_balloon; /* leave pages in the balloon out */
-	bool dry_run;      /* stop after preflight */
-	bool hold;         /* stop before the switch-over, until switch-now */
+	unsigned throttle_percent; /* of their time that vCPUs keep at the least; 100: all */
+	bool skip_balloon;         /* leave pages in the balloon out */
+	bool dry_run;              /* stop after preflight */
+	bool hold;                 /* stop before the switch-over, until switch-now */
 	bool prepare; /* map what the guest has populated, and stop before copying until begin */
 };
 

@@ -177,6 +177,8 @@ struct session {
 	struct carry carry;
 	struct pass pass;
 	bool have_pass;
+	struct converge_throttle throttle;
+	unsigned throttle_least; /* percent, so far */
 	struct stall stall;
 	struct session_seen seen;
 	uint64_t arm_range[PASS_WINDOWS + 1][2]; /* armings under way, in order */
@@ -278,6 +280,10 @@ void source_load(struct session *s);
 /* The end of stage prepare: at once, or with --prepare when `begin` is asked for. */
 void source_ready(struct session *s);
 void source_ready_tick(struct session *s);
+
+/* source_verify.c, for both sides */
+/* The digest of all memory is taken. False: it is not, and the session ends, or has ended. */
+bool session_digested(struct session *s, const struct verify_result *r);
 
 /* precopy.c */
 void precopy_live(struct session *s);

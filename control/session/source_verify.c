@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The stage "verify" at the source: digests of all memory on both sides, while the guest is paused.
-// What was left out counts as holes, which it is at the target.
+// What was left out counts as holes, which it is at the target. And what both sides do with theirs.
 
 #include "session_impl.h"
 
@@ -26,18 +26,25 @@ static void compare_digests(struct session *s)
 	stage_done(s);
 }
 
+bool session_digested(struct session *s, const struct verify_result *r)
+{
+	if (session_over(s))
+		return false;
+	if (r->status < 0) {
+		session_failf(s, -r->status, "cannot take the digest of the guest's memory");
+		return false;
+	}
+	s->fig.verified_pages = r->pages;
+	s->fig.verify_ns = r->ns;
+	return true;
+}
+
 static void on_digest(void *arg, const struct verify_result *r)
 {
 	struct session *s = arg;
 
-	if (session_over(s))
+	if (!session_digested(s, r))
 		return;
-	if (r->status < 0) {
-		session_failf(s, -r->status, "cannot take the digest of the guest's memory");
-		return;
-	}
-	s->fig.verified_pages = r->pages;
-	s->fig.verify_ns = r->ns;
 	memcpy(s->digest, r->digest, sizeof(s->digest));
 	compare_digests(s);
 }

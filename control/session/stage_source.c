@@ -11,6 +11,7 @@
 #include "hole.h"
 #include "lcore.h"
 #include "reserve.h"
+#include "throttle.h"
 
 #include <errno.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 				: "not in a state to migrate");
 		return;
 	}
-	stage_done(s);
+	throttle_try(s);
 }
 
 void source_vmm(struct session *s)
@@ -289,6 +290,7 @@ static void undo(struct session *s, uint16_t type)
 
 void source_track_undo(struct session *s)
 {
+	throttle_lift(s);
 	if (s->tracking)
 		undo(s, AGENT_TRACK_STOP);
 	s->tracking = s->tracked = false;

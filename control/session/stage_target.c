@@ -271,15 +271,9 @@ static void on_digest(void *arg, const struct verify_result *r)
 {
 	struct session *s = arg;
 
-	if (session_over(s))
-		return;
-	if (r->status < 0) {
-		session_failf(s, -r->status, "cannot take the digest of the guest's memory");
-		return;
-	}
-	s->fig.verified_pages = r->pages;
-	s->fig.verify_ns = r->ns;
-	peer_answer(s, json_pack("{s:s, s:I}", "digest", r->digest, "pages", (json_int_t)r->pages));
+	if (session_digested(s, r))
+		peer_answer(s, json_pack("{s:s, s:I}", "digest", r->digest, "pages",
+				       (json_int_t)r->pages));
 }
 
 void target_verify(struct session *s, json_t *msg)

@@ -153,6 +153,8 @@ json_t *watch_report(struct session *s)
 	if (f->pause_ns != 0)
 		json_object_set_new(r, "pause_ms", json_real(ms(f->pause_ns)));
 	add_stall(r, &s->stall);
+	if (s->source && s->throttle_least < 100)
+		json_object_set_new(r, "throttle_percent", json_integer(s->throttle_least));
 	if (f->reconnects != 0)
 		json_object_set_new(r, "reconnects", json_integer(f->reconnects));
 	json_object_set_new(r, "pages_balloon", num(f->balloon_pages));

@@ -74,7 +74,8 @@ static int on_throttle(void *opaque, unsigned percent)
 
 	if (percent < 1 || percent > 100)
 		return -EINVAL;
-	__atomic_store_n(&m->vm->throttle, percent, __ATOMIC_RELAXED);
+	if (__atomic_exchange_n(&m->vm->throttle, percent, __ATOMIC_RELAXED) != percent)
+		printf("throttle %u\n", percent);
 	return 0;
 }
 

@@ -274,7 +274,8 @@ void vm_batch(struct vcpu *v, uint64_t n)
 	if (percent < 100)
 		until = now + (now - v->busy_ns) * (100 - percent) / percent;
 	if (vm->rate > 0) {
-		v->next_ns += n * NS_PER_S * vm->nvcpus / vm->rate;
+		// A guest that is slowed down keeps its pace in the time that it has.
+		v->next_ns += n * NS_PER_S * vm->nvcpus * 100 / (vm->rate * percent);
 		if (v->next_ns > until)
 			until = v->next_ns;
 	}

@@ -36,8 +36,8 @@ def rates_add_up(told):
 
 
 def test_schema_is_read():
-    assert set(events.EVENTS) == {"state", "stage", "pass", "progress", "placing", "passed", "log",
-                                  "end"}
+    assert set(events.EVENTS) == {"state", "stage", "pass", "progress", "placing", "passed",
+                                  "throttle", "log", "end"}
     assert len(events.EVENTS["progress"]) > 15 and len(events.OBJECTS["report"]) > 30
     assert events.compare({"flow": 0}, events.OBJECTS["core"], "core")
     assert events.compare([], events.OBJECTS["core"], "core")

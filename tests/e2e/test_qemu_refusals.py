@@ -68,6 +68,16 @@ def test_refused(shared, daemons, name):
     machine.close()
 
 
+def test_throttle_is_refused(shared, daemons):
+    """Nothing outside of a QEMU slows its vCPUs down."""
+    machine = Machine(shared)
+    end = godwit.Migration(daemons[0], "throttled", machine, daemons[1].address, "--throttle",
+                           50).failed()
+    assert end["result"] == "refused" and "without --throttle" in end["error"]
+    assert machine.state() == "running"
+    machine.close()
+
+
 @pytest.mark.parametrize("sandbox", ["off", "on"])
 def test_good_one(shared, sandbox):
     """The tracker is tried, and the QEMU left as it was: as often as one likes. One whose system

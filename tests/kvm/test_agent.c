@@ -27,14 +27,6 @@
 
 static struct vmm vmm;
 
-static int start(int incoming)
-{
-	char why[256] = "";
-
-	assert_return_code(vmm_open(&vmm, incoming, why), 0);
-	return vmm_connect(&vmm);
-}
-
 static void hello_and_regions(void **state)
 {
 	static struct region_map map;
@@ -42,7 +34,7 @@ static void hello_and_regions(void **state)
 	struct agent_msg m;
 	uint64_t *planes;
 	struct err e;
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	/* What a migration may be under way with stays as it is. */
@@ -73,7 +65,7 @@ static void dirty_words(void **state)
 {
 	struct agent_msg m;
 	uint64_t *out, *in;
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	assert_int_equal(vmm_hello(sock, &out, NULL), 0);
@@ -122,7 +114,7 @@ static void dirty_words(void **state)
 
 static void lease_ends_at_eof(void **state)
 {
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	for (unsigned i = 1; i <= 2; i++) {
@@ -155,7 +147,7 @@ static void lease_ends_at_eof(void **state)
 /* Law 2: a writer that nobody sees is refused by its name, whichever comes first. */
 static void unseen_writers_are_refused(void **state)
 {
-	int sock = start(0), told, unseen;
+	int sock = vmm_start(&vmm, 0), told, unseen;
 
 	(void)state;
 	assert_int_equal(godwit_add_writer(vmm.g, "", GODWIT_WRITER_TELLS), -EINVAL);
@@ -250,7 +242,7 @@ static bool is_watched(const void *at)
 static void pages_are_let_go(void **state)
 {
 	struct agent_msg m;
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
@@ -270,7 +262,7 @@ static void pages_are_let_go(void **state)
 /* A guest that does not resume at once is tried again; and godwit_free ends a lease too. */
 static void lease_insists(void **state)
 {
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
@@ -290,7 +282,7 @@ static void lease_insists(void **state)
 static void fence_holds(void **state)
 {
 	struct agent_msg m;
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
@@ -329,7 +321,7 @@ static void fence_holds(void **state)
 static void incoming(void **state)
 {
 	int fd = memfd_create("state", MFD_CLOEXEC);
-	int sock = start(1);
+	int sock = vmm_start(&vmm, 1);
 
 	(void)state;
 	assert_int_equal(write(fd, "state", 5), 5);

@@ -24,18 +24,10 @@
 
 static struct vmm vmm;
 
-static int start(int incoming)
-{
-	char why[256] = "";
-
-	assert_return_code(vmm_open(&vmm, incoming, why), 0);
-	return vmm_connect(&vmm);
-}
-
 static void one_daemon_at_once(void **state)
 {
 	struct agent_msg m;
-	int sock = start(0), second = vmm_connect(&vmm), third = vmm_connect(&vmm);
+	int sock = vmm_start(&vmm, 0), second = vmm_connect(&vmm), third = vmm_connect(&vmm);
 
 	(void)state;
 	/* One that connects and is silent keeps nobody out. */
@@ -53,7 +45,7 @@ static void one_daemon_at_once(void **state)
 static void silent_crowd(void **state)
 {
 	int socks[20];
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	for (unsigned i = 0; i < 20; i++)
@@ -75,7 +67,7 @@ static void bad_daemons(void **state)
 	struct agent_msg m;
 	struct err e;
 	uint8_t buf[AGENT_MSG_BYTES + 64];
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	/* No hello first; a hello of another version. */
@@ -119,7 +111,7 @@ static void bad_daemons(void **state)
 static void deaf_daemon(void **state)
 {
 	struct agent_msg ask = {.type = AGENT_PING, .fd = -1};
-	int sock = start(0);
+	int sock = vmm_start(&vmm, 0);
 
 	(void)state;
 	assert_int_equal(vmm_hello(sock, NULL, NULL), 0);
@@ -156,7 +148,7 @@ static void start_refusals(void **state)
 	c.ops = &none;
 	assert_null(godwit_new(&c, NULL, 0));
 	/* A socket that somebody listens on is not taken; its owner removes it at its end. */
-	close(start(0));
+	close(vmm_start(&vmm, 0));
 	snprintf(path, sizeof(path), "%s", vmm.path);
 	assert_int_equal(vmm_open_at(&other, path, 0, why), -EADDRINUSE);
 	vmm_close(&other);

@@ -4,6 +4,12 @@
 
 #include "vmm.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -188,6 +194,14 @@ int vmm_wait(struct vmm *v, enum godwit_state s)
 		usleep(1000);
 	}
 	return -1;
+}
+
+int vmm_start(struct vmm *v, int incoming)
+{
+	char why[256] = "";
+
+	assert_return_code(vmm_open(v, incoming, why), 0);
+	return vmm_connect(v);
 }
 
 int vmm_connect(const struct vmm *v)

@@ -35,6 +35,8 @@ void vmm_close(struct vmm *v);
 /* Waits up to 5 s for the guest to get into a state. */
 int vmm_wait(struct vmm *v, enum godwit_state s);
 
+/* Opens it, or fails the test, and connects to it. */
+int vmm_start(struct vmm *v, int incoming);
 /* Connects to its socket; blocks on it. */
 int vmm_connect(const struct vmm *v);
 /* One request and its answer; the answer's status. */

@@ -173,9 +173,9 @@ static void test_migrate_streams(void **state)
 	(void)state;
 	host.nlcores = 3;
 	enter(&c);
-	assert_true(
-		is_ok(ask(&c, MIGRATE("web", ", \"codec\": \"deflate:2\", \"hold\": true, "
-					     "\"on_timeout\": \"pause\", \"downtime_ms\": 50"))));
+	assert_true(is_ok(ask(&c, MIGRATE("web", ", \"codec\": \"deflate:2\", \"hold\": true, "
+						 "\"on_timeout\": \"pause\", \"downtime_ms\": 50, "
+						 "\"throttle_percent\": 20"))));
 	assert_string_equal(stub_migrate.vmm.socket, "/a.sock");
 	assert_int_equal(stub_migrate.codec_level, 2);
 	assert_int_equal(stub_migrate.flows, 3);
@@ -183,6 +183,7 @@ static void test_migrate_streams(void **state)
 	assert_int_equal(stub_migrate.limits.downtime_ns, 50000000);
 	assert_int_equal(stub_migrate.limits.max_passes, 30);
 	assert_int_equal(stub_migrate.limits.on_timeout, CONVERGE_PAUSE);
+	assert_int_equal(stub_migrate.throttle_percent, 20);
 	harness_run(base, &c.ended);
 	/* answer, state, pass, passed, progress, log, end */
 	assert_int_equal(json_array_size(c.got), 7);

@@ -111,11 +111,71 @@ static void test_forecast(void **state)
 	assert_int_equal(f.pass_ns, ANY);
 }
 
+/* What passes had to send, at 10000 pages a second, and the percent that vCPUs have after each. A
+ * pause of up to 100 ms, 1000 pages, is allowed; --throttle is 40, and --max-passes 8. */
+static const struct {
+	const char *name;
+	uint64_t dirty[9];
+	unsigned percent[9];
+} slowed[] = {
+	{"it converges", {90000, 40000, 20000, 9000, 900}, {100, 100, 100, 100, 100}},
+	{"it does not: two passes show it, then one each",
+		{90000, 80000, 80000, 80000, 70000, 60000, 60000, 60000},
+		{100, 100, 75, 56, 42, 40, 40, 40}},
+	{"by three quarters is enough", {80000, 59999, 44998, 33748}, {100, 100, 100, 100}},
+	{"by just less is not", {80000, 60000, 45000, 33750}, {100, 100, 75, 56}},
+	{"once is not twice", {80000, 80000, 40000, 40000, 10000}, {100, 100, 100, 100, 100}},
+	{"it stays slowed", {80000, 80000, 80000, 30000, 10000, 10000}, {100, 100, 75, 75, 75, 56}},
+	{"it would end now", {2000, 1000, 1000, 1000}, {100, 100, 100, 100}},
+	{"nothing was written", {0, 0, 0}, {100, 100, 100}},
+	{"the limit is reached", {80000, 80000, 80000, 80000, 10000, 5000, 2500, 1250, 1250},
+		{100, 100, 75, 56, 56, 56, 56, 56, 56}},
+};
+
+static void test_throttle(void **state)
+{
+	const struct converge_limits l = {100 * MS, 8, 0, CONVERGE_ABORT};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(slowed) / sizeof(slowed[0]); i++) {
+		struct converge_throttle t = {.percent = 100};
+
+		for (uint32_t pass = 0; pass < 9 && slowed[i].percent[pass] != 0; pass++) {
+			const struct converge_facts f = {pass, 0, slowed[i].dirty[pass], 10000, 0};
+			unsigned before = t.percent;
+
+			if (converge_throttle(&t, 40, &l, &f) != (t.percent != before) ||
+				t.percent != slowed[i].percent[pass])
+				fail_msg(
+					"%s: %u %% after pass %u", slowed[i].name, t.percent, pass);
+		}
+	}
+}
+
+/* Never where nobody asked for it, and not where the pause itself is too long. */
+static void test_throttle_never(void **state)
+{
+	const struct converge_limits l = {100 * MS, 0, 0, CONVERGE_ABORT};
+
+	(void)state;
+	for (unsigned least = 1; least <= 100; least += 99) {
+		struct converge_throttle t = {.percent = 100};
+		struct converge_facts f = {.dirty_pages = 1000000, .pages_per_s = 10000};
+
+		f.overhead_ns = least == 100 ? 0 : 101 * MS;
+		for (; f.passes < 10; f.passes++)
+			assert_false(converge_throttle(&t, least, &l, &f));
+		assert_int_equal(t.percent, 100);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_forecast),
+		cmocka_unit_test(test_throttle),
+		cmocka_unit_test(test_throttle_never),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

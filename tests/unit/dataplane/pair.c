@@ -5,6 +5,7 @@
 #include "pair.h"
 
 #include "bits.h"
+#include "crc.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -20,6 +21,25 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+struct link_tx pair_frame(struct seed *s, uint8_t *memory, uint32_t chunk)
+{
+	struct link_tx t = {.hdr = {.type = FRAME_CHUNK, .chunk = chunk, .chunks = 1}};
+	uint64_t mask = seed_mask(s);
+
+	t.hdr.data = mask;
+	t.hdr.zero = mask == 0 ? 1 : 0;
+	t.hdr.payload_bytes = bits_count(mask) * (uint32_t)PAGE_BYTES;
+	for (unsigned p = 0; p < CHUNK_PAGES; p++) {
+		uint8_t *page = memory + p * PAGE_BYTES;
+
+		if (!((mask >> p) & 1))
+			continue;
+		t.seg[t.nseg++] = (struct iovec){page, PAGE_BYTES};
+		t.hdr.payload_crc = crc32c(t.hdr.payload_crc, page, PAGE_BYTES);
+	}
+	return t;
+}
 
 void pair_sockets(int fd[2])
 {

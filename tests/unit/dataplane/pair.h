@@ -23,6 +23,9 @@ extern const struct seal_ops *pair_seal;
 /* Seals both ends of a link, with a secret for each direction. */
 void pair_seal_links(struct link *source, struct link *target, const struct seal_ops *ops);
 
+/* A frame of some of the pages of the chunk that memory holds. */
+struct link_tx pair_frame(struct seed *s, uint8_t *memory, uint32_t chunk);
+
 /* Two connected tcp sockets on loopback. */
 void pair_sockets(int fd[2]);
 

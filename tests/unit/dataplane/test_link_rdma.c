@@ -19,25 +19,6 @@
 
 static uint8_t memory[CHUNK_BYTES];
 
-static struct link_tx some_frame(struct seed *s, uint32_t chunk)
-{
-	struct link_tx t = {.hdr = {.type = FRAME_CHUNK, .chunk = chunk, .chunks = 1}};
-	uint64_t mask = seed_mask(s);
-
-	t.hdr.data = mask;
-	t.hdr.zero = mask == 0 ? 1 : 0;
-	t.hdr.payload_bytes = bits_count(mask) * (uint32_t)PAGE_BYTES;
-	for (unsigned p = 0; p < CHUNK_PAGES; p++) {
-		uint8_t *page = memory + p * PAGE_BYTES;
-
-		if (!((mask >> p) & 1))
-			continue;
-		t.seg[t.nseg++] = (struct iovec){page, PAGE_BYTES};
-		t.hdr.payload_crc = crc32c(t.hdr.payload_crc, page, PAGE_BYTES);
-	}
-	return t;
-}
-
 static void answer(struct link *l, uint8_t type, uint64_t seq)
 {
 	const struct frame f = {.type = type, .seq = seq};
@@ -61,7 +42,7 @@ static void carry(struct fake_end e[2], struct link *l[2], unsigned all)
 
 		while (sent < all) {
 			struct seed before = s;
-			struct link_tx t = some_frame(&s, sent);
+			struct link_tx t = pair_frame(&s, memory, sent);
 
 			if (l[0]->ops->tx(l[0], &t, 1) == 0) {
 				s = before;
@@ -256,14 +237,14 @@ static void direct_is_asked_for(void **state)
 	const struct link_sink sink = {no_place, not_so, NULL};
 	struct link_rdma_key keys[REGION_MAX] = {{0, 0, true}};
 	struct seed s = {.state = 9};
-	struct link_tx t = some_frame(&s, 3);
+	struct link_tx t = pair_frame(&s, memory, 3);
 	struct fake_end e[2];
 	struct link *l[2];
 	struct link_rx x;
 
 	(void)state;
 	while (t.hdr.payload_bytes == 0)
-		t = some_frame(&s, 0);
+		t = pair_frame(&s, memory, 0);
 	t.hdr.chunk = 0;
 	for (unsigned asked = 0; asked < 2; asked++) {
 		struct ibv_mr *mr;

@@ -56,25 +56,6 @@ static void poll_until_error(struct link *l)
 	assert_int_equal(l->ops->rx(l, &x, 1), 0);
 }
 
-static struct link_tx some_frame(struct seed *s, uint32_t chunk)
-{
-	struct link_tx t = {.hdr = {.type = FRAME_CHUNK, .chunk = chunk, .chunks = 1}};
-	uint64_t mask = seed_mask(s);
-
-	t.hdr.data = mask;
-	t.hdr.zero = mask == 0 ? 1 : 0;
-	t.hdr.payload_bytes = bits_count(mask) * (uint32_t)PAGE_BYTES;
-	for (unsigned p = 0; p < CHUNK_PAGES; p++) {
-		uint8_t *page = memory + p * PAGE_BYTES;
-
-		if (!((mask >> p) & 1))
-			continue;
-		t.seg[t.nseg++] = (struct iovec){page, PAGE_BYTES};
-		t.hdr.payload_crc = crc32c(t.hdr.payload_crc, page, PAGE_BYTES);
-	}
-	return t;
-}
-
 static void answer(struct link *l, uint8_t type, uint64_t seq)
 {
 	const struct frame f = {.type = type, .seq = seq};
@@ -103,7 +84,7 @@ static void carries_frames(void **state)
 		if (sent < all) {
 			struct seed before = s;
 
-			t = some_frame(&s, sent);
+			t = pair_frame(&s, memory, sent);
 			if (a->ops->tx(a, &t, 1) == 1)
 				assert_int_equal(t.hdr.seq, sent++);
 			else
