@@ -11,7 +11,9 @@
  * populated page; on hugetlbfs what hole_huge.h says. */
 typedef int (*hole_fn)(void *arg, uint64_t offset, uint64_t len);
 int hole_walk(int fd, uint64_t bytes, hole_fn fn, void *arg);
-/* The same for [offset, offset + len). */
+/* The same for [offset, offset + len), at the cost of that range (before Linux 6.5 of all up to the
+ * next hole, wherever it is). A page of it that was allocated and never written may be told, too.
+ */
 int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg);
 
 /* words |= bits of populated pages, one word a chunk. 0 or -errno. */

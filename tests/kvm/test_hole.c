@@ -69,6 +69,27 @@ static void measures(const struct file *f, const uint64_t *words)
 	assert_int_equal(bytes, pages > 0 ? PAGE_BYTES : 0);
 }
 
+static int set_pages(void *arg, uint64_t offset, uint64_t len)
+{
+	bits_set_range(arg, offset / PAGE_BYTES, len / PAGE_BYTES);
+	return 0;
+}
+
+/* As threads do that share a file out. */
+static void in_pieces(const struct file *f, struct seed *rng, uint64_t *words)
+{
+	uint64_t n;
+
+	memset(words, 0, PAGES / 8);
+	for (uint64_t page = 0; page < PAGES; page += n) {
+		n = 1 + seed_below(rng, 700);
+		n = n > PAGES - page ? PAGES - page : n;
+		assert_int_equal(
+			hole_walk_range(f->fd, page * PAGE_BYTES, n * PAGE_BYTES, set_pages, words),
+			0);
+	}
+}
+
 static void both_agree(void **state)
 {
 	static uint64_t plain[PAGES / 64], words[PAGES / 64];
@@ -105,6 +126,8 @@ static void both_agree(void **state)
 		assert_int_equal(hole_populated(f.fd, f.bytes, words), 0);
 		assert_memory_equal(words, plain, sizeof(words));
 		measures(&f, words);
+		in_pieces(&f, &rng, words);
+		assert_memory_equal(words, plain, sizeof(words));
 		memset(words, 0, sizeof(words));
 		assert_int_equal(hole_populated_mapped(f.fd, f.bytes, f.base, words), 0);
 		assert_memory_equal(words, plain, sizeof(words));
