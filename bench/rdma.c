@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// godwit-bench rdma: a raw flow over the rdma link, through slots and right to its place, with runs
-// of neighbouring pages of several lengths: that is the size of its writes, up to the link's
-// largest. Both ends are this process's, on the RDMA device of one address; all memory is
-// populated. The source runs on CPU 0, the target on CPU 1, and both yield when idle, since a
-// device that is software needs the cores too.
+// godwit-bench rdma: a raw flow over the rdma link, through slots and right to its place, there
+// from where pages lie or copied first, with runs of neighbouring pages of several lengths: that is
+// the size of its writes, but through slots. Both ends are this process's, on the RDMA device of
+// one address; all memory is populated. The source runs on CPU 0, the target on CPU 1, and both
+// yield when idle, since a device that is software needs the cores too.
 
 #include "rdma.h"
 
@@ -23,9 +23,9 @@
 
 #define WAIT_NS (15 * NS_PER_S)
 
-enum { SLOTS, DIRECT, WAYS };
+enum { SLOTS, COPIED, DIRECT, WAYS };
 
-static const char *const way_name[WAYS] = {"slots", "direct"};
+static const char *const way_name[WAYS] = {"slots", "copied", "direct"};
 static const unsigned runs[] = {1, 2, 4, 64}; // pages
 #define RUNS (sizeof(runs) / sizeof(runs[0]))
 
@@ -35,7 +35,8 @@ struct rdma {
 	struct link *up[2];             // that came up last
 	struct err why;
 	struct link_rdma_end *end; // while it is made
-	struct link_rdma_memory *memory;
+	struct link_rdma_domain *domain[2];
+	struct link_rdma_memory *memory, *lent; // of the target; of the source
 	struct link_rdma_key keys[REGION_MAX];
 	struct lane lane[WAYS];
 	struct lane *at; // of this round
@@ -64,6 +65,7 @@ static void on_target(void *arg, struct link *l, const struct err *why)
 static bool asked(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w)
 {
 	(void)ask;
+	w->domain = ((struct rdma *)arg)->domain[1];
 	w->up = on_target;
 	w->arg = arg;
 	return true;
@@ -84,7 +86,7 @@ static int connect_both(struct rdma *t, const char *address, struct err *e)
 	t->up[0] = t->up[1] = NULL;
 	link_rdma_host_info(t->host[1], &i);
 	if (link_rdma_dial(
-		    t->host[0], &t->end, address, i.port, token, 0, WAIT_NS, on_source, t, e) < 0)
+		    t->domain[0], &t->end, address, i.port, token, 0, WAIT_NS, on_source, t, e) < 0)
 		return -e->errnum;
 	while ((t->up[0] == NULL || t->up[1] == NULL) && t->why.errnum == 0) {
 		poll_hosts(t);
@@ -98,12 +100,28 @@ static int connect_both(struct rdma *t, const char *address, struct err *e)
 static int register_target(struct rdma *t, struct err *e)
 {
 	const bool which[REGION_MAX] = {true};
-	int rc = link_rdma_memory_new(&t->memory, t->host[1], &t->b->target_map, which, e);
+	int rc = link_rdma_memory_new(&t->memory, t->domain[1], &t->b->target_map, which, e);
 
 	while (rc == 0 && (rc = link_rdma_memory_ready(t->memory, e)) == 0)
 		sched_yield();
 	if (rc > 0)
 		link_rdma_memory_key(t->memory, 0, &t->keys[0]);
+	return rc < 0 ? rc : 0;
+}
+
+static int populated(int fd, uint64_t offset, uint64_t len,
+	int (*run)(void *arg, uint64_t offset, uint64_t bytes), void *arg)
+{
+	(void)fd;
+	return run(arg, offset, len);
+}
+
+static int lend_source(struct rdma *t, struct err *e)
+{
+	int rc = link_rdma_memory_lend(&t->lent, t->domain[0], &t->b->map, populated, e);
+
+	while (rc == 0 && (rc = link_rdma_memory_ready(t->lent, e)) == 0)
+		sched_yield();
 	return rc < 0 ? rc : 0;
 }
 
@@ -117,17 +135,22 @@ static int rdma_open(struct rdma *t, const char *address, struct err *e)
 	guard_install();
 	for (unsigned i = 0; i < 2 && rc == 0; i++)
 		rc = link_rdma_host_open(&t->host[i], &c, e);
+	for (unsigned i = 0; i < 2 && rc == 0; i++)
+		rc = link_rdma_domain_new(&t->domain[i], t->host[i], e);
+	rc = rc == 0 ? lend_source(t, e) : rc;
 	for (unsigned way = 0; way < WAYS && rc == 0; way++) {
 		struct lane *l = &t->lane[way];
 
 		rc = connect_both(t, address, e);
-		if (rc == 0 && way == DIRECT) {
+		if (rc == 0 && way != SLOTS) {
 			link_rdma_direct(t->up[0], t->keys);
 			link_rdma_direct(t->up[1], NULL);
 		}
+		if (rc == 0 && way != COPIED)
+			link_rdma_read(t->up[0], t->lent);
 		if (rc == 0)
 			rc = lane_open_over(l, t->b, t->up[0], t->up[1], &codec_raw, 0, e);
-		if (rc == 0 && way == DIRECT)
+		if (rc == 0 && way != SLOTS)
 			rc = recv_job_pin(&l->recv_job, 0, e);
 	}
 	// Now that nothing punches the target's memory any more.
@@ -140,6 +163,9 @@ static void rdma_close(struct rdma *t)
 	for (unsigned way = 0; way < WAYS; way++)
 		lane_close(&t->lane[way]);
 	link_rdma_memory_free(t->memory);
+	link_rdma_memory_free(t->lent);
+	link_rdma_domain_free(t->domain[0]);
+	link_rdma_domain_free(t->domain[1]);
 	link_rdma_host_close(t->host[0]);
 	link_rdma_host_close(t->host[1]);
 }

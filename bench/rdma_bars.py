@@ -15,7 +15,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ADDRESS, DEVICE = "10.77.0.1", "rxe0"
 MIB = 32
-SIZES = {4: "rdma/direct-4k", 8: "rdma/direct-8k", 16: "rdma/direct-256k"}  # KiB a write
+SIZES = {4: "rdma/direct-4k", 16: "rdma/direct-16k", 256: "rdma/direct-256k"}  # KiB a write
 
 
 def gid():

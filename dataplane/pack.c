@@ -49,6 +49,7 @@ static struct link_tx *next_frame(
 	struct link_tx *t = &p->queue[p->tail++ % PACK_QUEUE];
 
 	t->nseg = 0;
+	t->uncopied = false;
 	t->hdr = (struct frame){
 		.type = type,
 		.region = region,
@@ -216,6 +217,8 @@ unsigned pack_push(
 			spend(p, STAT_cycles_seal, &t0);
 		if (t->hdr.codec != CODEC_RAW)
 			slot_sent(p, p->head, t->hdr.seq);
+		if (t->uncopied)
+			stats_add(p->stats, STAT_pages_uncopied, bits_count(t->hdr.data));
 		taken(arg, &t->hdr);
 		p->head++;
 		n++;

@@ -16,6 +16,7 @@
 	X(pages_deflate, "pages of those sent by deflate")                                         \
 	X(pages_lz4, "pages of those sent by lz4")                                                 \
 	X(pages_zstd, "pages of those sent by zstd")                                               \
+	X(pages_uncopied, "pages of those that an RDMA device read where they lie")                \
 	X(pages_zero, "pages sent as zero")                                                        \
 	X(pages_hole, "pages sent as holes")                                                       \
 	X(pages_torn, "pages whose frame was torn and will be sent again")                         \

@@ -66,6 +66,7 @@ struct godwit {
 	uint64_t *hints; /* plane BALLOON, then plane FREE; shared with the daemon */
 	struct balloon balloon;
 	struct free_page free_page;
+	bool keeps;                      /* godwit_keeps_memory() was called */
 	_Atomic(struct source *) writes; /* any thread: ro, through godwit_wrote */
 
 	struct agent_writers writers;

@@ -96,6 +96,14 @@ int godwit_free_end(struct godwit *g, uint32_t id)
 	return g->hints != NULL ? free_page_end(&g->free_page, id) : -EINVAL;
 }
 
+int godwit_keeps_memory(struct godwit *g)
+{
+	if (g->started)
+		return -EBUSY;
+	g->keeps = true;
+	return 0;
+}
+
 int agent_do_hints(struct godwit *g, struct agent_msg *ask, struct agent_msg *m, struct err *e)
 {
 	(void)ask;
@@ -103,6 +111,8 @@ int agent_do_hints(struct godwit *g, struct agent_msg *ask, struct agent_msg *m,
 		m->a |= AGENT_HINT_BALLOON;
 	if (g->ops->free_request != NULL && free_page_usable(&g->free_page))
 		m->a |= AGENT_HINT_FREE;
+	if (g->keeps && !atomic_load(&g->balloon.must_tell))
+		m->a |= AGENT_HINT_KEEPS;
 	m->fd = fcntl(g->hints_fd, F_DUPFD_CLOEXEC, 0);
 	return m->fd >= 0 ? 0 : err_sys(e, errno, "cannot pass the planes of hints");
 }

@@ -95,6 +95,7 @@ enum agent_type {
 enum agent_hint {
 	AGENT_HINT_BALLOON = 1, /* the guest tells before it uses a page of the balloon */
 	AGENT_HINT_FREE = 2,    /* the guest can be asked for free pages */
+	AGENT_HINT_KEEPS = 4,   /* the VMM makes no holes in its RAM files */
 };
 
 struct agent_msg {

@@ -125,6 +125,13 @@ int godwit_add_vcpu(struct godwit *g, int vcpu_fd);
  * KVM_RUN again afterwards. Short; on the vCPU's own thread, not after godwit_free. */
 int godwit_ring_full(struct godwit *g, int vcpu);
 
+/* Tells, before godwit_start (later: -EBUSY), that this VMM never makes holes in its RAM files
+ * while the guest lives: it has no balloon, and gives no free pages back. Then a network card may
+ * read pages for a migration by itself, where they lie; otherwise they are copied for it first. A
+ * VMM that says so and punches a hole all the same may lose what its guest writes there. 0 or
+ * -EBUSY. */
+int godwit_keeps_memory(struct godwit *g);
+
 /* Starts to listen. 0, or a negative errno value and a sentence. */
 int godwit_start(struct godwit *g, char *why, size_t why_bytes);
 

@@ -39,7 +39,9 @@ struct rdma_lane {
 struct session_rdma {
 	bool on;                         /* the link is this one */
 	bool direct;                     /* both sides trust the fabric, and nothing is sealed */
-	struct link_rdma_memory *memory; /* target: registered, or being so */
+	struct link_rdma_domain *domain; /* of this session's queue pairs and memory */
+	struct link_rdma_memory *memory; /* registered, or being so: to be written, or to be read */
+	char copied[ERR_TEXT_BYTES];     /* source: why pages are copied first; "": they are not */
 	bool registering;
 	struct link_rdma_key keys[REGION_MAX]; /* source: of the target's regions */
 	struct link_rdma_registered figures;
@@ -107,6 +109,12 @@ int flows_rdma_release(struct session *s, struct err *e);
  * takes it. -EPROTO with e set. */
 json_t *flows_rdma_tell_end(const struct session *s);
 int flows_rdma_take_end(struct session *s, json_t *msg, struct err *e);
+/* flows_rdma_lend.c. Source, its memory being mapped: begins to let the device read it by itself,
+ * where that can be. And what came of it, for the report. */
+void flows_rdma_lend(struct session *s);
+void flows_rdma_tell_lent(const struct session *s, json_t *report);
+/* No connection will be made any more, and the session wants nothing of the device. */
+void flows_rdma_gone(struct session *s);
 /* For the report: the device, and how pages go. */
 json_t *flows_rdma_report(const struct session *s);
 /* Connections that are being made come to nothing. */

@@ -61,7 +61,9 @@ int flows_rdma_choose(struct session *s, struct err *e)
 		    json_is_true(json_object_get(there, "trusted"));
 	watch_text(s, LOG_INFO, "link rdma: device %s, %s to %s port %u, %s", r->info.device,
 		r->info.address, r->address, r->port, way(s));
-	return link_rdma_locked_check("", s->opt.flows, 0, e);
+	if (link_rdma_locked_check("", s->opt.flows, 0, e) < 0)
+		return -e->errnum;
+	return link_rdma_domain_new(&r->domain, s->host->rdma, e);
 }
 
 void flows_rdma_describe(const struct session *s, json_t *msg)
@@ -95,7 +97,9 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 			"does not trust the fabric: give rdma-fabric on both hosts the same value");
 	for (unsigned i = 0; i < map->n; i++)
 		bytes += registers(s, &map->r[i]) ? map->r[i].bytes : 0;
-	return link_rdma_locked_check("", s->nflows, bytes, e);
+	if (link_rdma_locked_check("", s->nflows, bytes, e) < 0)
+		return -e->errnum;
+	return link_rdma_domain_new(&s->rdma.domain, s->host->rdma, e);
 }
 
 /* Cores near the device: it reads and writes the slots. */
@@ -103,6 +107,10 @@ static int flow_up(struct session *s, unsigned i, struct link *link, struct err 
 {
 	if (s->rdma.direct)
 		link_rdma_direct(link, s->source ? s->rdma.keys : NULL);
+	if (s->source)
+		link_rdma_read(link, s->rdma.memory);
+	if (s->fig.reconnects > 0)
+		link_rdma_careful(link);
 	s->rdma.info.mtu = link_rdma_mtu(link);
 	return session_flow_begin(s, i, link, lcore_pick(s->rdma.info.node), e);
 }
@@ -157,7 +165,7 @@ void source_flows_rdma(struct session *s)
 	for (unsigned i = 0; i < s->nflows; i++) {
 		struct rdma_lane *lane = lane_of(s, i);
 
-		if (link_rdma_dial(s->host->rdma, &lane->end, s->rdma.address, s->rdma.port,
+		if (link_rdma_dial(s->rdma.domain, &lane->end, s->rdma.address, s->rdma.port,
 			    s->token, i, DIAL_DEADLINE_NS, on_up, lane, &e) < 0) {
 			reconnect_or_fail(s, &e);
 			return;
@@ -202,7 +210,8 @@ bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rd
 	}
 	f.found->rdma.all_up = target_up;
 	lane = lane_of(f.found, ask->flow);
-	*w = (struct link_rdma_welcome){.up = on_up, .arg = lane, .end = &lane->end};
+	*w = (struct link_rdma_welcome){
+		.domain = f.found->rdma.domain, .up = on_up, .arg = lane, .end = &lane->end};
 	return true;
 }
 
@@ -212,6 +221,14 @@ void flows_rdma_cancel(struct session *s)
 		link_rdma_cancel(s->rdma.lane[i].end);
 		s->rdma.lane[i].end = NULL;
 	}
+}
+
+void flows_rdma_gone(struct session *s)
+{
+	link_rdma_memory_free(s->rdma.memory);
+	s->rdma.memory = NULL;
+	link_rdma_domain_free(s->rdma.domain);
+	s->rdma.domain = NULL;
 }
 
 static void say_slots(struct session *s)
@@ -248,7 +265,7 @@ static int begin_register(struct session *s, struct err *e)
 		return err_set(e, ENODEV, "rdma: device %s was removed; look in the kernel's log",
 			s->rdma.info.device);
 	s->rdma.registering = true;
-	return link_rdma_memory_new(&s->rdma.memory, s->host->rdma, map, which, e);
+	return link_rdma_memory_new(&s->rdma.memory, s->rdma.domain, map, which, e);
 }
 
 int flows_rdma_register(struct session *s, struct err *e)
@@ -362,6 +379,7 @@ json_t *flows_rdma_report(const struct session *s)
 	json_t *r = rdma_describe(&s->rdma.info);
 
 	json_object_set_new(r, "way", json_string(way(s)));
+	flows_rdma_tell_lent(s, r);
 	json_object_set_new(r, "registered_bytes", json_integer((json_int_t)f->bytes));
 	json_object_set_new(r, "register_ms", json_real((double)f->register_ns / NS_PER_MS));
 	json_object_set_new(r, "deregister_ms", json_real((double)f->deregister_ns / NS_PER_MS));

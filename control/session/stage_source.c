@@ -241,6 +241,7 @@ void source_prepare(struct session *s)
 		session_fail(s, &e);
 		return;
 	}
+	flows_rdma_lend(s);
 	peer_ask(s, json_pack("{s:b}", "keep", 1), on_prepared);
 }
 

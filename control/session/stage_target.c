@@ -382,6 +382,5 @@ void target_fini(struct session *s)
 	if (s->have_recv)
 		recv_job_fini(&s->recv);
 	s->have_recv = false;
-	link_rdma_memory_free(s->rdma.memory);
-	s->rdma.memory = NULL;
+	flows_rdma_gone(s);
 }

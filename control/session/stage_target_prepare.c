@@ -19,6 +19,7 @@ bool target_waits_again(struct session *s, const struct err *why)
 	s->peer = NULL;
 	flows_nic_gone(s);
 	memset(&s->nic, 0, sizeof(s->nic));
+	flows_rdma_gone(s);
 	memset(&s->rdma, 0, sizeof(s->rdma));
 	s->seal = NULL;
 	s->nflows = 0;

@@ -41,6 +41,7 @@ struct qemu {
 	char status[32]; /* as query-status told last */
 	bool running;
 	bool kvm;
+	bool balloon;    /* as qemu_check() found it last: memory may be discarded */
 	json_t *plugged; /* memory that was plugged in, as query-memory-devices told at first */
 	unsigned nram;
 	struct qemu_ram ram[REGION_MAX];

@@ -117,6 +117,7 @@ static int check_devices_below(
 	{
 		const char *is = json_string_value(type);
 
+		u->balloon |= strstr(is, "balloon") != NULL;
 		for (size_t k = 0; k < sizeof(unseen) / sizeof(unseen[0]); k++)
 			if (strncmp(is, unseen[k].prefix, strlen(unseen[k].prefix)) == 0) {
 				finding_add(f, "device", unseen[k].cure, "device %.60s (%.40s): %s",
@@ -130,7 +131,10 @@ static int check_devices_below(
 
 static int check_devices(struct qemu *u, struct findings *f, struct err *e)
 {
-	int rc = check_devices_below(u, QEMU_MACHINE "/peripheral", f, e);
+	int rc;
+
+	u->balloon = false;
+	rc = check_devices_below(u, QEMU_MACHINE "/peripheral", f, e);
 
 	if (rc == 0)
 		rc = check_devices_below(u, QEMU_MACHINE "/peripheral-anon", f, e);

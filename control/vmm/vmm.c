@@ -41,6 +41,15 @@ void vmm_ask(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_f
 	v->ops->ask(v, type, a, b, fd, done, arg);
 }
 
+const char *vmm_gives_back(const struct vmm *v)
+{
+	if ((v->hint_flags & AGENT_HINT_KEEPS) != 0)
+		return NULL;
+	return v->about != NULL ? "the guest has a balloon, so QEMU may give memory back unseen"
+				: "its VMM does not say that it gives no memory back "
+				  "(godwit_keeps_memory)";
+}
+
 void vmm_close(struct vmm *v)
 {
 	if (v != NULL)

@@ -69,6 +69,11 @@ int vmm_open(struct vmm **v, struct event_base *base, const struct vmm_where *wh
  * from within this call. */
 void vmm_ask(struct vmm *v, uint16_t type, uint64_t a, uint64_t b, int fd, vmm_fn done, void *arg);
 
+/* May a device map the guest's memory and read it by itself? It would go on to read a page where it
+ * was, after the VMM gave that back and took a new one. NULL: it may; else why not, for a person.
+ */
+const char *vmm_gives_back(const struct vmm *v);
+
 /* Closes: a lease ends here, the guest resumes by itself unless it was fenced. Requests under way
  * get no answer any more. NULL is allowed; may be called from a callback. */
 void vmm_close(struct vmm *v);

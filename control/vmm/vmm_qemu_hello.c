@@ -56,6 +56,7 @@ static void introduce(struct vmm_qemu *q)
 	h->pid = (uint32_t)q->qemu.pid;
 	h->granule_bytes = PAGE_BYTES;
 	q->vmm.state = q->state;
+	q->vmm.hint_flags = q->qemu.balloon ? 0 : AGENT_HINT_KEEPS;
 }
 
 /* QEMU names its threads only where it was told to (-name debug-threads=on), but tells their ids.
@@ -129,6 +130,10 @@ int vmm_qemu_check_again(struct vmm_qemu *q, struct err *e)
 		rc = qemu_check(&q->qemu, &where, f, e);
 	if (rc == 0)
 		rc = refuse(q, f, e);
+	if (rc == 0 && q->qemu.balloon && (q->vmm.hint_flags & AGENT_HINT_KEEPS) != 0)
+		rc = err_set(e, EBUSY,
+			"a balloon was plugged in while the guest was moved, and its memory was "
+			"taken for memory that stays: try again");
 	if (rc == 0)
 		rc = qemu_check_disks_stay(&q->qemu, json_object_get(q->vmm.about, "disks"), e);
 	return rc == 0 ? qemu_check_plugged(&q->qemu, e) : rc;

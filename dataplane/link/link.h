@@ -4,7 +4,8 @@
  *
  * Source side: tx() queues frames, poll() moves bytes both ways, done() returns what the target has
  * answered. Segments of a frame must stay valid until its seq is below link.sent (for tcp: the
- * kernel has copied them); live guest pages may change meanwhile, that is law 10's case.
+ * kernel has copied them), those of a raw frame, which are guest memory, as long as the link; live
+ * guest pages may change meanwhile, that is law 10's case.
  * Target side: poll(), rx() returns frames with their payload, answer() sends ACK, TORN,
  * BARRIER_ACK. Both: a broken link has error != 0 for good, with a sentence in why; no call on it
  * does harm. */
@@ -26,6 +27,7 @@
 /* A frame to send. hdr.seq is the link's to set: tx() numbers frames as it accepts them. */
 struct link_tx {
 	struct frame hdr;
+	bool uncopied; /* set by tx(): a device reads the payload where it lies, until it is done */
 	unsigned nseg;
 	struct iovec seg[LINK_SEGS]; /* the payload; sum is hdr.payload_bytes */
 };

@@ -24,6 +24,13 @@
 struct link_rdma_host;
 struct link_rdma_end; /* a connection being made */
 
+/* What the queue pairs and the registered memory of one session share, and no other session has: a
+ * protection domain of the device. */
+struct link_rdma_domain;
+int link_rdma_domain_new(struct link_rdma_domain **d, struct link_rdma_host *h, struct err *e);
+/* What is in it keeps it as long as it needs it. NULL is allowed. */
+void link_rdma_domain_free(struct link_rdma_domain *d);
+
 /* Called once for each dial or accepted ask: with a connected link, which the callee then owns, or
  * with NULL and the reason. */
 typedef void (*link_rdma_up_fn)(void *arg, struct link *l, const struct err *why);
@@ -37,6 +44,7 @@ struct link_rdma_ask {
 
 /* What the owner of the session that has this token says. */
 struct link_rdma_welcome {
+	struct link_rdma_domain *domain; /* of the session */
 	link_rdma_up_fn up;
 	void *arg;
 	struct link_rdma_end **end; /* set while the connection is being made, then NULL */
@@ -70,6 +78,7 @@ struct link_rdma_can {
 	uint64_t most_mr_bytes; /* of one memory region */
 	unsigned most_mrs, most_queues;
 	unsigned most_requests, most_completions; /* of one queue */
+	unsigned most_sge;                        /* pieces of memory in one request */
 	bool odp;                                 /* on-demand paging of reliable connections */
 	unsigned mtu[LINK_RDMA_PORTS]; /* payload of a packet, of port 1 and so on; 0: unknown */
 };
@@ -92,7 +101,7 @@ int link_rdma_host_fd(const struct link_rdma_host *h);
 void link_rdma_host_poll(struct link_rdma_host *h);
 
 /* Dials the host that listens at address and port. The answer comes by up, within wait_ns. */
-int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const char *address,
+int link_rdma_dial(struct link_rdma_domain *domain, struct link_rdma_end **end, const char *address,
 	uint16_t port, const uint8_t token[LINK_RDMA_TOKEN_BYTES], uint32_t flow, uint64_t wait_ns,
 	link_rdma_up_fn up, void *arg, struct err *e);
 /* Gives up an end whose up was not called; it will not be. NULL is allowed. */
@@ -107,11 +116,21 @@ struct link_rdma_key {
 };
 struct link_rdma_registered {
 	uint64_t bytes, register_ns, deregister_ns;
+	int refused; /* source: the errno for which the rest is copied; 0: none */
 };
 /* Begins to register the regions of which[], whose memory is all there and which are no larger than
  * most_mr. map lives as long. None of these functions waits. */
-int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
+int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_domain *d,
 	struct region_map *map, const bool which[REGION_MAX], struct err *e);
+/* The same at the source, of all that is populated, for the device to read: flows copy what is not,
+ * or not yet, registered. walk tells populated runs of a file's [offset, offset + len), in order;
+ * it is called by another thread. Only for a VMM that gives no page of the guest back meanwhile:
+ * the device would go on to read it where it was. Until flows that have it are freed it is not to
+ * be ended. */
+typedef int (*link_rdma_walk)(int fd, uint64_t offset, uint64_t len,
+	int (*run)(void *arg, uint64_t offset, uint64_t bytes), void *arg);
+int link_rdma_memory_lend(struct link_rdma_memory **m, struct link_rdma_domain *d,
+	struct region_map *map, link_rdma_walk walk, struct err *e);
 /* 1: it is; 0: not yet; -errno with e set, and nothing is registered. */
 int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e);
 /* Then: false where the region is not registered. */
@@ -120,7 +139,7 @@ bool link_rdma_memory_key(
 /* Begins to take it back; once it has ended no device can write it any more. */
 void link_rdma_memory_end(struct link_rdma_memory *m);
 bool link_rdma_memory_ended(const struct link_rdma_memory *m);
-/* What was registered, and how long that took: when it is ready, and when it has ended. */
+/* What was registered so far, and how long that took. */
 void link_rdma_memory_figures(const struct link_rdma_memory *m, struct link_rdma_registered *r);
 /* Where it has not ended, that goes on, and the mappings of its regions go with it: their base in
  * the map is NULL then. NULL is allowed. */
@@ -130,6 +149,12 @@ void link_rdma_memory_free(struct link_rdma_memory *m);
  * written to their place; keys is an array by region that outlives the link. Target: they may be.
  */
 void link_rdma_direct(struct link *l, const struct link_rdma_key *keys);
+/* Source, before the flow is made, and not with a seal: raw pages are not copied where `from` has
+ * them registered. NULL: all are. */
+void link_rdma_read(struct link *l, const struct link_rdma_memory *from);
+/* Source: connections broke on this network. Pages go in small writes: a device counts its tries
+ * for each, and each lost packet costs one. */
+void link_rdma_careful(struct link *l);
 
 /* Payload of its packets, bytes: what both hosts and the path take. */
 unsigned link_rdma_mtu(const struct link *l);

@@ -26,7 +26,7 @@
 #define STEP_MS     4000
 
 struct link_rdma_end *rdma_end_new(
-	struct link_rdma_host *h, struct rdma_cm_id *id, bool source, struct err *e)
+	struct link_rdma_domain *domain, struct rdma_cm_id *id, bool source, struct err *e)
 {
 	struct link_rdma_end *d = calloc(1, sizeof(*d));
 
@@ -34,11 +34,12 @@ struct link_rdma_end *rdma_end_new(
 		err_set(e, ENOMEM, "rdma: no memory for a connection");
 		return NULL;
 	}
-	d->host = h;
+	d->host = domain->host;
+	d->domain = rdma_domain_use(domain);
 	d->id = id;
 	d->source = source;
 	id->context = d;
-	LIST_INSERT_HEAD(&h->ends, d, next);
+	LIST_INSERT_HEAD(&d->host->ends, d, next);
 	return d;
 }
 
@@ -50,6 +51,7 @@ void rdma_end_free(struct link_rdma_end *d)
 	link_rdma_free(d->link);
 	if (d->id != NULL)
 		rdma_destroy_id(d->id);
+	link_rdma_domain_free(d->domain);
 	LIST_REMOVE(d, next);
 	free(d);
 }
@@ -106,7 +108,7 @@ static void release(void *arg, struct link *l)
 int rdma_end_open(struct link_rdma_end *d, struct err *e)
 {
 	struct link_rdma_config c = {.v = d->host->v,
-		.pd = d->host->pd,
+		.pd = d->domain->pd,
 		.source = d->source,
 		.node = d->host->info.node,
 		.release = release,
@@ -118,7 +120,7 @@ int rdma_end_open(struct link_rdma_end *d, struct err *e)
 			"rdma: %s is not reached by device %s but by another one: give both hosts "
 			"addresses of one RDMA network",
 			d->peer, d->host->info.device);
-	rc = rdma_qp_new(d, &c.most_inline, e);
+	rc = rdma_qp_new(d, &c, e);
 	if (rc < 0)
 		return rc;
 	c.qp = d->qp;

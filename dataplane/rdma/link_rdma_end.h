@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "link_rdma_impl.h"
+#include "link_rdma_memory.h"
 
 #define RDMA_PRIVATE_BYTES 256u /* of any event; the connection manager has less */
 
@@ -26,9 +27,17 @@ enum rdma_end_state {
 	RDMA_END_LEAVING,
 };
 
+struct link_rdma_domain {
+	LIST_ENTRY(link_rdma_domain) next;
+	struct link_rdma_host *host; /* NULL: it was closed */
+	struct ibv_pd *pd;
+	unsigned users; /* the session, ends, memories */
+};
+
 struct link_rdma_end {
 	LIST_ENTRY(link_rdma_end) next;
 	struct link_rdma_host *host;
+	struct link_rdma_domain *domain;
 	struct rdma_cm_id *id;
 	struct ibv_qp *qp;
 	struct ibv_cq *cq; /* of sends and receives */
@@ -54,14 +63,15 @@ struct link_rdma_host {
 	bool down;                   /* its port is */
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *listener;
-	struct ibv_pd *pd;
+	unsigned most_sge; /* of a request of its */
+	LIST_HEAD(, link_rdma_domain) domains;
 	LIST_HEAD(, link_rdma_end) ends;
 	LIST_HEAD(, link_rdma_memory) memories; /* whose thread was not joined */
 };
 
-/* link_rdma_qp.c: makes d->qp and d->cq, ready for receives to be posted; *most_inline: bytes that
- * a request may have in itself. 0 or -errno with e set. */
-int rdma_qp_new(struct link_rdma_end *d, uint32_t *most_inline, struct err *e);
+/* link_rdma_qp.c: makes d->qp and d->cq, ready for receives to be posted; of *c, what a request
+ * may have. 0 or -errno with e set. */
+int rdma_qp_new(struct link_rdma_end *d, struct link_rdma_config *c, struct err *e);
 /* Connects it with the peer's, by what the connection manager knows of both; sets d->mtu: most, or
  * what the path takes where that is less. 0 or -errno with e set. */
 int rdma_qp_connect(struct link_rdma_end *d, uint32_t most, struct err *e);
@@ -78,9 +88,12 @@ struct rdma_said {
 	uint8_t data[RDMA_PRIVATE_BYTES];
 };
 
+struct link_rdma_domain *rdma_domain_use(struct link_rdma_domain *d);
+/* The host is closed: sessions that still have a domain have nothing of the device. */
+void rdma_domain_orphan(struct link_rdma_host *h);
 /* Makes an end around an id, which stays the caller's when that fails: NULL with e set. */
 struct link_rdma_end *rdma_end_new(
-	struct link_rdma_host *h, struct rdma_cm_id *id, bool source, struct err *e);
+	struct link_rdma_domain *domain, struct rdma_cm_id *id, bool source, struct err *e);
 /* Queue pair and link. 0 or -errno. */
 int rdma_end_open(struct link_rdma_end *d, struct err *e);
 /* Tells the user why it came to nothing, and frees it. */

@@ -100,6 +100,7 @@ static int look_at_device(struct link_rdma_host *h, struct err *e)
 	i->node = node_of(i->device);
 	i->odp = can.odp;
 	i->most_mr = can.most_mr_bytes;
+	h->most_sge = can.most_sge;
 	return 0;
 }
 
@@ -140,8 +141,7 @@ static int open_listener(struct link_rdma_host *h, struct err *e)
 			c->address);
 	if (rdma_end_options(h, h->listener, e) < 0 || look_at_device(h, e) < 0)
 		return -e->errnum;
-	h->pd = ibv_alloc_pd(h->listener->verbs);
-	if (h->pd == NULL || !open_eyes(h->listener->verbs->async_fd))
+	if (!open_eyes(h->listener->verbs->async_fd))
 		return err_sys(e, errno, "rdma: cannot use device %s", h->info.device);
 	if (rdma_listen(h->listener, BACKLOG) != 0)
 		return err_sys(e, errno, "rdma: cannot listen at %s", c->address);
@@ -157,6 +157,7 @@ int link_rdma_host_open(
 
 	if (h == NULL)
 		return err_set(e, ENOMEM, "rdma: no memory");
+	LIST_INIT(&h->domains);
 	LIST_INIT(&h->ends);
 	LIST_INIT(&h->memories);
 	h->v = &verbs_real;
@@ -180,10 +181,9 @@ void link_rdma_host_close(struct link_rdma_host *h)
 	while (!LIST_EMPTY(&h->ends))
 		rdma_end_free(LIST_FIRST(&h->ends));
 	rdma_memory_reap(h, true);
+	rdma_domain_orphan(h);
 	if (h->listener != NULL)
 		rdma_destroy_id(h->listener);
-	if (h->pd != NULL)
-		ibv_dealloc_pd(h->pd);
 	if (h->channel != NULL)
 		rdma_destroy_event_channel(h->channel);
 	free(h);
@@ -201,7 +201,7 @@ bool link_rdma_host_gone(const struct link_rdma_host *h)
 
 bool link_rdma_host_idle(const struct link_rdma_host *h)
 {
-	return LIST_EMPTY(&h->ends) && LIST_EMPTY(&h->memories);
+	return LIST_EMPTY(&h->ends) && LIST_EMPTY(&h->memories) && LIST_EMPTY(&h->domains);
 }
 
 int link_rdma_host_fd(const struct link_rdma_host *h)
@@ -209,10 +209,11 @@ int link_rdma_host_fd(const struct link_rdma_host *h)
 	return h->channel->fd;
 }
 
-int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const char *address,
+int link_rdma_dial(struct link_rdma_domain *domain, struct link_rdma_end **end, const char *address,
 	uint16_t port, const uint8_t token[LINK_RDMA_TOKEN_BYTES], uint32_t flow, uint64_t wait_ns,
 	link_rdma_up_fn up, void *arg, struct err *e)
 {
+	struct link_rdma_host *h = domain->host;
 	struct sockaddr_storage to;
 	struct rdma_cm_id *id;
 	struct link_rdma_end *d;
@@ -223,7 +224,7 @@ int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const c
 		return err_set(e, EINVAL, "rdma: %.60s is no address", address);
 	if (rdma_create_id(h->channel, &id, NULL, RDMA_PS_TCP) != 0)
 		return err_sys(e, errno, "rdma: cannot make a connection");
-	d = rdma_end_options(h, id, e) == 0 ? rdma_end_new(h, id, true, e) : NULL;
+	d = rdma_end_options(h, id, e) == 0 ? rdma_end_new(domain, id, true, e) : NULL;
 	if (d == NULL) {
 		rdma_destroy_id(id);
 		return -e->errnum;
@@ -265,7 +266,7 @@ static void on_ask(struct link_rdma_host *h, struct rdma_cm_id *id, const struct
 			w.up = NULL;
 	}
 	if (w.up != NULL && rdma_host_can(h, &e) == 0)
-		d = rdma_end_new(h, id, false, &e);
+		d = rdma_end_new(w.domain, id, false, &e);
 	if (d == NULL) {
 		(void)rdma_reject(id, NULL, 0);
 		rdma_destroy_id(id);

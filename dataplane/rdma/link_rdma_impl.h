@@ -18,6 +18,7 @@
 
 #include "link.h"
 #include "link_rdma_hello.h"
+#include "link_rdma_memory.h"
 #include "link_rdma_verbs.h"
 
 #define RDMA_FRAMES     128u /* under way, at most; a power of two */
@@ -25,7 +26,9 @@
 #define RDMA_SLOT_BYTES ((uint32_t)CHUNK_BYTES + 4096u)
 /* A slot is written in pieces: devices count their tries for each request, and a loss costs one, so
  * that a long request fails on a network that loses some packets of a hundred. */
-#define RDMA_PIECE_BYTES   16384u
+#define RDMA_PIECE_BYTES 16384u
+/* Segments of a request: a piece of a slot has so many at most, its header and single pages. */
+#define RDMA_SGES          (RDMA_PIECE_BYTES / (uint32_t)PAGE_BYTES + 1)
 #define RDMA_ANSWERS       (2 * RDMA_FRAMES + 2) /* not yet read by the source, at most */
 #define RDMA_SENDS         512u /* posted or to be posted, and not completed; a power of two */
 #define RDMA_MESSAGE_BYTES 128u /* room for a header and a tag */
@@ -41,8 +44,8 @@
  * has passed it. */
 struct rdma_queue {
 	struct ibv_send_wr *wr;
-	struct ibv_sge *sge;
-	uint8_t *message; /* RDMA_SENDS of RDMA_MESSAGE_BYTES, registered */
+	struct ibv_sge *sge; /* RDMA_SGES of each */
+	uint8_t *message;    /* RDMA_SENDS of RDMA_MESSAGE_BYTES, registered */
 	uint32_t lkey;
 	bool inlines; /* the device takes messages with the request */
 	uint64_t tail, posted, freed;
@@ -96,7 +99,10 @@ struct link_rdma {
 	uint64_t reported;               /* frames below were returned by done() */
 	uint64_t barrier;                /* seq of the barrier under way, or RDMA_NO_SEQ */
 	struct frame barrier_ack;
-	uint64_t slots_out; /* of the target's ring, counted from 0 */
+	const struct link_rdma_memory *from; /* guest memory that the device may read, or NULL */
+	bool gathers;                        /* a request may have RDMA_SGES segments */
+	uint32_t write_bytes;                /* of pages to their place, in one request, at most */
+	uint64_t slots_out;                  /* of the target's ring, counted from 0 */
 	const struct link_rdma_key
 		*keys;        /* of the target's guest memory; NULL: all goes to slots */
 	uint64_t remote_addr; /* of the target's ring */
@@ -121,6 +127,7 @@ struct link_rdma_config {
 	struct ibv_qp *qp; /* has its queues, and is not connected yet */
 	struct ibv_cq *cq; /* of RDMA_SENDS + RDMA_RECVS_MOST completions */
 	bool source;
+	bool gathers;         /* requests of RDMA_SGES segments */
 	uint32_t most_inline; /* bytes that the queue pair takes inline */
 	int node;
 	void (*release)(void *arg, struct link *l);

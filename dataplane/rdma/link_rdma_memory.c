@@ -1,79 +1,136 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Guest memory that a device may write: registered and given back by a thread of its own, region by
-// region, because both take as long as the memory is large. Run by the control loop, but for
-// work().
+// Guest memory that a device may write, or read, by itself: registered and given back by a thread
+// of its own, piece by piece, because both take as long as the memory is large. Run by the control
+// loop, but for work().
 //
-// Invariants: only regions whose memory is all there are registered: registering a hole allocates
-// it. What is registered stays mapped. The thread is joined by the host, once it has ended.
+// Invariants: no hole is registered: that would allocate it. At the target all of a region is
+// there; at the source a piece is a run that was found populated, and its VMM gives none of it back
+// meanwhile. What is registered stays mapped. A piece that is `there` stays so until the end is
+// asked for, after all flows. The thread is joined by the host, once it has ended.
 
-#include "link_rdma_end.h"
+#include "link_rdma_memory.h"
 
 #include "clock.h"
+#include "link_rdma_end.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <semaphore.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
 enum { AT_WORK, REGISTERED, NOTHING }; // of state
 
-struct area {
-	uint8_t *base; // NULL: not to be registered
-	uint64_t bytes;
-	struct ibv_mr *mr;
+static uint32_t pieces_of(const struct link_rdma_memory *m, const struct rdma_area *a)
+{
+	if (a->base == NULL)
+		return 0;
+	return m->walk == NULL ? 1
+			       : (uint32_t)((a->bytes + RDMA_WINDOW_BYTES - 1) / RDMA_WINDOW_BYTES);
+}
+
+struct longest {
+	uint64_t offset, bytes; // of the longest run
+	uint64_t at, end;       // of the run under way
 };
 
-struct link_rdma_memory {
-	LIST_ENTRY(link_rdma_memory) next;
-	struct link_rdma_host *host;
-	struct region_map *map; // not for the thread
-	struct area area[REGION_MAX];
-	unsigned n;
-	pthread_t thread;
-	sem_t end, leave; // nothing is to be registered; and nobody asks any more
-	bool ending;
-	bool mine;       // the mappings. control: wo, before leave is posted
-	unsigned failed; // region
-	struct link_rdma_registered figures;
-	_Atomic bool stop;  // control: wo
-	_Atomic int state;  // or -errno: then nothing is registered. thread: wo, after the rest
-	_Atomic bool ended; // thread: wo, the last that it does
-};
+// Runs come in order, perhaps in pieces.
+static int add_run(void *arg, uint64_t offset, uint64_t bytes)
+{
+	struct longest *l = arg;
+
+	if (offset != l->end)
+		l->at = offset;
+	l->end = offset + bytes;
+	if (l->end - l->at > l->bytes) {
+		l->offset = l->at;
+		l->bytes = l->end - l->at;
+	}
+	return 0;
+}
+
+// What a window has that can be registered. bytes is 0 where that is nothing.
+static int find_run(const struct link_rdma_memory *m, const struct rdma_area *a, uint32_t window,
+	struct rdma_piece *p)
+{
+	uint64_t offset = window * RDMA_WINDOW_BYTES, left = a->bytes - offset;
+	struct longest l = {.at = UINT64_MAX, .end = UINT64_MAX};
+	int rc = m->walk(
+		a->fd, offset, left < RDMA_WINDOW_BYTES ? left : RDMA_WINDOW_BYTES, add_run, &l);
+
+	p->base = a->base + l.offset;
+	p->bytes = l.bytes < RDMA_RUN_LEAST ? 0 : l.bytes;
+	return rc;
+}
+
+static int register_piece(struct link_rdma_memory *m, struct rdma_piece *p)
+{
+	int access = m->walk != NULL ? 0 : IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+
+	errno = 0;
+	p->mr = m->v->reg_mr(m->domain->pd, p->base, p->bytes, access);
+	if (p->mr == NULL)
+		return errno != 0 ? -errno : -ENOMEM;
+	atomic_fetch_add_explicit(&m->bytes, p->bytes, memory_order_relaxed);
+	/* release: pairs with the acquire of cores */
+	atomic_store_explicit(&p->there, true, memory_order_release);
+	return 0;
+}
+
+static int register_area(struct link_rdma_memory *m, const struct rdma_area *a)
+{
+	struct rdma_piece *p = &m->piece[a->first];
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < pieces_of(m, a); i++) {
+		if (atomic_load_explicit(&m->stop, memory_order_relaxed))
+			return 0;
+		p[i].base = a->base;
+		p[i].bytes = a->bytes;
+		if (m->walk != NULL)
+			rc = find_run(m, a, i, &p[i]);
+		if (rc == 0 && p[i].bytes > 0)
+			rc = register_piece(m, &p[i]);
+	}
+	return rc;
+}
 
 // 1: all of it; 0: told to stop; -errno: one could not be.
 static int register_all(struct link_rdma_memory *m)
 {
-	for (unsigned i = 0; i < m->n; i++) {
-		struct area *a = &m->area[i];
+	uint64_t began = clock_ns();
+	int rc = 0;
 
-		if (atomic_load_explicit(&m->stop, memory_order_relaxed))
-			return 0;
-		if (a->base == NULL)
-			continue;
+	for (unsigned i = 0; rc == 0 && i < m->n; i++) {
 		m->failed = i;
-		errno = 0;
-		a->mr = m->host->v->reg_mr(m->host->pd, a->base, a->bytes,
-			IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-		if (a->mr == NULL)
-			return errno != 0 ? -errno : -ENOMEM;
-		m->figures.bytes += a->bytes;
+		rc = register_area(m, &m->area[i]);
+		atomic_store_explicit(&m->ns, clock_ns() - began, memory_order_relaxed);
 	}
-	return 1;
+	// What is not registered is copied: no reason to end.
+	if (rc < 0 && m->walk != NULL) {
+		atomic_store_explicit(&m->refused, -rc, memory_order_relaxed);
+		rc = 0;
+	}
+	if (rc == 0 && !atomic_load_explicit(&m->stop, memory_order_relaxed))
+		rc = 1;
+	return rc;
 }
 
 static void deregister_all(struct link_rdma_memory *m)
 {
 	uint64_t began = clock_ns();
 
-	for (unsigned i = 0; i < m->n; i++) {
-		if (m->area[i].mr != NULL)
-			m->host->v->dereg_mr(m->area[i].mr);
-		m->area[i].mr = NULL;
+	for (uint32_t i = 0; i < m->npieces; i++) {
+		struct rdma_piece *p = &m->piece[i];
+
+		atomic_store_explicit(&p->there, false, memory_order_relaxed);
+		if (p->mr != NULL)
+			m->v->dereg_mr(p->mr);
+		p->mr = NULL;
 	}
-	m->figures.deregister_ns = clock_ns() - began;
+	atomic_store_explicit(&m->end_ns, clock_ns() - began, memory_order_relaxed);
 }
 
 static void wait_for(sem_t *s)
@@ -85,10 +142,8 @@ static void wait_for(sem_t *s)
 static void *work(void *arg)
 {
 	struct link_rdma_memory *m = arg;
-	uint64_t began = clock_ns();
 	int rc = register_all(m);
 
-	m->figures.register_ns = clock_ns() - began;
 	/* release: pairs with the acquire in state_of() */
 	if (rc == 1) {
 		atomic_store_explicit(&m->state, REGISTERED, memory_order_release);
@@ -111,13 +166,41 @@ static int state_of(const struct link_rdma_memory *m)
 
 static void drop(struct link_rdma_memory *m)
 {
+	for (unsigned i = 0; i < m->n; i++)
+		close_fd(&m->area[i].fd);
 	sem_destroy(&m->end);
 	sem_destroy(&m->leave);
+	link_rdma_domain_free(m->domain);
+	free(m->piece);
 	free(m);
 }
 
-int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_host *h,
-	struct region_map *map, const bool which[REGION_MAX], struct err *e)
+static int look_at_regions(struct link_rdma_memory *m, const bool *which)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		m->area[i].fd = -1;
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct region *r = &m->map->r[i];
+		struct rdma_area *a = &m->area[i];
+
+		if (which != NULL && !which[i])
+			continue;
+		a->base = r->base;
+		a->bytes = r->bytes;
+		a->first = m->npieces;
+		m->npieces += pieces_of(m, a);
+		// The session may close its own meanwhile.
+		if (m->walk != NULL)
+			a->fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
+		if (m->walk != NULL && a->fd < 0)
+			return -errno;
+	}
+	m->piece = calloc(m->npieces + 1, sizeof(*m->piece));
+	return m->piece != NULL ? 0 : -ENOMEM;
+}
+
+static int memory_new(struct link_rdma_memory **out, struct link_rdma_domain *domain,
+	struct region_map *map, const bool *which, link_rdma_walk walk, struct err *e)
 {
 	struct link_rdma_memory *m = calloc(1, sizeof(*m));
 	sigset_t all, old;
@@ -125,14 +208,18 @@ int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_host *h
 
 	if (m == NULL)
 		return err_set(e, ENOMEM, "rdma: no memory");
-	m->host = h;
+	m->domain = rdma_domain_use(domain);
+	m->v = domain->host->v;
 	m->map = map;
 	m->n = map->n;
-	for (unsigned i = 0; i < map->n; i++)
-		if (which[i])
-			m->area[i] = (struct area){map->r[i].base, map->r[i].bytes, NULL};
+	m->walk = walk;
 	sem_init(&m->end, 0, 0);
 	sem_init(&m->leave, 0, 0);
+	rc = -look_at_regions(m, which);
+	if (rc != 0) {
+		drop(m);
+		return err_sys(e, rc, "rdma: cannot look after the guest's memory");
+	}
 	/* Signals are the control loop's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -143,9 +230,21 @@ int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_host *h
 		return err_sys(
 			e, rc, "rdma: cannot start the thread that registers the guest's memory");
 	}
-	LIST_INSERT_HEAD(&h->memories, m, next);
+	LIST_INSERT_HEAD(&domain->host->memories, m, next);
 	*out = m;
 	return 0;
+}
+
+int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_domain *domain,
+	struct region_map *map, const bool which[REGION_MAX], struct err *e)
+{
+	return memory_new(out, domain, map, which, NULL, e);
+}
+
+int link_rdma_memory_lend(struct link_rdma_memory **out, struct link_rdma_domain *domain,
+	struct region_map *map, link_rdma_walk walk, struct err *e)
+{
+	return memory_new(out, domain, map, NULL, walk, e);
 }
 
 int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
@@ -174,7 +273,8 @@ int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
 bool link_rdma_memory_key(
 	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k)
 {
-	const struct ibv_mr *mr = m->area[region].mr;
+	const struct rdma_area *a = &m->area[region];
+	const struct ibv_mr *mr = a->base != NULL ? m->piece[a->first].mr : NULL;
 
 	*k = (struct link_rdma_key){0};
 	if (mr != NULL)
@@ -184,7 +284,11 @@ bool link_rdma_memory_key(
 
 void link_rdma_memory_figures(const struct link_rdma_memory *m, struct link_rdma_registered *r)
 {
-	*r = m->figures;
+	*r = (struct link_rdma_registered){
+		.bytes = atomic_load_explicit(&m->bytes, memory_order_relaxed),
+		.register_ns = atomic_load_explicit(&m->ns, memory_order_relaxed),
+		.deregister_ns = atomic_load_explicit(&m->end_ns, memory_order_relaxed),
+		.refused = atomic_load_explicit(&m->refused, memory_order_relaxed)};
 }
 
 void link_rdma_memory_end(struct link_rdma_memory *m)

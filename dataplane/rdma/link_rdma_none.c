@@ -56,11 +56,11 @@ void link_rdma_host_poll(struct link_rdma_host *h)
 	(void)h;
 }
 
-int link_rdma_dial(struct link_rdma_host *h, struct link_rdma_end **end, const char *address,
+int link_rdma_dial(struct link_rdma_domain *domain, struct link_rdma_end **end, const char *address,
 	uint16_t port, const uint8_t token[LINK_RDMA_TOKEN_BYTES], uint32_t flow, uint64_t wait_ns,
 	link_rdma_up_fn up, void *arg, struct err *e)
 {
-	(void)h;
+	(void)domain;
 	(void)end;
 	(void)address;
 	(void)port;
@@ -77,11 +77,33 @@ void link_rdma_cancel(struct link_rdma_end *end)
 	(void)end;
 }
 
-int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_host *h,
+int link_rdma_domain_new(struct link_rdma_domain **d, struct link_rdma_host *h, struct err *e)
+{
+	(void)d;
+	(void)h;
+	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
+}
+
+void link_rdma_domain_free(struct link_rdma_domain *d)
+{
+	(void)d;
+}
+
+int link_rdma_memory_lend(struct link_rdma_memory **m, struct link_rdma_domain *d,
+	struct region_map *map, link_rdma_walk walk, struct err *e)
+{
+	(void)m;
+	(void)d;
+	(void)map;
+	(void)walk;
+	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
+}
+
+int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_domain *d,
 	struct region_map *map, const bool which[REGION_MAX], struct err *e)
 {
 	(void)m;
-	(void)h;
+	(void)d;
 	(void)map;
 	(void)which;
 	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
@@ -134,6 +156,17 @@ unsigned link_rdma_mtu(const struct link *l)
 {
 	(void)l;
 	return 0;
+}
+
+void link_rdma_read(struct link *l, const struct link_rdma_memory *from)
+{
+	(void)l;
+	(void)from;
+}
+
+void link_rdma_careful(struct link *l)
+{
+	(void)l;
 }
 
 uint64_t link_rdma_locked_bytes(void)

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #define MESSAGES_BYTES ((size_t)RDMA_SENDS * RDMA_MESSAGE_BYTES)
+#define SGES_BYTES     ((size_t)RDMA_SENDS * RDMA_SGES * sizeof(struct ibv_sge))
 #define SLOTS_BYTES    ((size_t)RDMA_SLOTS * RDMA_SLOT_BYTES)
 
 static size_t recvs_bytes(uint32_t nrecv)
@@ -31,7 +32,7 @@ static bool memory_new(struct link_rdma *r, int node)
 	r->memory_bytes = MESSAGES_BYTES + recvs_bytes(r->nrecv) + SLOTS_BYTES;
 	r->memory = mem_new(r->memory_bytes, node);
 	q->wr = mem_new(RDMA_SENDS * sizeof(*q->wr), node);
-	q->sge = mem_new(RDMA_SENDS * sizeof(*q->sge), node);
+	q->sge = mem_new(SGES_BYTES, node);
 	r->recv_wr = mem_new(r->nrecv * sizeof(*r->recv_wr), node);
 	r->recv_sge = mem_new(r->nrecv * sizeof(*r->recv_sge), node);
 	r->in = mem_new(RDMA_IN * sizeof(*r->in), node);
@@ -107,6 +108,8 @@ int link_rdma_open(struct link **l, const struct link_rdma_config *c, struct err
 	r->source = c->source;
 	r->nrecv = c->source ? RDMA_ANSWERS : RDMA_FRAMES;
 	r->barrier = RDMA_NO_SEQ;
+	r->gathers = c->gathers;
+	r->write_bytes = (uint32_t)CHUNK_BYTES;
 	r->link.buffer_bytes = c->source ? RDMA_SLOTS * CHUNK_BYTES / 2 : 0;
 	r->queue.inlines = c->most_inline >= FRAME_HDR_BYTES + SEAL_TAG_BYTES;
 	if (!memory_new(r, c->node))
@@ -189,6 +192,16 @@ unsigned link_rdma_mtu(const struct link *l)
 	return ((const struct link_rdma *)l)->mtu;
 }
 
+void link_rdma_read(struct link *l, const struct link_rdma_memory *from)
+{
+	rdma_of(l)->from = from;
+}
+
+void link_rdma_careful(struct link *l)
+{
+	rdma_of(l)->write_bytes = RDMA_PIECE_BYTES;
+}
+
 void link_rdma_free(struct link *l)
 {
 	struct link_rdma *r = (struct link_rdma *)l;
@@ -202,7 +215,7 @@ void link_rdma_free(struct link *l)
 	mem_free(r->own, RDMA_SLOT_BYTES);
 	mem_free(r->memory, r->memory_bytes);
 	mem_free(r->queue.wr, RDMA_SENDS * sizeof(*r->queue.wr));
-	mem_free(r->queue.sge, RDMA_SENDS * sizeof(*r->queue.sge));
+	mem_free(r->queue.sge, SGES_BYTES);
 	mem_free(r->recv_wr, r->nrecv * sizeof(*r->recv_wr));
 	mem_free(r->recv_sge, r->nrecv * sizeof(*r->recv_sge));
 	mem_free(r->in, RDMA_IN * sizeof(*r->in));

@@ -25,6 +25,7 @@ int link_rdma_can_of(struct ibv_context *ctx, struct link_rdma_can *can)
 	can->most_mrs = (unsigned)a.orig_attr.max_mr;
 	can->most_queues = (unsigned)a.orig_attr.max_qp;
 	can->most_requests = (unsigned)a.orig_attr.max_qp_wr;
+	can->most_sge = (unsigned)a.orig_attr.max_sge;
 	can->most_completions = (unsigned)a.orig_attr.max_cqe;
 	can->odp = (odp->general_caps & IBV_ODP_SUPPORT) != 0 &&
 		   (odp->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE) != 0;

@@ -53,12 +53,12 @@ static int advance(struct link_rdma_end *d, enum ibv_qp_state state, uint32_t mo
 	return ibv_modify_qp(d->qp, &a, mask & KNOWN);
 }
 
-int rdma_qp_new(struct link_rdma_end *d, uint32_t *most_inline, struct err *e)
+int rdma_qp_new(struct link_rdma_end *d, struct link_rdma_config *c, struct err *e)
 {
 	struct ibv_qp_init_attr a = {
 		.cap = {.max_send_wr = RDMA_SENDS,
 			.max_recv_wr = RDMA_RECVS_MOST,
-			.max_send_sge = 1,
+			.max_send_sge = d->host->most_sge < RDMA_SGES ? 1 : RDMA_SGES,
 			.max_recv_sge = 1,
 			.max_inline_data = FRAME_HDR_BYTES + SEAL_TAG_BYTES},
 		.qp_type = IBV_QPT_RC,
@@ -70,13 +70,14 @@ int rdma_qp_new(struct link_rdma_end *d, uint32_t *most_inline, struct err *e)
 	if (d->cq == NULL)
 		return cannot(d, errno, "make a completion queue", e);
 	a.send_cq = a.recv_cq = d->cq;
-	d->qp = ibv_create_qp(d->host->pd, &a);
+	d->qp = ibv_create_qp(d->domain->pd, &a);
 	if (d->qp == NULL)
 		return cannot(d, errno, "make a queue pair", e);
 	rc = advance(d, IBV_QPS_INIT, 0);
 	if (rc != 0)
 		return cannot(d, rc, "make a queue pair", e);
-	*most_inline = a.cap.max_inline_data;
+	c->most_inline = a.cap.max_inline_data;
+	c->gathers = a.cap.max_send_sge >= RDMA_SGES;
 	return 0;
 }
 

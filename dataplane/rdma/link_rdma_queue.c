@@ -2,10 +2,10 @@
 // Posts what the rdma link sends, and its receive buffers, in chains: one doorbell for many. Run by
 // the flow's polling core.
 //
-// Invariants: a request, its segment and its message stay as they are until a completion has passed
-// them. The last send of each chain asks for a completion, so whatever is posted completes at last.
-// A chain that is taken in part goes on where it was cut; a device that takes nothing and owes
-// nothing ends the link.
+// Invariants: a request, its segments and its message stay as they are until a completion has
+// passed them. The last send of each chain asks for a completion, so whatever is posted completes
+// at last. A chain that is taken in part goes on where it was cut; a device that takes nothing and
+// owes nothing ends the link.
 
 #include "link_rdma_impl.h"
 
@@ -20,7 +20,7 @@ struct ibv_send_wr *rdma_queue_next(struct rdma_queue *q, uint8_t **message)
 
 	memset(wr, 0, sizeof(*wr));
 	wr->wr_id = at;
-	wr->sg_list = &q->sge[i];
+	wr->sg_list = &q->sge[i * RDMA_SGES];
 	wr->num_sge = 1;
 	*message = q->message + (size_t)i * RDMA_MESSAGE_BYTES;
 	return wr;

@@ -15,32 +15,106 @@ static uint32_t bytes_of(const struct link_rdma *r, const struct frame *f)
 	return FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes;
 }
 
-static bool room(const struct link_rdma *r, const struct link_tx *f)
+static bool goes_direct(const struct link_rdma *r, const struct frame *f)
+{
+	return r->keys != NULL && f->type == FRAME_CHUNK && f->codec == CODEC_RAW &&
+	       f->payload_bytes > 0 && r->keys[f->region].there;
+}
+
+// Pages that the device can read where they lie, under *lkey.
+static bool is_lent(const struct link_rdma *r, const struct link_tx *f, uint32_t *lkey)
+{
+	const struct iovec *last;
+
+	if (r->from == NULL || f->hdr.type != FRAME_CHUNK || f->hdr.codec != CODEC_RAW ||
+		f->hdr.payload_bytes == 0)
+		return false;
+	last = &f->seg[f->nseg - 1];
+	return rdma_memory_read(r->from, f->hdr.region, f->hdr.chunk, f->seg[0].iov_base,
+		(const uint8_t *)last->iov_base + last->iov_len, lkey);
+}
+
+// How a frame goes.
+struct way {
+	bool direct;   // to its place
+	bool uncopied; // from its place, under lkey
+	uint32_t lkey;
+};
+
+static struct way way_of(const struct link_rdma *r, const struct link_tx *f)
+{
+	struct way w = {.direct = goes_direct(r, &f->hdr)};
+
+	w.uncopied = (w.direct || r->gathers) && is_lent(r, f, &w.lkey);
+	return w;
+}
+
+// A slot is both one of ours and one of the target's: the latter is what a frame that is not direct
+// needs, the former what one that is copied does.
+static bool room(const struct link_rdma *r, const struct link_tx *f, const struct way *w)
 {
 	unsigned sends = 2 + bytes_of(r, &f->hdr) / RDMA_PIECE_BYTES + f->nseg;
 
 	if (r->link.next_seq - r->reported == RDMA_FRAMES || !rdma_queue_room(&r->queue, sends))
 		return false;
-	return f->hdr.payload_bytes == 0 || r->slots_used - r->slots_free < RDMA_SLOTS;
+	return f->hdr.payload_bytes == 0 || (w->direct && w->uncopied) ||
+	       r->slots_used - r->slots_free < RDMA_SLOTS;
 }
 
-// Writes what lies in a slot of ours, in pieces. Returns the last one.
+static struct ibv_send_wr *next_write(struct link_rdma *r, uint64_t to, uint32_t rkey)
+{
+	uint8_t *unused;
+	struct ibv_send_wr *wr = rdma_queue_next(&r->queue, &unused);
+
+	wr->opcode = IBV_WR_RDMA_WRITE;
+	wr->wr.rdma.remote_addr = to;
+	wr->wr.rdma.rkey = rkey;
+	return wr;
+}
+
+// Writes what lies together here and there, in pieces of most bytes. Returns the last one.
 static struct ibv_send_wr *queue_writes(
-	struct link_rdma *r, const uint8_t *from, uint32_t bytes, uint64_t to, uint32_t key)
+	struct link_rdma *r, struct ibv_sge from, uint64_t to, uint32_t rkey, uint32_t most)
 {
 	struct ibv_send_wr *wr = NULL;
 	uint32_t len;
 
-	r->queue.waiting_bytes += bytes;
-	for (; bytes > 0; bytes -= len, from += len, to += len) {
-		uint8_t *unused;
+	r->queue.waiting_bytes += from.length;
+	for (; from.length > 0; from.length -= len, from.addr += len, to += len) {
+		len = from.length < most ? from.length : most;
+		wr = next_write(r, to, rkey);
+		*wr->sg_list = (struct ibv_sge){from.addr, len, from.lkey};
+	}
+	return wr;
+}
 
-		len = bytes < RDMA_PIECE_BYTES ? bytes : RDMA_PIECE_BYTES;
-		wr = rdma_queue_next(&r->queue, &unused);
-		wr->opcode = IBV_WR_RDMA_WRITE;
-		wr->wr.rdma.remote_addr = to;
-		wr->wr.rdma.rkey = key;
-		*wr->sg_list = (struct ibv_sge){(uintptr_t)from, len, r->mr->lkey};
+// The same of a header in a slot of ours and pages where they lie, for a slot of the target.
+static struct ibv_send_wr *queue_gather(struct link_rdma *r, const uint8_t *hdr,
+	const struct link_tx *f, uint64_t to, uint32_t lkey)
+{
+	struct ibv_sge from = {(uintptr_t)hdr, FRAME_HDR_BYTES, r->mr->lkey};
+	struct ibv_send_wr *wr = NULL;
+	uint32_t left = 0; // of the piece
+
+	for (unsigned i = 0; i <= f->nseg; i++) {
+		if (i > 0)
+			from = (struct ibv_sge){(uintptr_t)f->seg[i - 1].iov_base,
+				(uint32_t)f->seg[i - 1].iov_len, lkey};
+		r->queue.waiting_bytes += from.length;
+		while (from.length > 0) {
+			uint32_t len;
+
+			if (left == 0) {
+				wr = next_write(r, to, r->remote_key);
+				wr->num_sge = 0;
+				to += left = RDMA_PIECE_BYTES;
+			}
+			len = from.length < left ? from.length : left;
+			wr->sg_list[wr->num_sge++] = (struct ibv_sge){from.addr, len, from.lkey};
+			from.addr += len;
+			from.length -= len;
+			left -= len;
+		}
 	}
 	return wr;
 }
@@ -51,16 +125,21 @@ static uint8_t *next_slot(struct link_rdma *r)
 }
 
 // The header, and the payload behind it, go to the next slot of the target.
-static bool queue_slot(struct link_rdma *r, struct link_tx *f)
+static bool queue_slot(struct link_rdma *r, struct link_tx *f, const struct way *w)
 {
 	uint32_t slot = r->slots_out++ % RDMA_SLOTS;
+	uint64_t to = r->remote_addr + (uint64_t)slot * RDMA_SLOT_BYTES;
 	uint8_t *own = next_slot(r);
 	struct ibv_send_wr *last;
 
-	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, own))
+	if (!link_rdma_put(r, &f->hdr, f->seg, w->uncopied ? 0 : f->nseg, own))
 		return false;
-	last = queue_writes(r, own, bytes_of(r, &f->hdr),
-		r->remote_addr + (uint64_t)slot * RDMA_SLOT_BYTES, r->remote_key);
+	if (w->uncopied)
+		last = queue_gather(r, own, f, to, w->lkey);
+	else
+		last = queue_writes(r,
+			(struct ibv_sge){(uintptr_t)own, bytes_of(r, &f->hdr), r->mr->lkey}, to,
+			r->remote_key, RDMA_PIECE_BYTES);
 	last->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
 	last->imm_data = htonl(slot);
 	return true;
@@ -75,50 +154,54 @@ static bool queue_message(struct link_rdma *r, struct frame *f)
 	return link_rdma_put(r, f, NULL, 0, message);
 }
 
-static bool goes_direct(const struct link_rdma *r, const struct frame *f)
-{
-	return r->keys != NULL && f->type == FRAME_CHUNK && f->codec == CODEC_RAW &&
-	       f->payload_bytes > 0 && r->keys[f->region].there;
-}
-
 // Pages go to their place in the target's guest memory, neighbours together, and the header after
-// them. They are copied first: the device reads memory that is ours, whatever becomes of the
-// guest's.
-static bool queue_pages(struct link_rdma *r, struct link_tx *f)
+// them. Those that the device must not read where they lie are copied first.
+static bool queue_pages(struct link_rdma *r, struct link_tx *f, const struct way *w)
 {
 	const struct link_rdma_key *k = &r->keys[f->hdr.region];
 	uint64_t to = k->addr + ((uint64_t)f->hdr.chunk << CHUNK_SHIFT), mask = f->hdr.data;
-	uint8_t *own = next_slot(r);
+	unsigned page = (unsigned)__builtin_ctzll(mask); // that lies at from.addr
+	struct ibv_sge from = {(uintptr_t)f->seg[0].iov_base, 0, w->lkey};
 
-	if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, own))
-		return false;
-	own += FRAME_HDR_BYTES;
+	if (!w->uncopied) {
+		uint8_t *own = next_slot(r);
+
+		if (!link_rdma_put(r, &f->hdr, f->seg, f->nseg, own))
+			return false;
+		from = (struct ibv_sge){(uintptr_t)own + FRAME_HDR_BYTES, 0, r->mr->lkey};
+	}
 	while (mask != 0) {
 		unsigned first, n = bits_run(mask, &first);
 
-		queue_writes(r, own, n * (uint32_t)PAGE_BYTES, to + first * PAGE_BYTES, k->rkey);
-		own += n * PAGE_BYTES;
+		if (w->uncopied)
+			from.addr += (first - page) * PAGE_BYTES;
+		page = first + n;
+		from.length = n * (uint32_t)PAGE_BYTES;
+		queue_writes(r, from, to + first * PAGE_BYTES, k->rkey, r->write_bytes);
+		from.addr += from.length;
 		mask &= ~bits_mask(first, n);
 	}
 	return queue_message(r, &f->hdr);
 }
 
-static bool queue_frame(struct link_rdma *r, struct link_tx *f)
+static bool queue_frame(struct link_rdma *r, struct link_tx *f, const struct way *w)
 {
-	if (goes_direct(r, &f->hdr))
-		return queue_pages(r, f);
-	return f->hdr.payload_bytes > 0 ? queue_slot(r, f) : queue_message(r, &f->hdr);
+	f->uncopied = w->uncopied;
+	if (w->direct)
+		return queue_pages(r, f, w);
+	return f->hdr.payload_bytes > 0 ? queue_slot(r, f, w) : queue_message(r, &f->hdr);
 }
 
 static bool tx_one(struct link_rdma *r, struct link_tx *f)
 {
+	struct way w = way_of(r, f);
 	uint64_t seq = r->link.next_seq;
 	unsigned i = seq % RDMA_FRAMES;
 
-	if (!room(r, f))
+	if (!room(r, f, &w))
 		return false;
 	f->hdr.seq = seq;
-	if (!queue_frame(r, f)) {
+	if (!queue_frame(r, f, &w)) {
 		link_rdma_seal_failed(r);
 		return false;
 	}
@@ -129,7 +212,7 @@ static bool tx_one(struct link_rdma *r, struct link_tx *f)
 	if (f->hdr.type == FRAME_BARRIER)
 		r->barrier = seq;
 	r->link.next_seq++;
-	r->link.sent = r->link.next_seq; // the payload was copied
+	r->link.sent = r->link.next_seq; // the payload was copied, or is guest memory
 	r->link.tx_bytes += bytes_of(r, &f->hdr);
 	return true;
 }

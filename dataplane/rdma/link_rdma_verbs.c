@@ -19,6 +19,16 @@ static int poll_cq(struct ibv_cq *cq, int n, struct ibv_wc *wc)
 	return ibv_poll_cq(cq, n, wc);
 }
 
+static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
+{
+	return ibv_alloc_pd(ctx);
+}
+
+static int dealloc_pd(struct ibv_pd *pd)
+{
+	return ibv_dealloc_pd(pd);
+}
+
 static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t bytes, int access)
 {
 	return ibv_reg_mr(pd, addr, bytes, access);
@@ -33,6 +43,8 @@ const struct verbs verbs_real = {
 	.post_send = post_send,
 	.post_recv = post_recv,
 	.poll_cq = poll_cq,
+	.alloc_pd = alloc_pd,
+	.dealloc_pd = dealloc_pd,
 	.reg_mr = reg_mr,
 	.dereg_mr = dereg_mr,
 };

@@ -222,6 +222,8 @@ int migrate_start(
 		rc = add_vcpus(m, e);
 	if (rc < 0)
 		return rc;
+	if (!vm->opt.incoming && vm->opt.free == 0 && vm->opt.balloon == 0)
+		godwit_keeps_memory(m->agent);
 	rc = godwit_start(m->agent, why, sizeof(why));
 	if (rc < 0)
 		return err_set(e, -rc, "%s", why);

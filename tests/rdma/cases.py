@@ -93,6 +93,14 @@ def directly(report):
     assert rdma["register_ms"] > 0 and rdma["deregister_ms"] > 0, rdma
 
 
+def read_by_the_device(report, lent):
+    """Where pages lie; what is not registered yet is copied."""
+    uncopied = report["counters"]["pages_uncopied"]
+    assert (report["rdma"]["lent_bytes"] > 0) == lent, report["rdma"]
+    assert uncopied <= report["pages_data"] and (uncopied > 0) == lent
+    assert (report["rdma"]["copied"] == "") == lent, report["rdma"]
+
+
 def moves(source, target, codec, flows, pages):
     report = move(source, target, "--flows", flows, *CODECS[codec],
                   seal="auto" if codec == "sealed" else "none",
@@ -102,6 +110,7 @@ def moves(source, target, codec, flows, pages):
     assert report["seal"].startswith("aes-256-gcm") == (codec == "sealed")
     assert report["rdma"]["registered_bytes"] == 0
     assert report["pages_data"] > 0 and report["pages_zero"] > 0
+    read_by_the_device(report, codec == "raw")
     if codec == "deflate":
         assert report["ratio"] > 1.5
 
@@ -121,8 +130,13 @@ def sealed_deflate(source, target):
 
 def direct(source, target):
     """Where both trust the fabric, pages are written to their place; and a guest gives some up."""
-    directly(move(source, target, "--flows", "2", reserve="populate",
-                  vm=("--balloon", "20", "--free", "10", "--churn", "50")))
+    report = move(source, target, "--flows", "2", reserve="populate",
+                  vm=("--balloon", "20", "--free", "10", "--churn", "50"))
+    directly(report)
+    read_by_the_device(report, False)
+    report = move(source, target, "--flows", "2", reserve="populate")
+    directly(report)
+    read_by_the_device(report, True)
     report = move(source, target, "--flows", "2", seal="auto", reserve="populate")
     assert report["rdma"]["way"].startswith("sealed")
 

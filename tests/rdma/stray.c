@@ -32,15 +32,16 @@ int main(int argc, char **argv)
 	const uint8_t token[LINK_RDMA_TOKEN_BYTES] = "what a stranger";
 	struct link_rdma_host_config c = {.traffic_class = -1, .asked = asked};
 	struct link_rdma_host *h;
+	struct link_rdma_domain *domain;
 	struct link_rdma_end *end;
 	struct err e;
 
 	if (argc != 4)
 		return 2;
 	c.address = argv[1];
-	if (link_rdma_host_open(&h, &c, &e) < 0 ||
-		link_rdma_dial(h, &end, argv[2], (uint16_t)atoi(argv[3]), token, 0, 10 * NS_PER_S,
-			up, NULL, &e) < 0) {
+	if (link_rdma_host_open(&h, &c, &e) < 0 || link_rdma_domain_new(&domain, h, &e) < 0 ||
+		link_rdma_dial(domain, &end, argv[2], (uint16_t)atoi(argv[3]), token, 0,
+			10 * NS_PER_S, up, NULL, &e) < 0) {
 		printf("%s\n", e.text);
 		return 1;
 	}
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
 		poll(&p, 1, 100);
 		link_rdma_host_poll(h);
 	}
+	link_rdma_domain_free(domain);
 	link_rdma_host_close(h);
 	return taken ? 1 : 0;
 }

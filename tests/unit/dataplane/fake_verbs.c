@@ -28,6 +28,8 @@ void fake_pair(struct fake_end *a, struct fake_end *b)
 		e->recv_id = calloc(FAKE_QUEUE, sizeof(*e->recv_id));
 		e->wc = calloc(2 * FAKE_QUEUE, sizeof(*e->wc));
 		e->pd.handle = i;
+		e->pd.context = (struct ibv_context *)e;
+		e->qp.pd = &e->pd;
 	}
 }
 
@@ -66,13 +68,16 @@ static void *reach(struct fake_end *e, uint32_t key, uint64_t addr, uint64_t byt
 	for (unsigned i = 0; i < e->mrs; i++) {
 		const struct ibv_mr *m = &e->mr[i];
 
-		if (m->rkey == key && (e->access[i] & access) == access && m->addr != NULL &&
-			addr >= (uintptr_t)m->addr && addr - (uintptr_t)m->addr <= m->length &&
+		if (m->rkey == key && m->pd == e->qp.pd && (e->access[i] & access) == access &&
+			m->addr != NULL && addr >= (uintptr_t)m->addr &&
+			addr - (uintptr_t)m->addr <= m->length &&
 			bytes <= m->length - (addr - (uintptr_t)m->addr))
 			return (void *)(uintptr_t)addr;
 	}
 	return NULL;
 }
+
+static uint8_t gathered[RDMA_SLOT_BYTES];
 
 // What went over the wire is there now.
 static void spoil(struct fake_end *e, uint8_t *there, uint32_t bytes)
@@ -82,31 +87,48 @@ static void spoil(struct fake_end *e, uint8_t *there, uint32_t bytes)
 	e->bytes += bytes;
 }
 
+// Reads what is sent, now. False: it may not.
+static bool gather(struct fake_end *e, const struct fake_send *s, uint32_t *bytes)
+{
+	*bytes = 0;
+	for (int i = 0; i < s->wr.num_sge; i++) {
+		const struct ibv_sge *g = &s->sge[i];
+		const void *from = s->wr.send_flags & IBV_SEND_INLINE
+					   ? s->inlined
+					   : reach(e, g->lkey, g->addr, g->length, 0);
+
+		if (from == NULL || g->length > sizeof(gathered) - *bytes)
+			return false;
+		memcpy(gathered + *bytes, from, g->length);
+		*bytes += g->length;
+	}
+	return true;
+}
+
 static enum ibv_wc_status deliver(struct fake_end *e, const struct fake_send *s)
 {
-	const struct ibv_sge *g = &s->sge;
-	const void *from = s->wr.send_flags & IBV_SEND_INLINE
-				   ? s->inlined
-				   : reach(e, g->lkey, g->addr, g->length, 0);
+	uint32_t bytes;
 	void *to;
 
-	if (from == NULL)
+	if (!gather(e, s, &bytes))
 		return IBV_WC_LOC_PROT_ERR;
+	e->gathered += s->wr.num_sge > 1;
 	if (s->wr.opcode == IBV_WR_SEND) {
 		to = (void *)(uintptr_t)e->peer->recv[e->peer->recv_head % FAKE_QUEUE].addr;
-		fake_receive(e->peer, from, g->length, IBV_WC_RECV, 0, IBV_WC_SUCCESS);
-		spoil(e, to, g->length);
+		fake_receive(e->peer, gathered, bytes, IBV_WC_RECV, 0, IBV_WC_SUCCESS);
+		spoil(e, to, bytes);
 		return IBV_WC_SUCCESS;
 	}
-	to = reach(e->peer, s->wr.wr.rdma.rkey, s->wr.wr.rdma.remote_addr, g->length,
+	e->longest = bytes > e->longest ? bytes : e->longest;
+	to = reach(e->peer, s->wr.wr.rdma.rkey, s->wr.wr.rdma.remote_addr, bytes,
 		IBV_ACCESS_REMOTE_WRITE);
 	if (to == NULL)
 		return IBV_WC_REM_ACCESS_ERR;
-	memcpy(to, from, g->length);
-	spoil(e, to, g->length);
+	memcpy(to, gathered, bytes);
+	spoil(e, to, bytes);
 	if (s->wr.opcode == IBV_WR_RDMA_WRITE_WITH_IMM)
-		fake_receive(e->peer, NULL, g->length, IBV_WC_RECV_RDMA_WITH_IMM,
-			ntohl(s->wr.imm_data), IBV_WC_SUCCESS);
+		fake_receive(e->peer, NULL, bytes, IBV_WC_RECV_RDMA_WITH_IMM, ntohl(s->wr.imm_data),
+			IBV_WC_SUCCESS);
 	return IBV_WC_SUCCESS;
 }
 
@@ -151,9 +173,9 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 			e->send_tail - e->send_head + e->send_held >= RDMA_SENDS)
 			return ENOMEM;
 		s->wr = *wr;
-		s->sge = *wr->sg_list;
+		memcpy(s->sge, wr->sg_list, (unsigned)wr->num_sge * sizeof(s->sge[0]));
 		if (wr->send_flags & IBV_SEND_INLINE)
-			memcpy(s->inlined, (void *)(uintptr_t)s->sge.addr, s->sge.length);
+			memcpy(s->inlined, (void *)(uintptr_t)s->sge->addr, s->sge->length);
 		e->sends++;
 		e->signalled += (wr->send_flags & IBV_SEND_SIGNALED) != 0;
 		e->send_tail++;
@@ -187,9 +209,27 @@ static int poll_cq(struct ibv_cq *cq, int n, struct ibv_wc *wc)
 	return i;
 }
 
+static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
+{
+	struct ibv_pd *pd = calloc(1, sizeof(*pd));
+
+	if (pd == NULL)
+		abort();
+	pd->context = ctx;
+	pd->handle = 2 + ((struct fake_end *)ctx)->pds++;
+	return pd;
+}
+
+static int dealloc_pd(struct ibv_pd *pd)
+{
+	((struct fake_end *)pd->context)->pds--;
+	free(pd);
+	return 0;
+}
+
 static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t bytes, int access)
 {
-	struct fake_end *e = (struct fake_end *)((char *)pd - offsetof(struct fake_end, pd));
+	struct fake_end *e = (struct fake_end *)pd->context;
 	struct ibv_mr *m;
 
 	atomic_fetch_add(&e->reg_calls, 1);
@@ -216,6 +256,8 @@ const struct verbs verbs_fake = {
 	.post_send = post_send,
 	.post_recv = post_recv,
 	.poll_cq = poll_cq,
+	.alloc_pd = alloc_pd,
+	.dealloc_pd = dealloc_pd,
 	.reg_mr = reg_mr,
 	.dereg_mr = dereg_mr,
 };
@@ -228,6 +270,7 @@ int fake_link(
 		.qp = &e->qp,
 		.cq = &e->cq,
 		.source = source,
+		.gathers = true,
 		.most_inline = most_inline,
 		.node = -1};
 

@@ -16,14 +16,15 @@
 
 struct fake_send {
 	struct ibv_send_wr wr;
-	struct ibv_sge sge;
+	struct ibv_sge sge[RDMA_SGES];
 	uint8_t inlined[RDMA_MESSAGE_BYTES];
 };
 
 struct fake_end {
 	struct ibv_qp qp; /* first */
 	struct ibv_cq cq;
-	struct ibv_pd pd;
+	struct ibv_pd pd; /* of its queue pair; its device has others too */
+	unsigned pds;     /* of those */
 	struct fake_end *peer;
 
 	struct fake_send *send; /* [send_head, send_tail) are to be done */
@@ -51,7 +52,9 @@ struct fake_end {
 	uint64_t spoil_at;      /* of the bytes that it sends, from 1: one that changes; 0: none */
 	/* what it saw */
 	unsigned doorbells, sends, signalled, rnr;
-	uint64_t bytes; /* sent */
+	unsigned gathered; /* sends of several segments */
+	uint32_t longest;  /* bytes of a write */
+	uint64_t bytes;    /* sent */
 	_Atomic unsigned reg_calls;
 };
 

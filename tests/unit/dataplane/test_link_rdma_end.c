@@ -21,6 +21,7 @@ static struct fake_end e[2];
 static struct ibv_context ctx;
 static struct rdma_cm_id listener;
 static struct link_rdma_host h;
+static struct link_rdma_domain domain;
 static struct link_rdma_end *end;
 static struct link *got;
 static struct err why;
@@ -39,6 +40,7 @@ static void on_up(void *arg, struct link *l, const struct err *reason)
 static bool asked(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w)
 {
 	(void)arg;
+	w->domain = &domain;
 	w->up = on_up;
 	w->end = &end;
 	return ask->flow == 3 && memcmp(ask->token, token, sizeof(token)) == 0;
@@ -53,8 +55,8 @@ static int begin(void **state)
 	h = (struct link_rdma_host){.v = &verbs_fake,
 		.cfg = {.traffic_class = 0x68, .asked = asked},
 		.info = {.device = "fake0", .address = "10.0.0.1", .mtu = 4096, .node = -1},
-		.listener = &listener,
-		.pd = &e[0].pd};
+		.listener = &listener};
+	domain = (struct link_rdma_domain){.host = &h, .pd = &e[0].pd, .users = 1};
 	end = NULL;
 	got = NULL;
 	why = (struct err){0};
@@ -68,6 +70,7 @@ static int finish(void **state)
 	while (!LIST_EMPTY(&h.ends))
 		rdma_end_free(LIST_FIRST(&h.ends));
 	assert_int_equal(cm.ids, 0);
+	assert_int_equal(domain.users, 1);
 	fake_free(&e[0]);
 	fake_free(&e[1]);
 	return 0;
@@ -90,7 +93,8 @@ static void dial(void)
 {
 	struct err reason;
 
-	if (link_rdma_dial(&h, &end, "10.0.0.2", 7, token, 3, NS_PER_S, on_up, NULL, &reason) != 0)
+	if (link_rdma_dial(
+		    &domain, &end, "10.0.0.2", 7, token, 3, NS_PER_S, on_up, NULL, &reason) != 0)
 		fail_msg("%s", reason.text);
 	end->id->verbs = &ctx;
 }
@@ -361,7 +365,8 @@ static void queue_pair_can_not_be(void **state)
 static void expect_no_dial(int errnum, const char *text)
 {
 	assert_int_equal(
-		link_rdma_dial(&h, &end, "10.0.0.2", 7, token, 3, 1, on_up, NULL, &why), -errnum);
+		link_rdma_dial(&domain, &end, "10.0.0.2", 7, token, 3, 1, on_up, NULL, &why),
+		-errnum);
 	if (strstr(why.text, text) == NULL)
 		fail_msg("\"%s\" does not say \"%s\"", why.text, text);
 	assert_int_equal(cm.ids, 0);

@@ -27,6 +27,8 @@
 static struct fake_end e[2];
 static struct link_rdma_host host;
 static struct region_map map;
+static struct rdma_cm_id device;
+static struct link_rdma_domain *domain;
 static struct link_rdma_memory *m;
 
 static int begin(void **state)
@@ -37,8 +39,11 @@ static int begin(void **state)
 	fake_pair(&e[0], &e[1]);
 	memset(&host, 0, sizeof(host));
 	host.v = &verbs_fake;
-	host.pd = &e[1].pd;
+	device.verbs = (struct ibv_context *)&e[1];
+	host.listener = &device;
 	LIST_INIT(&host.memories);
+	LIST_INIT(&host.domains);
+	assert_int_equal(link_rdma_domain_new(&domain, &host, NULL), 0);
 	region_map_init(&map);
 	for (unsigned i = 0; i < REGIONS; i++) {
 		int fd = memfd_create(names[i], MFD_CLOEXEC);
@@ -64,7 +69,10 @@ static int end(void **state)
 {
 	(void)state;
 	link_rdma_memory_free(m);
+	m = NULL;
+	link_rdma_domain_free(domain);
 	rdma_memory_reap(&host, true);
+	assert_int_equal(e[1].pds, 0);
 	assert_true(LIST_EMPTY(&host.memories));
 	assert_int_equal(registered(), 0);
 	region_map_close(&map);
@@ -89,7 +97,7 @@ static void is_registered_and_given_back(void **state)
 	struct link_rdma_key k;
 
 	(void)state;
-	assert_int_equal(link_rdma_memory_new(&m, &host, &map, which, NULL), 0);
+	assert_int_equal(link_rdma_memory_new(&m, domain, &map, which, NULL), 0);
 	assert_int_equal(wait_ready(NULL), 1);
 	assert_int_equal(registered(), 2);
 	for (unsigned i = 0; i < REGIONS; i++) {
@@ -123,7 +131,7 @@ static void second_can_not_be(void **state)
 	low.rlim_cur = before.rlim_max < 1 << 20 ? before.rlim_max : 1 << 20;
 	e[1].reg_errno = ENOMEM;
 	e[1].reg_good = 1;
-	assert_int_equal(link_rdma_memory_new(&m, &host, &map, which, NULL), 0);
+	assert_int_equal(link_rdma_memory_new(&m, domain, &map, which, NULL), 0);
 	assert_return_code(setrlimit(RLIMIT_MEMLOCK, &low), errno);
 	assert_int_equal(wait_ready(&why), -ENOMEM);
 	assert_return_code(setrlimit(RLIMIT_MEMLOCK, &before), errno);
@@ -156,7 +164,7 @@ static void ends_while_at_work(void **state)
 	e[1].reg_wait = &gate;
 	for (unsigned i = 0; i < REGIONS; i++)
 		was[i] = map.r[i].base;
-	assert_int_equal(link_rdma_memory_new(&m, &host, &map, which, NULL), 0);
+	assert_int_equal(link_rdma_memory_new(&m, domain, &map, which, NULL), 0);
 	while (atomic_load(&e[1].reg_calls) == 0)
 		sched_yield();
 	assert_int_equal(link_rdma_memory_ready(m, NULL), 0);
@@ -179,7 +187,7 @@ static void ends_when_registered(void **state)
 	const bool which[REGION_MAX] = {true, true, true};
 
 	(void)state;
-	assert_int_equal(link_rdma_memory_new(&m, &host, &map, which, NULL), 0);
+	assert_int_equal(link_rdma_memory_new(&m, domain, &map, which, NULL), 0);
 	assert_int_equal(wait_ready(NULL), 1);
 	link_rdma_memory_free(m);
 	m = NULL;

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guest memory that is registered with a device, in pieces: what the thread that registers it tells
+ * polling cores. A target's piece is a region. A source's is a window of 256 MiB, of which it has
+ * the longest run that is populated: holes stay unregistered, since registering allocates them. */
+#ifndef GODWIT_DATAPLANE_LINK_RDMA_MEMORY_H
+#define GODWIT_DATAPLANE_LINK_RDMA_MEMORY_H
+
+#include <infiniband/verbs.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "link_rdma.h"
+
+#define RDMA_WINDOW_CHUNKS 1024u
+#define RDMA_WINDOW_BYTES  ((uint64_t)RDMA_WINDOW_CHUNKS << CHUNK_SHIFT)
+#define RDMA_RUN_LEAST     CHUNK_BYTES /* what is shorter is not worth a registration */
+
+struct rdma_piece {
+	uint8_t *base;
+	uint64_t bytes;
+	struct ibv_mr *mr;  /* thread's, but for reads while it is there */
+	_Atomic bool there; /* thread: wo, until the memory's end is asked for */
+};
+
+struct rdma_area {
+	uint8_t *base; /* NULL: not to be registered */
+	uint64_t bytes;
+	int fd;         /* own; -1: a target's */
+	uint32_t first; /* of its pieces */
+};
+
+struct link_rdma_memory {
+	LIST_ENTRY(link_rdma_memory) next;
+	struct link_rdma_domain *domain;
+	const struct verbs *v;
+	struct region_map *map; /* not for the thread */
+	link_rdma_walk walk;    /* source; NULL: target */
+	struct rdma_area area[REGION_MAX];
+	struct rdma_piece *piece;
+	unsigned n;
+	uint32_t npieces;
+	pthread_t thread;
+	sem_t end, leave; /* nothing is to be registered; and nobody asks any more */
+	bool ending;
+	bool mine;                          /* the mappings. control: wo, before leave is posted */
+	unsigned failed;                    /* region */
+	_Atomic int refused;                /* source: errno that ended the registering; 0: none */
+	_Atomic uint64_t bytes, ns, end_ns; /* see struct link_rdma_registered */
+	_Atomic bool stop;                  /* control: wo */
+	_Atomic int state;  /* or -errno: then nothing is registered. thread: wo, after the rest */
+	_Atomic bool ended; /* thread: wo, the last that it does */
+};
+
+/* Lcore of a source: the device reads [from, to) of a region, which lies in one chunk, under *lkey.
+ * False: not all of it is registered. m: may be NULL. */
+static inline bool rdma_memory_read(const struct link_rdma_memory *m, unsigned region,
+	uint32_t chunk, const uint8_t *from, const uint8_t *to, uint32_t *lkey)
+{
+	const struct rdma_piece *p;
+
+	if (m == NULL || m->area[region].base == NULL)
+		return false;
+	p = &m->piece[m->area[region].first + chunk / RDMA_WINDOW_CHUNKS];
+	/* acquire: pairs with the release of the thread, so that the piece is whole */
+	if (!atomic_load_explicit(&p->there, memory_order_acquire) || from < p->base ||
+		to > p->base + p->bytes)
+		return false;
+	*lkey = p->mr->lkey;
+	return true;
+}
+
+#endif
