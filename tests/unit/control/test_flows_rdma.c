@@ -21,6 +21,25 @@ static struct vmm vmm;
 static struct link_rdma_host device;
 static struct session_host host = {.rdma = &device};
 
+static struct ibv_pd pd;
+static unsigned pds;
+
+static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
+{
+	(void)ctx;
+	pds++;
+	return &pd;
+}
+
+static int dealloc_pd(struct ibv_pd *of)
+{
+	assert_ptr_equal(of, &pd);
+	pds--;
+	return 0;
+}
+
+static const struct verbs verbs = {.alloc_pd = alloc_pd, .dealloc_pd = dealloc_pd};
+
 static int begin(void **state)
 {
 	(void)state;
@@ -30,6 +49,7 @@ static int begin(void **state)
 	region_map_init(&vmm.map);
 	assert_int_equal(region_add(&vmm.map, "low", -1, 4 * CHUNK_BYTES, PAGE_BYTES, NULL), 0);
 	device.info.most_mr = UINT64_MAX;
+	device.v = &verbs;
 	s.host = &host;
 	s.vmm = &vmm;
 	s.nflows = 1;
@@ -37,12 +57,24 @@ static int begin(void **state)
 	return 0;
 }
 
+static int end(void **state)
+{
+	(void)state;
+	flows_rdma_gone(&s);
+	assert_int_equal(pds, 0);
+	return 0;
+}
+
 static int accept_of(int version, bool direct, struct err *e)
 {
 	json_t *msg = json_pack("{s:{s:i, s:b}}", "rdma", "version", version, "direct", direct);
-	int rc = flows_rdma_accept(&s, msg, e);
+	int rc;
 
+	flows_rdma_gone(&s);
+	rc = flows_rdma_accept(&s, msg, e);
 	json_decref(msg);
+	// A session that is not refused has a domain of its own.
+	assert_int_equal(pds, rc == 0);
 	return rc;
 }
 
@@ -121,8 +153,8 @@ static void goes_through_slots(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(writes_where_both_trust, begin),
-		cmocka_unit_test_setup(goes_through_slots, begin),
+		cmocka_unit_test_setup_teardown(writes_where_both_trust, begin, end),
+		cmocka_unit_test_setup_teardown(goes_through_slots, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
