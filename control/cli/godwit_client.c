@@ -77,6 +77,47 @@ int godwit_client_send(struct godwit_client *c, json_t *request, struct err *e)
 	return rc < 0 ? rc : put(c, text, strlen(text), e);
 }
 
+/* A control character: of ASCII, or U+0080 to U+009F, which some terminals obey too. */
+static unsigned control_bytes(const unsigned char *at)
+{
+	if (*at < ' ' || *at == 127)
+		return 1;
+	return at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f ? 2 : 0;
+}
+
+/* What the other host's daemon or a VMM said stands in the texts: none of it commands the terminal
+ * that it is shown on, or begins a line of its own. */
+static void tame_text(json_t *text)
+{
+	size_t left = json_string_length(text);
+	_cleanup_(free_ptr) char *tame = malloc(left + 1);
+	bool changed = false;
+
+	if (tame == NULL)
+		abort();
+	memcpy(tame, json_string_value(text), left + 1);
+	for (char *at = tame; left > 0; at++, left--) {
+		unsigned n = control_bytes((const unsigned char *)at);
+
+		memset(at, '?', n);
+		changed |= n > 0;
+	}
+	if (changed)
+		json_string_setn(text, tame, json_string_length(text));
+}
+
+static void tame(json_t *j)
+{
+	const char *key;
+	json_t *item;
+	size_t i;
+
+	if (json_is_string(j))
+		tame_text(j);
+	json_array_foreach(j, i, item) tame(item);
+	json_object_foreach(j, key, item) tame(item);
+}
+
 json_t *godwit_client_next(struct godwit_client *c, struct err *e)
 {
 	enum conn_kind kind;
@@ -103,6 +144,7 @@ json_t *godwit_client_next(struct godwit_client *c, struct err *e)
 	msg = conn_parse_json(c->buf + CONN_HDR_BYTES, (size_t)total - CONN_HDR_BYTES, e);
 	c->have -= (size_t)total;
 	memmove(c->buf, c->buf + total, c->have);
+	tame(msg);
 	return msg;
 }
 

@@ -20,7 +20,8 @@ struct godwit_client {
 int godwit_client_open(struct godwit_client *c, const char *path, struct err *e);
 /* The request's reference is stolen. */
 int godwit_client_send(struct godwit_client *c, json_t *request, struct err *e);
-/* The next message; NULL with e set (ECONNRESET: the daemon has left). */
+/* The next message, whose texts hold no control characters; NULL with e set (ECONNRESET: the daemon
+ * has left). */
 json_t *godwit_client_next(struct godwit_client *c, struct err *e);
 void godwit_client_close(struct godwit_client *c);
 
