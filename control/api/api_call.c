@@ -121,7 +121,8 @@ static int on_receive(struct api_call *c, struct err *e)
 	int rc;
 
 	if (copy_text(r.name, sizeof(r.name), "name", c->name, e) < 0 ||
-		read_where(&r.vmm, c->options, e) < 0)
+		read_where(&r.vmm, c->options, e) < 0 ||
+		copy_text(r.from, sizeof(r.from), "from", option_text(c->options, "from"), e) < 0)
 		return -EINVAL;
 	r.populate = option_number(c->options, "reserve");
 	r.seal = option_number(c->options, "seal");

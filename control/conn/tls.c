@@ -312,6 +312,31 @@ void tls_flush(struct tls *t, struct evbuffer *out)
 	ERR_clear_error();
 }
 
+struct match {
+	const char *name;
+	bool found;
+};
+
+static bool matches(void *arg, const char *name)
+{
+	struct match *m = arg;
+
+	m->found |= identity_matches(m->name, name);
+	return true;
+}
+
+/* Not in the text of tls_peer(), which may be cut. */
+bool tls_peer_is(const struct tls *t, const char *name)
+{
+	X509 *x = SSL_get0_peer_certificate(t->ssl);
+	struct match m = {.name = name};
+	char text[IDENTITY_BYTES];
+
+	if (x != NULL)
+		tls_names(x, text, sizeof(text), matches, &m);
+	return m.found;
+}
+
 bool tls_export(struct tls *t, const char *label, const void *context, size_t context_bytes,
 	uint8_t *out, size_t bytes)
 {

@@ -46,6 +46,8 @@ void tls_free(struct tls *t);
 /* After the handshake. */
 /* The names of the other side's certificate, "a, b". */
 const char *tls_peer(const struct tls *t);
+/* Is one of them this one? */
+bool tls_peer_is(const struct tls *t, const char *name);
 /* A bufferevent for the connection, which borrows t and its socket. NULL: no memory. */
 struct bufferevent *tls_bufferevent(struct tls *t, struct event_base *base);
 /* What an error of that bufferevent meant. */

@@ -63,6 +63,14 @@ static void resume(struct greeting *g, struct session *s, json_t *msg)
 	greeting_free(g);
 }
 
+/* Is it the source that the operator named, where he named one? */
+static bool is_expected(const struct greeting *g, const struct session *s)
+{
+	const struct tls *tls = conn_tls(g->conn);
+
+	return s->from[0] == '\0' || (tls != NULL && tls_peer_is(tls, s->from));
+}
+
 static void greet(struct greeting *g, json_t *msg)
 {
 	char op[16], name[SESSION_NAME];
@@ -98,6 +106,11 @@ static void greet(struct greeting *g, json_t *msg)
 		err_set(&e, ENOENT,
 			"nobody waits for %s here; run `godwit receive %s` on the target first",
 			name, name);
+	else if (!is_expected(g, s))
+		err_set(&e, EACCES,
+			"%s is awaited from another host: its `godwit receive` names in --from "
+			"which one",
+			name);
 	else if (s->state == SESSION_WAITING && !s->vmm_ready) {
 		/* `godwit receive` came a moment ago: its VMM has not answered yet. */
 		struct timeval tv = {0, GREET_AGAIN_MS * 1000};

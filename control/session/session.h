@@ -62,6 +62,7 @@ struct receive_options {
 	 * Else what the source has populated is checked and booked when it comes. */
 	bool populate;
 	enum seal_wish seal;
+	char from[256]; /* name that the source's certificate must bear; "": any that is allowed */
 };
 
 struct ports;

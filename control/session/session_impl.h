@@ -194,6 +194,7 @@ struct session {
 	struct recv_job recv;
 	bool have_recv;
 	bool populate;           /* all of its memory, before a page is copied */
+	char from[256];          /* as in struct receive_options */
 	bool clearing;           /* what its files hold from before is punched out */
 	uint64_t balloon_end;    /* chunks of plane IN up to which a balloon came; 0: none */
 	bool loading;            /* flows are let go of, then the VMM gets its state */

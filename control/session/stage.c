@@ -21,7 +21,8 @@ const struct stage stage_table[] = {
 	{"last", SESSION_SWITCHING, precopy_last, NULL, NULL, 0},
 	{"save", SESSION_SWITCHING, source_save, target_save, NULL, 60000},
 	{"late", SESSION_SWITCHING, precopy_late, NULL, NULL, 0},
-	{"verify", SESSION_SWITCHING, source_verify, target_verify, NULL, 0},
+	/* Digests of terabytes; a target that tells none must not keep the guest paused. */
+	{"verify", SESSION_SWITCHING, source_verify, target_verify, NULL, 60000, 4000},
 	{"load", SESSION_SWITCHING, source_load, target_load, NULL, 60000},
 	{"commit", SESSION_COMMITTING, handover_commit, handover_taken, NULL, 30000},
 	{"finish", SESSION_COMMITTING, handover_finish, NULL, NULL, 30000},

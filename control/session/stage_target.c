@@ -86,6 +86,10 @@ int session_receive(struct session_host *h, const struct receive_options *o, str
 
 	if (session_check_helper(h, &o->vmm, e) < 0)
 		return -e->errnum;
+	if (o->from[0] != '\0' && h->tls == NULL)
+		return err_set(e, EINVAL,
+			"--from names a certificate, and this host is `insecure`: nobody proves "
+			"who he is");
 	session_give_way(o->name);
 	s = session_new(h, o->name, &o->vmm, false, e);
 	if (s == NULL)
@@ -99,6 +103,7 @@ int session_receive(struct session_host *h, const struct receive_options *o, str
 	s->vmm->gone_arg = s;
 	s->populate = o->populate;
 	s->seal_wish = o->seal;
+	memcpy(s->from, o->from, sizeof(s->from));
 	*out = s;
 	return 0;
 }
@@ -229,8 +234,10 @@ void target_save(struct session *s, json_t *msg)
 
 	if (!peer_get_u64(msg, "bytes", SPOOL_BYTES_MAX, &bytes, &e) ||
 		!peer_get_u64(msg, "crc", UINT32_MAX, &crc, &e) ||
-		spool_new(&s->spool, bytes, (uint32_t)crc, &e) < 0)
+		spool_new(&s->spool, bytes, (uint32_t)crc, &e) < 0) {
 		session_fail(s, &e);
+		return;
+	}
 	s->fig.state_bytes = bytes;
 }
 

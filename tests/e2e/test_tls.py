@@ -241,6 +241,21 @@ def test_not_the_one_that_was_called(stage, keys):
                 None, "--peer", "elsewhere.test")
 
 
+def test_not_the_one_that_is_awaited(stage, keys, pagemap_scan):
+    """Another host that may take part does not get a session that waits for a certain one."""
+    two = Two(stage, keys / "source.test", keys / "target.test")
+    waits = ("receive", "guest", *two.waiting.way, "--detach", "--from")
+    two.target.ok(*waits, "elsewhere.test")
+    end = godwit.Migration(two.source, "guest", two.vm, two.target.address).failed()
+    assert "awaited from another host" in end["error"], end["error"]
+    two.target.wait_line("awaited from another host")
+    assert two.target.status("guest")["state"] == "waiting"
+    two.target.ok("cancel", "guest")
+    two.target.ok(*waits, "source.test")
+    godwit.Migration(two.source, "guest", two.vm, two.target.address).done()
+    two.waiting.wait_ticks()
+
+
 def test_plain_text_to_a_secure_target(stage, keys):
     stage.secure = False
     two = Two(stage, None, keys / "target.test")
