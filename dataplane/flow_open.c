@@ -58,7 +58,7 @@ int recv_new(struct flow *f, struct recv_job *job, int node, struct err *e)
 		return err_set(e, ENOMEM, "no memory for a flow");
 	r->flow = f;
 	r->job = job;
-	r->pages = mem_new(CHUNK_BYTES, node);
+	r->pages = mem_new_guarded(CHUNK_BYTES, node);
 	if (r->pages == NULL)
 		rc = err_set(e, ENOMEM, "no memory for the decode buffer of a flow");
 	for (const struct codec_ops *const *c = codec_table; rc == 0 && *c != NULL; c++)
@@ -81,7 +81,7 @@ void recv_free(struct recv *r)
 	for (unsigned i = 0; i < CODEC_IDS; i++)
 		if (r->codec[i] != NULL)
 			r->codec[i]->ops->close(r->codec[i]);
-	mem_free(r->pages, CHUNK_BYTES);
+	mem_free_guarded(r->pages, CHUNK_BYTES);
 	mem_free(r, sizeof(*r));
 }
 

@@ -5,8 +5,11 @@
 #include "mem.h"
 
 #include <numaif.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "region.h"
 
 #define MEM_NODES 1024u // the most that a kernel can have
 
@@ -33,6 +36,38 @@ void *mem_new(size_t bytes, int node)
 	(void)madvise(p, bytes, MADV_HUGEPAGE);
 	memset(p, 0, bytes);
 	return p;
+}
+
+// Bytes before the guard, as pages.
+static size_t before_guard(size_t bytes)
+{
+	return (bytes + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
+}
+
+// From where the pages begin.
+static size_t guarded_at(size_t bytes)
+{
+	return before_guard(bytes) - ((bytes + 63) & ~(size_t)63);
+}
+
+void *mem_new_guarded(size_t bytes, int node)
+{
+	size_t pages = before_guard(bytes);
+	uint8_t *p = mem_new(pages + PAGE_BYTES, node);
+
+	if (p == NULL)
+		return NULL;
+	if (mprotect(p + pages, PAGE_BYTES, PROT_NONE) != 0) {
+		mem_free(p, pages + PAGE_BYTES);
+		return NULL;
+	}
+	return p + guarded_at(bytes);
+}
+
+void mem_free_guarded(void *p, size_t bytes)
+{
+	if (p != NULL)
+		mem_free((uint8_t *)p - guarded_at(bytes), before_guard(bytes) + PAGE_BYTES);
 }
 
 void mem_free(void *p, size_t bytes)

@@ -14,4 +14,9 @@ void *mem_new(size_t bytes, int node);
 /* bytes as given to mem_new; NULL is allowed. */
 void mem_free(void *p, size_t bytes);
 
+/* As mem_new(), aligned to 64 bytes, and right behind its end (bytes rounded up to 64) a page that
+ * faults: for memory in which a library decodes what came from outside. */
+void *mem_new_guarded(size_t bytes, int node);
+void mem_free_guarded(void *p, size_t bytes);
+
 #endif

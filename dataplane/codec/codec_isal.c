@@ -3,7 +3,8 @@
 // encode and decode run on the one polling core that owns the codec.
 //
 // The library's scratch memory is made at open and used again for every frame. A stream ends with
-// its frame, so a frame that was lost or torn costs no other.
+// its frame, so a frame that was lost or torn costs no other. The decoder's lies last, before a
+// page that faults: what came from outside works in it.
 
 #include "codec.h"
 
@@ -15,9 +16,9 @@
 struct codec_deflate {
 	struct codec codec;
 	struct isal_zstream out;
-	struct inflate_state in;
+	struct inflate_state *in; // behind the level memory
 	uint32_t level_bytes;
-	size_t all_bytes; // of this allocation, level memory included
+	size_t all_bytes; // of this allocation, level memory and decoder included
 	uint8_t level_mem[] __attribute__((aligned(64)));
 };
 
@@ -27,17 +28,19 @@ static const uint32_t level_bytes[] = {
 static int deflate_open(struct codec **c, int level, int node, struct err *e)
 {
 	struct codec_deflate *d;
-	size_t bytes;
+	size_t before, bytes;
 
 	if (level < 0 || level > ISAL_DEF_MAX_LEVEL)
 		return err_set(e, EINVAL, "compression deflate: level %d is not one of 0 to %d",
 			level, ISAL_DEF_MAX_LEVEL);
-	bytes = sizeof(*d) + level_bytes[level];
-	d = mem_new(bytes, node);
+	before = sizeof(*d) + ((level_bytes[level] + 63) & ~(size_t)63);
+	bytes = before + sizeof(*d->in);
+	d = mem_new_guarded(bytes, node);
 	if (d == NULL)
 		return err_set(e, ENOMEM, "no memory for codec deflate: %zu bytes", bytes);
 	d->codec.ops = &codec_isal;
 	d->codec.level = level;
+	d->in = (struct inflate_state *)((uint8_t *)d + before);
 	d->level_bytes = level_bytes[level];
 	d->all_bytes = bytes;
 	*c = &d->codec;
@@ -49,7 +52,7 @@ static void deflate_close(struct codec *c)
 	struct codec_deflate *d = (struct codec_deflate *)c;
 
 	if (d != NULL)
-		mem_free(d, d->all_bytes);
+		mem_free_guarded(d, d->all_bytes);
 }
 
 static size_t deflate_encode(
@@ -81,7 +84,7 @@ static int deflate_decode(
 	struct codec *c, const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes)
 {
 	struct codec_deflate *d = (struct codec_deflate *)c;
-	struct inflate_state *s = &d->in;
+	struct inflate_state *s = d->in;
 
 	if (in_bytes == 0 || in_bytes > UINT32_MAX || out_bytes > UINT32_MAX)
 		return -EBADMSG;

@@ -3,6 +3,7 @@
 // and closed by control threads; encode and decode run on the one polling core that owns the codec.
 //
 // The library works in memory that it is given at open and never allocates (its static contexts).
+// The decoder's memory lies last, before a page that faults: what came from outside works in it.
 // What is decoded is one frame and no more: no skippable frames, no formats of older versions.
 
 #include "codec.h"
@@ -48,7 +49,7 @@ static int zstd_open(struct codec **c, int level, int node, struct err *e)
 			LEVEL_MAX);
 	out_bytes = out_bytes_of(level);
 	bytes = sizeof(*z) + out_bytes + ZSTD_estimateDCtxSize();
-	z = mem_new(bytes, node);
+	z = mem_new_guarded(bytes, node);
 	if (z == NULL)
 		return err_set(e, ENOMEM, "no memory for codec zstd: %zu bytes", bytes);
 	z->codec.ops = &codec_zstd;
@@ -57,7 +58,7 @@ static int zstd_open(struct codec **c, int level, int node, struct err *e)
 	z->out = ZSTD_initStaticCCtx(z->contexts, out_bytes);
 	z->in = ZSTD_initStaticDCtx(z->contexts + out_bytes, ZSTD_estimateDCtxSize());
 	if (z->out == NULL || z->in == NULL) {
-		mem_free(z, bytes);
+		mem_free_guarded(z, bytes);
 		return err_set(e, EIO, "codec zstd: libzstd does not take the memory it asked for");
 	}
 	*c = &z->codec;
@@ -69,7 +70,7 @@ static void zstd_close(struct codec *c)
 	struct codec_zstd *z = (struct codec_zstd *)c;
 
 	if (z != NULL)
-		mem_free(z, z->all_bytes);
+		mem_free_guarded(z, z->all_bytes);
 }
 
 static size_t zstd_encode(

@@ -2,10 +2,14 @@
 // mem.c: buffers are zero, and of the node that was asked for.
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <numa.h>
@@ -64,11 +68,42 @@ static void of_a_node_that_is_not_there(void **state)
 	mem_free(NULL, BYTES);
 }
 
+/* A byte behind the end, up to the next multiple of 64, is a fault at once. */
+static void guarded(void **state)
+{
+	static const size_t sizes[] = {1, 64, 4096, 5000, 262144};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t end = (sizes[i] + 63) & ~(size_t)63;
+		volatile uint8_t *p = mem_new_guarded(sizes[i], -1);
+		int status;
+		pid_t child;
+
+		assert_non_null(p);
+		assert_int_equal((uintptr_t)p % 64, 0);
+		for (size_t k = 0; k < end; k++)
+			assert_int_equal(p[k], 0);
+		p[0] = p[end - 1] = 1;
+		child = fork();
+		if (child == 0) {
+			signal(SIGSEGV, SIG_DFL);
+			p[end] = 1;
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+		mem_free_guarded((void *)p, sizes[i]);
+	}
+	mem_free_guarded(NULL, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(of_a_node),
 		cmocka_unit_test(of_a_node_that_is_not_there),
+		cmocka_unit_test(guarded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
