@@ -37,10 +37,9 @@ enum session_state {
 	SESSION_COPYING,      /* live passes; the guest runs at the source */
 	SESSION_HOLDING,      /* live passes go on, the operator holds the switch-over back */
 	SESSION_SWITCHING,    /* source: the guest is paused, under lease. target: state arrives */
-	SESSION_COMMITTING, /* source: the commit is written. target: the guest is being taken over
-			     */
-	SESSION_UNDECIDED,  /* source: silence after commit. The operator decides */
-	SESSION_ENDING,     /* letting go of flows and the VMM */
+	SESSION_COMMITTING,   /* source: the commit is written. target: it is being taken over */
+	SESSION_UNDECIDED,    /* source: silence after commit. The operator decides */
+	SESSION_ENDING,       /* letting go of flows and the VMM */
 	SESSION_ENDED,
 	SESSION_STATES
 };
@@ -206,8 +205,7 @@ struct session {
 /* session.c */
 struct session *session_new(struct session_host *h, const char *name, const struct vmm_where *where,
 	bool source, struct err *e);
-/* A session that is to move a guest needs it; one that is only remembered does not. 0 or -ENOENT.
- */
+/* A session that moves a guest needs it; one that is only remembered does not. 0 or -ENOENT. */
 int session_check_helper(
 	const struct session_host *h, const struct vmm_where *where, struct err *e);
 void session_set_state(struct session *s, enum session_state to);
