@@ -6,6 +6,7 @@ falls with that time."""
 import pytest
 
 import events
+from cord import Cord
 
 pytestmark = pytest.mark.usefixtures("pagemap_scan")
 
@@ -58,3 +59,23 @@ def test_not_slowed_any_more(stage, pair, vm, how):
         assert steps(migration) == [75, 70, 100]
     vm.wait_line(r"throttle 100$")
     vm.wait_ticks()
+
+
+@pytest.mark.long
+def test_not_slowed_while_the_network_is_lost(stage, pair, vm):
+    source, target = pair
+    waiting = stage.waiting(**SIZE)
+    cord = Cord(target.port)
+    stage.wires.append(cord)
+    migration = stage.migrate(source, target, vm, waiting, "guest", *WIRE, "--throttle", 5,
+                              "--max-passes", 100, "--verify", "memory", to=cord.address)
+    vm.wait_line(r"throttle 75$")
+    cord.cut()
+    vm.wait_line(r"throttle 100$")
+    source.wait_state("guest", "reconnecting")
+    cord.join()
+    assert migration.done()["reconnects"] == 1
+    waiting.wait_ticks()
+    waiting.whole()
+    seen = steps(migration)
+    assert seen[0] == 75 and 100 in seen and seen[seen.index(100) + 1] == 75
