@@ -257,7 +257,6 @@ static int open_flow(struct nic *t, unsigned lane, unsigned side, uint16_t udp[2
 		.token_in = 2 * lane + side,
 		.token_out = 2 * lane + !side,
 		.mtu_most = MTU,
-		.map = &t->b->map,
 		.faults = {.seed = side + 1}};
 	struct link *l;
 	int rc;

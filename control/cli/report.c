@@ -61,6 +61,10 @@ static void print_port(FILE *out, const json_t *p)
 			report_number(p, "rtt_us"),
 			json_is_true(json_object_get(p, "zero_copy")) ? ", zero copy" : "");
 	fputc('\n', out);
+	if (report_text(p, "copies")[0] != '\0') {
+		line(out, "copied");
+		fprintf(out, "%s\n", report_text(p, "copies"));
+	}
 }
 
 static void print_stall(FILE *out, const json_t *s)

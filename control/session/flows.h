@@ -23,10 +23,13 @@ struct session_nic {
 	struct port *port; /* held; NULL: the link is another one */
 	struct offer_choice offer;
 	struct nic_lane lane[SESSION_FLOWS];
-	char about[PORTS_ABOUT];         /* of the port, for the report */
-	struct port_info info;           /* as it was at the start */
-	struct link_nic_info links;      /* sums over flows; the largest MTU and round trip */
-	struct link_nic_info links_gone; /* of those, of flows that a lost network ended */
+	char about[PORTS_ABOUT];       /* of the port, for the report */
+	struct extmem_window *windows; /* source: the guest's memory for the device; NULL: none */
+	struct extmem_window_info mapped; /* as of the last look; of windows that are gone too */
+	char copies[ERR_TEXT_BYTES];      /* source: why pages are copied; "": not known to be */
+	struct port_info info;            /* as it was at the start */
+	struct link_nic_info links;       /* sums over flows; the largest MTU and round trip */
+	struct link_nic_info links_gone;  /* of those, of flows that a lost network ended */
 };
 
 /* Flows over the rdma link, see flows_rdma.c. */
@@ -83,6 +86,10 @@ int flows_nic_accept(struct session *s, json_t *msg, struct err *e);
 /* Stage flows. */
 void source_flows_nic(struct session *s);
 void target_flows_nic(struct session *s, json_t *msg);
+/* Source, from the tick: how the windows are. False: the session has failed. */
+bool flows_nic_work(struct session *s);
+/* Source, a pass is over: they are to be looked at again. */
+void flows_nic_look(struct session *s);
 /* Keeps what the links counted, as long as there are flows. */
 void flows_nic_sum(struct session *s);
 /* All flows were freed, others will come: only the port stays. */

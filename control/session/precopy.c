@@ -325,6 +325,7 @@ static void pass_over(struct session *s)
 	uint64_t now = clock_ns();
 
 	note_pass(s, now);
+	flows_nic_look(s);
 	s->fig.copy_ended_ns = now;
 	s->next_pass++;
 	if (s->pass.facts.kind == PASS_LIVE) {

@@ -53,6 +53,8 @@ bool session_flows_work(struct session *s)
 {
 	uint64_t moved = 0;
 
+	if (!flows_nic_work(s))
+		return false;
 	for (unsigned i = 0; i < s->nflows; i++) {
 		struct flow *f = s->flow[i];
 

@@ -246,9 +246,14 @@ static bool is_over(const struct link_nic *n, uint64_t now_ns)
 // The device has let go of all pages of the guest.
 static bool pages_are_back(struct link_nic *n)
 {
-	if (rte_mbuf_ext_refcnt_read(&n->pages) == 1 || n->bursting)
+	bool back = n->windows != NULL ? extmem_window_is_back(n->windows, n->lane)
+				       : rte_mbuf_ext_refcnt_read(&n->pages) == 1;
+
+	if (back || n->bursting)
 		return true;
-	(void)rte_eth_tx_done_cleanup(n->q->id, n->q->index, 0);
+	// Devices that can't be asked look when there is more to send.
+	if (rte_eth_tx_done_cleanup(n->q->id, n->q->index, 0) == -ENOTSUP)
+		port_nudge(n->q);
 	return false;
 }
 

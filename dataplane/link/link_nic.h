@@ -18,9 +18,9 @@
 #include <sys/socket.h>
 
 #include "err.h"
+#include "extmem_window.h"
 #include "link.h"
 #include "port.h"
-#include "region.h"
 
 /* Both ends must mean the same; a message between daemons may carry them. */
 #define LINK_NIC_FRAMES     1024u
@@ -43,9 +43,12 @@ struct link_nic_config {
 	unsigned mtu_most;            /* the smaller of both ports' mtu */
 	uint32_t frames;              /* in flight; 0: LINK_NIC_FRAMES */
 	uint64_t ring_bytes;          /* 0: LINK_NIC_RING_BYTES */
-	const struct region_map *map; /* source, for zero copy: the guest's memory; may be NULL */
-	uint64_t dead_ns;             /* silence after which the peer is dead; 0: 30 s */
-	uint64_t resolve_ns;          /* for finding the next hop; 0: 5 s */
+	/* Source, where port_info.maps: the guest's memory as the device may read it; NULL: all is
+	 * copied. lane: this flow's. Freed after the link. */
+	struct extmem_window *windows;
+	unsigned lane;
+	uint64_t dead_ns;    /* silence after which the peer is dead; 0: 30 s */
+	uint64_t resolve_ns; /* for finding the next hop; 0: 5 s */
 	uint64_t barrier_ns; /* source: a barrier, and nothing acknowledged for so long, pings
 			      * included: gives up what is missing, so that control sees it as lost;
 			      * 0: never

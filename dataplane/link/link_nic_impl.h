@@ -5,6 +5,7 @@
 #ifndef GODWIT_DATAPLANE_LINK_NIC_IMPL_H
 #define GODWIT_DATAPLANE_LINK_NIC_IMPL_H
 
+#include "extmem_window_impl.h"
 #include "link_nic.h"
 #include "port_impl.h"
 #include "rel_recv.h"
@@ -73,7 +74,9 @@ struct link_nic {
 	bool zero_copy;
 	enum udp_summing summing;
 	bool device_ip_sum;
-	struct rte_mbuf_ext_shared_info pages; /* one more than packets that hold pages */
+	struct extmem_window *windows;         /* NULL: the device copies what it takes */
+	unsigned lane;                         /* of theirs */
+	struct rte_mbuf_ext_shared_info pages; /* without: one more than packets' pieces */
 	/* target */
 	struct nic_place *place; /* [frames] */
 	uint8_t *ring;           /* ring_bytes, and a payload */

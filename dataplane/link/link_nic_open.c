@@ -172,7 +172,10 @@ int link_nic_open(struct link **l, const struct link_nic_config *c, struct err *
 	udp_head_init(&n->head, &n->port->own, c->udp_port, &n->peer, n->peer_port);
 	n->udp_port = c->udp_port;
 	n->resolve_ns = c->resolve_ns > 0 ? c->resolve_ns : RESOLVE_NS;
-	n->zero_copy = c->source && n->port->info.zero_copy;
+	n->zero_copy =
+		c->source && n->port->info.zero_copy && (n->port->copies || c->windows != NULL);
+	n->windows = n->zero_copy && !n->port->copies ? c->windows : NULL;
+	n->lane = c->lane;
 	n->pages.free_cb = pages_free;
 	rte_mbuf_ext_refcnt_set(&n->pages, 1);
 	n->faults = c->faults;
@@ -202,6 +205,7 @@ int link_nic_seal(struct link *l, const struct seal_ops *ops, const struct seal_
 	if (n->opened == NULL)
 		return err_set(e, ENOMEM, "nic: no memory for the seal of a flow");
 	n->zero_copy = false;
+	n->windows = NULL;
 	n->rel->cfg.sealed = true;
 	l->sealed = true;
 	return 0;

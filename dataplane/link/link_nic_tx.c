@@ -7,8 +7,8 @@
 // in both cases, so that a guest that keeps writing can't spoil its tag twice.
 //
 // Invariants: the protocol is asked for a datagram only when there is a place for it in `out`,
-// because what it says counts as sent. A page that is attached is counted in pages.refcnt until the
-// device has let go of it.
+// because what it says counts as sent. A page that is attached is counted, in pages or in its
+// window, until the device has let go of it.
 
 #include "link_nic_impl.h"
 
@@ -119,11 +119,32 @@ static struct rte_mbuf *plain(struct link_nic *n, struct rel_out *o)
 	return m;
 }
 
-// Headers, and the pages of the part behind them. NULL: it has too many pieces, or the device holds
-// all buffers for them.
+// Counts the pieces as the device's, and tells where it finds them. False: not all are mapped for
+// it.
+static bool lend(struct link_nic *n, const struct iovec *seg, unsigned nseg, struct extmem_piece *p)
+{
+	if (n->windows != NULL)
+		return extmem_window_take(n->windows, n->lane, seg, nseg, p);
+	for (unsigned i = 0; i < nseg; i++)
+		p[i] = (struct extmem_piece){seg[i].iov_base, &n->pages};
+	rte_mbuf_ext_refcnt_update(&n->pages, (int16_t)nseg);
+	return true;
+}
+
+static void attach(struct rte_mbuf *m, const struct extmem_piece *p, size_t bytes)
+{
+	rte_pktmbuf_attach_extbuf(
+		m, p->at, (rte_iova_t)(uintptr_t)p->at, (uint16_t)bytes, p->count);
+	m->data_len = (uint16_t)bytes;
+	m->pkt_len = m->data_len;
+}
+
+// Headers, and the pages of the part behind them. NULL: it has too many pieces, or they are not
+// mapped for the device, or it holds all buffers for them.
 static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o)
 {
 	struct rte_mbuf *m, *ext[PORT_SEGS], **link;
+	struct extmem_piece piece[PORT_SEGS];
 	struct iovec seg[PORT_SEGS];
 	unsigned nseg = part_segments(&n->payload[o->seq & (n->rel->cfg.frames - 1)], o->offset,
 		o->bytes, seg, n->port->segs_most);
@@ -131,7 +152,8 @@ static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o)
 	if (nseg == 0 || rte_pktmbuf_alloc_bulk(n->q->ext_pool, ext, nseg) != 0)
 		return NULL;
 	m = rte_pktmbuf_alloc(n->q->hdr_pool);
-	if (m == NULL) {
+	if (m == NULL || !lend(n, seg, nseg, piece)) {
+		rte_pktmbuf_free(m);
 		rte_pktmbuf_free_bulk(ext, nseg);
 		return NULL;
 	}
@@ -141,13 +163,8 @@ static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o)
 	m->pkt_len = m->data_len + o->bytes;
 	m->nb_segs = (uint16_t)(1 + nseg);
 	link = &m->next;
-	rte_mbuf_ext_refcnt_update(&n->pages, (int16_t)nseg);
 	for (unsigned i = 0; i < nseg; i++) {
-		rte_pktmbuf_attach_extbuf(ext[i], seg[i].iov_base,
-			(rte_iova_t)(uintptr_t)seg[i].iov_base, (uint16_t)seg[i].iov_len,
-			&n->pages);
-		ext[i]->data_len = (uint16_t)seg[i].iov_len;
-		ext[i]->pkt_len = ext[i]->data_len;
+		attach(ext[i], &piece[i], seg[i].iov_len);
 		*link = ext[i];
 		link = &ext[i]->next;
 	}

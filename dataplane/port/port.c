@@ -137,6 +137,21 @@ static bool wait_detached(struct port *p)
 	return true;
 }
 
+// Windows of guest memory are unmapped by threads of their own, which use the device.
+static bool wait_unmapped(struct port *p)
+{
+	static const struct timespec nap = {.tv_nsec = NAP_NS};
+	uint64_t end = clock_ns() + DETACH_NS;
+
+	// Acquire: the thread is through.
+	while (atomic_load_explicit(&p->windows, memory_order_acquire) > 0) {
+		if (clock_ns() > end)
+			return false;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
+	return true;
+}
+
 void port_close(struct port *p)
 {
 	if (p == NULL)
@@ -144,8 +159,11 @@ void port_close(struct port *p)
 	for (unsigned i = 0; i < p->nqueues; i++)
 		if (p->queue[i] != NULL)
 			flow_detach(&p->queue[i]->poller);
-	// A core that does not let go would use what is freed: then it stays.
+	// Who does not let go would use what is freed: then it stays.
 	if (!wait_detached(p))
+		return;
+	port_stop(p);
+	if (!wait_unmapped(p))
 		return;
 	port_remove(p);
 	for (unsigned i = 0; i < p->nqueues; i++)

@@ -65,11 +65,13 @@ struct port_info {
 	unsigned speed_mbps;            /* 0: not known */
 	bool ip_checksum, udp_checksum; /* on transmit, by the device */
 	bool rx_checksum;
-	bool multi_seg;       /* a packet may be a chain of buffers */
-	bool zero_copy;       /* of what is not sealed */
-	bool must_zero_copy;  /* the operator wants nothing else */
-	const char *steering; /* "rte_flow", "rss", "software" */
-	unsigned nnotes;      /* sentences: what was chosen and why, what would make it faster */
+	bool multi_seg; /* a packet may be a chain of buffers */
+	bool zero_copy; /* of what is not sealed */
+	bool maps;      /* zero copy takes guest memory mapped for the device: extmem_window.h */
+	bool must_zero_copy;   /* the operator wants nothing else */
+	const char *must_copy; /* without zero_copy: why; constant text */
+	const char *steering;  /* "rte_flow", "rss", "software" */
+	unsigned nnotes;       /* sentences: what was chosen and why, what would make it faster */
 	char note[PORT_NOTES][PORT_NOTE_BYTES];
 };
 
@@ -102,7 +104,8 @@ int port_config_check(const struct port_config *c, struct err *e);
  * -errno with e set: what is wrong and what to do. */
 int port_open(struct port **p, const struct port_config *c, struct err *e);
 /* Stops and removes the device. No link is open on it; released as often as it was held. Waits
- * for the lcores to let go, at most seconds. NULL is allowed. */
+ * for the lcores to let go, and for guest memory to be unmapped, at most seconds each. NULL is
+ * allowed. */
 void port_close(struct port *p);
 
 void port_info(struct port *p, struct port_info *i);

@@ -71,6 +71,8 @@ struct port {
 	uint64_t ns_mult;        /* nanoseconds a cycle, times 2^32 */
 
 	uint16_t id;
+	struct rte_device *device;
+	_Atomic unsigned windows; /* extmem_window objects; their threads take away */
 	bool started;
 	unsigned held;
 	unsigned next_slot;
@@ -98,6 +100,9 @@ bool port_turn(struct port_queue *q);
 void port_say(struct port_queue *q, const uint8_t *buf, size_t len);
 /* Lcore: gives n packets to the device; returns how many it took. */
 unsigned port_send(struct port_queue *q, struct rte_mbuf **m, unsigned n);
+/* Lcore: gives the device one packet more, to itself, so that it looks at those that it has sent.
+ */
+void port_nudge(struct port_queue *q);
 /* Lcore: packets for a UDP port go to this link; NULL: to nobody. */
 void port_bind(struct port_queue *q, uint16_t udp_port, struct link_nic *link);
 
@@ -109,6 +114,8 @@ int port_queue_new(struct port *p, unsigned n, struct err *e);
 /* port_probe.c */
 void port_note(struct port *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int port_probe(struct port *p, const struct port_config *c, struct err *e);
+/* Stops the device, which lets go of all packets; then removes it. */
+void port_stop(struct port *p);
 void port_remove(struct port *p);
 /* port_address.c */
 int port_addresses(struct port *p, const struct port_config *c, struct err *e);

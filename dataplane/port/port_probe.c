@@ -146,6 +146,7 @@ static int find_device(struct port *p, const struct port_config *c, struct err *
 	RTE_ETH_FOREACH_DEV(id)
 	if (rte_eth_dev_info_get(id, &i) == 0 && strcmp(rte_dev_name(i.device), name) == 0) {
 		p->id = id;
+		p->device = i.device;
 		return 0;
 	}
 	return err_set(e, ENODEV, "port %s: device \"%s\" is there, but is no network device",
@@ -184,19 +185,21 @@ static int choose_zero_copy(struct port *p, const struct port_config *c, struct 
 		why = d->no_ext;
 	else if (strstr(c->device, "zero-copy=yes") != NULL)
 		why = "its own zero-copy option excludes that";
-	else if (!p->copies)
-		why = "its driver does not say when it has read a packet";
 	if (why != NULL && c->zero_copy == PORT_YES)
 		return err_set(
 			e, ENOTSUP, "port %s can't send pages without a copy: %s", c->name, why);
 	p->info.must_zero_copy = c->zero_copy == PORT_YES;
 	p->info.zero_copy = why == NULL && c->zero_copy != PORT_NO;
-	if (p->info.zero_copy)
+	p->info.maps = p->info.zero_copy && !p->copies;
+	p->info.must_copy = c->zero_copy == PORT_NO ? "as was asked for" : why;
+	if (p->info.maps)
+		port_note(p, "pages leave guest memory by DMA where it can be mapped for that, "
+			     "but for sealed ones");
+	else if (p->info.zero_copy)
 		port_note(p,
 			"pages leave guest memory without a copy by Godwit, but for sealed ones");
 	else
-		port_note(p, "pages are copied into packets: %s",
-			c->zero_copy == PORT_NO ? "as was asked for" : why);
+		port_note(p, "pages are copied into packets: %s", p->info.must_copy);
 	return 0;
 }
 
@@ -274,14 +277,15 @@ static bool make_pools(struct port *p, struct port_queue *q, unsigned *bytes)
 		RTE_PKTMBUF_HEADROOM + p->info.mtu + L2_BYTES + ROOM_SPARE, RTE_CACHE_LINE_SIZE);
 	unsigned rx = p->rx_frame_bytes + RTE_PKTMBUF_HEADROOM;
 	unsigned tx = p->info.tx_descriptors;
-	bool zero = p->info.zero_copy;
+	bool zero = p->info.zero_copy, copied = !zero || p->info.maps;
+	unsigned pieces = RTE_MIN(2 * tx + TX_SPARE, UINT16_MAX - 1u); // as counts of them are
 
 	q->rx_pool = pool(q, "rx", p->info.rx_descriptors + RX_SPARE, rx > full ? rx : full, bytes);
-	q->full_pool = pool(q, "tx", zero ? 2 * TX_SPARE : tx + TX_SPARE, full, bytes);
+	q->full_pool = pool(q, "tx", copied ? tx + TX_SPARE : 2 * TX_SPARE, full, bytes);
 	if (zero) {
 		q->hdr_pool = pool(
 			q, "hd", tx + TX_SPARE, RTE_PKTMBUF_HEADROOM + UDP_HDR_MOST + 256, bytes);
-		q->ext_pool = pool(q, "ex", 2 * tx + TX_SPARE, 0, bytes);
+		q->ext_pool = pool(q, "ex", pieces, 0, bytes);
 	}
 	return q->rx_pool != NULL && q->full_pool != NULL &&
 	       (!zero || (q->hdr_pool != NULL && q->ext_pool != NULL));
@@ -358,15 +362,17 @@ int port_probe(struct port *p, const struct port_config *c, struct err *e)
 	return rc == 0 ? start(p, c, e) : rc;
 }
 
-void port_remove(struct port *p)
+void port_stop(struct port *p)
 {
-	struct rte_eth_dev_info i;
-	bool known = p->id != UINT16_MAX && rte_eth_dev_info_get(p->id, &i) == 0;
-
 	if (p->started)
 		rte_eth_dev_stop(p->id);
-	if (known) {
-		rte_eth_dev_close(p->id);
-		rte_dev_remove(i.device);
-	}
+	p->started = false;
+}
+
+void port_remove(struct port *p)
+{
+	if (p->id == UINT16_MAX)
+		return;
+	rte_eth_dev_close(p->id);
+	rte_dev_remove(p->device);
 }

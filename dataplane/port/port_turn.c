@@ -11,6 +11,8 @@
 #include <rte_ethdev.h>
 #include <string.h>
 
+#define NUDGE_BYTES 60u // the least that Ethernet has, without its sum
+
 static void drop(struct rte_mbuf *m, _Atomic uint64_t *why)
 {
 	port_count(why, 1);
@@ -119,6 +121,19 @@ unsigned port_send(struct port_queue *q, struct rte_mbuf **m, unsigned n)
 	if (sent < n)
 		port_count(&q->n.tx_full, 1);
 	return sent;
+}
+
+// Of an experimental type (IEEE 802, local experimental EtherType 1), to ourselves: no switch hands
+// it on, as it came from where it is to go.
+void port_nudge(struct port_queue *q)
+{
+	uint8_t buf[NUDGE_BYTES] = {0};
+
+	memcpy(buf, q->port->own.mac, UDP_MAC_BYTES);
+	memcpy(buf + UDP_MAC_BYTES, q->port->own.mac, UDP_MAC_BYTES);
+	buf[2 * UDP_MAC_BYTES] = 0x88;
+	buf[2 * UDP_MAC_BYTES + 1] = 0xb5;
+	port_say(q, buf, sizeof(buf));
 }
 
 void port_say(struct port_queue *q, const uint8_t *buf, size_t len)

@@ -152,6 +152,39 @@ class Cable(Network):
         return made
 
 
+class Taps(Network):
+    """Two tap devices, which the daemons make, on a bridge of the kernel's. Nothing says of their
+    driver that it has read a packet when it took it, so guest memory is mapped for it."""
+
+    def make(self):
+        self.space = f"gw{os.getpid()}-{next(COUNT)}b"
+        Cable.ip("netns", "add", self.space)
+        try:
+            Cable.ip("-n", self.space, "link", "set", "lo", "up")
+            Cable.ip("-n", self.space, "link", "add", "bridge", "mtu", self.mtu, "type", "bridge")
+            Cable.ip("-n", self.space, "link", "set", "bridge", "up")
+        except Missing:
+            self.close()
+            raise
+
+    def close(self):
+        subprocess.run(["ip", "netns", "del", self.space], capture_output=True, timeout=30,
+                       stdin=subprocess.DEVNULL, check=False)
+
+    def device(self, side):
+        return f"net_tap0,iface=tap{side}"
+
+    def daemon(self, side):
+        return dict(super().daemon(side), netns=self.space)
+
+    def up(self):
+        """Both daemons run: their devices are there. The kernel's end of each gets an address of
+        its own, for a bridge keeps what is for its ports' ends."""
+        for side in (0, 1):
+            Cable.ip("-n", self.space, "link", "set", f"tap{side}", "address",
+                     f"02:00:00:00:00:{side + 1:02x}", "master", "bridge", "up")
+
+
 class Capture:
     """All that arrives at an interface from now on, with the VLAN tags that the kernel took off."""
 

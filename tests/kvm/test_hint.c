@@ -71,6 +71,8 @@ static void balloon_needs_its_feature(void **state)
 	(void)state;
 	begin(0);
 	assert_int_equal(hint_flags() & AGENT_HINT_BALLOON, 0);
+	assert_int_equal(godwit_keeps_memory(vmm.g), -EBUSY); /* it has started */
+	assert_int_equal(hint_flags() & AGENT_HINT_KEEPS, 0);
 	assert_int_equal(godwit_inflate(vmm.g, 3, 2), 0);
 	assert_int_equal(hints[0], 0);
 	godwit_balloon(vmm.g, 1);

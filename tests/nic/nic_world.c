@@ -283,7 +283,6 @@ static void open_flow(struct world_side *s, unsigned n)
 		.token_in = WORLD_TOKEN + 2 * n + s->source,
 		.token_out = WORLD_TOKEN + 2 * n + !s->source,
 		.mtu_most = o->mtu,
-		.map = s->source ? &s->w->from : NULL,
 		.dead_ns = o->dead_ms * NS_PER_MS,
 		.barrier_ns = o->barrier_ms * NS_PER_MS,
 		.faults = {.lose = o->lose, .seed = o->seed + s->source},
