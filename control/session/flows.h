@@ -86,16 +86,23 @@ int flows_nic_accept(struct session *s, json_t *msg, struct err *e);
 /* Stage flows. */
 void source_flows_nic(struct session *s);
 void target_flows_nic(struct session *s, json_t *msg);
-/* Source, from the tick: how the windows are. False: the session has failed. */
-bool flows_nic_work(struct session *s);
-/* Source, a pass is over: they are to be looked at again. */
-void flows_nic_look(struct session *s);
 /* Keeps what the links counted, as long as there are flows. */
 void flows_nic_sum(struct session *s);
 /* All flows were freed, others will come: only the port stays. */
 void flows_nic_again(struct session *s);
 /* All flows were freed: lets the port go. */
 void flows_nic_gone(struct session *s);
+
+/* flows_nic_map.c, source */
+/* Before the first flow: has windows of the guest's memory mapped for a device that reads by DMA,
+ * or says why pages are copied. 0 or -errno with e set: nothing but zero copy was wanted. */
+int flows_nic_map(struct session *s, struct err *e);
+/* From the tick: how the windows are. False: the session has failed. */
+bool flows_nic_work(struct session *s);
+/* A pass is over: they are to be looked at again. */
+void flows_nic_look(struct session *s);
+/* The flows are gone. */
+void flows_nic_unmap(struct session *s);
 
 /* flows_rdma.c */
 /* Source, before preflight, where --link rdma asks for it. 0, or -errno with e set. */

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import godwit
-from fabric import Cable, Memif, Taps, Vhost, udp_of
+from fabric import Cable, Memif, Vhost, udp_of
 
 VECTORS = godwit.BUILD / "tests/lint/vectors"
 KINDS = [Memif, Vhost, Cable]
@@ -154,47 +154,6 @@ def test_zero_copy_of_memory_that_comes_and_goes(stage):
     assert report["pages_balloon"] > 0 and report["pages_hole"] + report["pages_skipped"] > 0
     assert waiting.wait_ticks() > last
     waiting.whole()
-
-
-def over_taps(stage, *args, **how):
-    """The guest has memory that is there from the start, more than a window of it."""
-    source, target, net = stage.joined(Taps, **how)
-    net.up()
-    vm = stage.vm(memory="80M", args=["--vcpus", 2, "--pattern", "random", "--rate", 1000, *args])
-    waiting = stage.waiting(memory="80M")
-    last = vm.wait_ticks()
-    migration = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic", "--verify",
-                              "memory", "--downtime", 2000, "--max-passes", 4)
-    return migration, waiting, last
-
-
-@pytest.mark.insecure  # sealed pages are copied
-def test_memory_mapped_for_a_device(stage):
-    """Windows of guest memory are registered and mapped by DPDK's calls; pages go as they lie."""
-    migration, waiting, last = over_taps(stage, more="zero-copy = yes\n")
-    port = migration.done()["port"]
-    assert port["zero_copy"] and port["mapped_bytes"] >= 64 << 20 and port["copies"] == ""
-    assert waiting.wait_ticks() > last
-    waiting.whole()
-
-
-@pytest.mark.insecure
-@pytest.mark.long
-def test_memory_that_may_go_is_not_mapped(stage):
-    """A guest that gives pages back is copied, and told why; who wants nothing else is refused."""
-    migration, waiting, last = over_taps(stage, "--free", 20, "--balloon", 10)
-    port = migration.done()["port"]
-    assert not port["zero_copy"] and port["mapped_bytes"] == 0
-    assert "may give pages back" in port["copies"]
-    assert waiting.wait_ticks() > last
-    waiting.whole()
-
-
-@pytest.mark.insecure
-@pytest.mark.long
-def test_memory_that_may_go_and_no_copy_exclude_each_other(stage):
-    migration, _, _ = over_taps(stage, "--free", 20, "--balloon", 10, more="zero-copy = yes\n")
-    assert "may give pages back" in migration.failed()["error"]
 
 
 @pytest.mark.long

@@ -35,7 +35,7 @@
 // What was called: 'r' and 'u' of the memory, '0' to '3' mapped, 'a' to 'd' unmapped, by window.
 static struct fake {
 	char log[64];
-	_Atomic unsigned n;
+	unsigned n;
 	uint8_t *base;
 	size_t bytes;
 	unsigned bad_map; // the call that fails, from 1
@@ -54,10 +54,7 @@ int __wrap_rte_dev_dma_unmap(struct rte_device *d, void *at, uint64_t iova, size
 
 static void note(char what)
 {
-	unsigned n = atomic_load(&fake.n);
-
-	fake.log[n] = what;
-	atomic_store(&fake.n, n + 1);
+	fake.log[fake.n++] = what;
 }
 
 int __wrap_rte_extmem_register(void *at, size_t bytes, rte_iova_t *iova, unsigned n, size_t page)
@@ -152,13 +149,6 @@ static void wait_looks(unsigned looks)
 	assert_true(i.looks >= looks);
 }
 
-static void wait_calls(unsigned n)
-{
-	for (unsigned k = 0; k < WAIT_NAPS && atomic_load(&fake.n) < n; k++)
-		nap();
-	assert_true(atomic_load(&fake.n) >= n);
-}
-
 static void open_windows(const char *root)
 {
 	const struct extmem_window_config c = {
@@ -187,11 +177,6 @@ static bool take(unsigned lane, uint64_t at, struct extmem_piece *p)
 	struct iovec seg = {map.r[1].base + at, PAGE_BYTES};
 
 	return extmem_window_take(w, lane, &seg, 1, p);
-}
-
-static void give(struct extmem_piece *p)
-{
-	extmem_window_give(p, 1);
 }
 
 static off_t page_of(unsigned window)
@@ -225,7 +210,7 @@ static void is_mapped_and_taken_back(void **state)
 	assert_memory_equal(p.at, "page", 4);
 	assert_false(extmem_window_is_back(w, 0));
 	assert_true(extmem_window_is_back(w, 1));
-	give(&p);
+	extmem_window_give(&p, 1);
 	assert_true(extmem_window_is_back(w, 0));
 	// What windows do not cover.
 	assert_false(take(0, WINDOWS * WINDOW, &p));
@@ -258,7 +243,7 @@ static void third_can_not_be(void **state)
 	assert_false(extmem_window_take(w, 1, seg, 2, p)); // all of a packet, or nothing
 	assert_true(extmem_window_is_back(w, 1));
 	assert_true(extmem_window_take(w, 1, seg, 1, p));
-	give(p);
+	extmem_window_give(p, 1);
 	extmem_window_look(w);
 	wait_looks(2);
 	assert_string_equal(fake.log, "r013"); // it is not tried again
@@ -296,7 +281,7 @@ static void holes_stay_unmapped(void **state)
 	wait_looks(2);
 	assert_string_equal(fake.log, "r0231");
 	assert_true(take(0, WINDOW, &p));
-	give(&p);
+	extmem_window_give(&p, 1);
 	close_windows();
 	assert_string_equal(fake.log, "r0231abcdu");
 }
@@ -314,14 +299,14 @@ static void withdrawn_while_in_flight(void **state)
 	punch(2);
 	extmem_window_look(w);
 	for (unsigned n = 0; n < WAIT_NAPS && take(1, 2 * WINDOW, &q); n++) {
-		give(&q);
+		extmem_window_give(&q, 1);
 		nap();
 	}
 	assert_false(take(1, 2 * WINDOW, &q));
 	for (unsigned n = 0; n < WAIT_SILENT; n++)
 		nap();
 	assert_string_equal(fake.log, "r0123");
-	give(&p);
+	extmem_window_give(&p, 1);
 	wait_looks(2);
 	assert_string_equal(fake.log, "r0123c");
 	extmem_window_info(w, &i);
@@ -339,12 +324,11 @@ static void ends_when_pieces_are_back(void **state)
 	open_windows("");
 	assert_true(take(1, WINDOW, &p));
 	extmem_window_free(w);
-	wait_calls(6);
 	for (unsigned n = 0; n < WAIT_SILENT; n++)
 		nap();
 	assert_string_equal(fake.log, "r0123a");
 	assert_int_equal(atomic_load(&port.windows), 1);
-	give(&p);
+	extmem_window_give(&p, 1);
 	wait_gone();
 	assert_string_equal(fake.log, "r0123abcdu");
 }
