@@ -16,7 +16,8 @@
 
 #define QMP_MS 5000
 
-static void try_tracker(struct doctor *d, struct qemu *u)
+/* False, and told: its guest can't be tracked. */
+static bool try_tracker(struct doctor *d, struct qemu *u)
 {
 	struct attach_ram ram[ATTACH_VIEWS];
 	unsigned n = qemu_mappings(u, ram, ATTACH_VIEWS);
@@ -26,8 +27,10 @@ static void try_tracker(struct doctor *d, struct qemu *u)
 	struct err e = {0};
 	int rc;
 
-	if (map == NULL)
-		return;
+	if (map == NULL) {
+		doctor_row(d, DOCTOR_PROBLEM, "tracker", NULL, "out of memory");
+		return false;
+	}
 	region_map_init(map);
 	c.map = map;
 	rc = qemu_map_ram(u, map, &e);
@@ -46,6 +49,7 @@ static void try_tracker(struct doctor *d, struct qemu *u)
 	attach_close(c.attach);
 	region_map_close(map);
 	free(map);
+	return rc == 0;
 }
 
 static void tell_ram(struct doctor *d, const struct qemu *u)
@@ -66,8 +70,9 @@ static void tell_ram(struct doctor *d, const struct qemu *u)
 static void look(struct doctor *d, struct qemu *u, const struct vmm_where *where)
 {
 	struct findings *f = calloc(1, sizeof(*f));
+	bool waits = strcmp(u->status, "inmigrate") == 0;
 	struct err e = {0};
-	int rc = f == NULL ? -ENOMEM : qemu_find_ram(u, &e);
+	int rc = f != NULL ? qemu_find_ram(u, &e) : err_set(&e, ENOMEM, "out of memory");
 
 	if (rc == 0)
 		rc = qemu_check(u, where, f, &e);
@@ -82,11 +87,9 @@ static void look(struct doctor *d, struct qemu *u, const struct vmm_where *where
 	tell_ram(d, u);
 	for (unsigned i = 0; i < f->n; i++)
 		doctor_row(d, DOCTOR_PROBLEM, f->f[i].name, f->f[i].cure, "%s", f->f[i].text);
-	if (f->n == 0 && strcmp(u->status, "inmigrate") != 0)
-		try_tracker(d, u);
-	if (f->n == 0)
+	if (f->n == 0 && (waits || try_tracker(d, u)))
 		doctor_row(d, DOCTOR_GOOD, "guest", NULL, "%s",
-			strcmp(u->status, "inmigrate") == 0 ? "one can come" : "can be moved");
+			waits ? "one can come" : "can be moved");
 	free(f);
 }
 

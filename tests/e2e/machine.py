@@ -17,8 +17,10 @@ QEMU = "qemu-system-x86_64"
 
 
 class Machine(Child):
+    """before: what starts it."""
+
     def __init__(self, stage, *args, ram="share=on", mib=32, machine="q35", incoming=False,
-                 folder="/dev/shm"):
+                 folder="/dev/shm", before=()):
         stage.count += 1
         name = f"machine{stage.count}"
         self.qmp, own = stage.folder / f"{name}.qmp", stage.folder / f"{name}.own"
@@ -28,7 +30,7 @@ class Machine(Child):
                     + ram, *args)
             machine += ",memory-backend=ram0"
         super().__init__(name, [
-            QEMU, "-machine", machine + ",accel=tcg", "-m",
+            *before, QEMU, "-machine", machine + ",accel=tcg", "-m",
             f"{mib}M,slots=2,maxmem={max(1024, 2 * mib)}M", "-display", "none", "-nodefaults",
             "-no-user-config",
             *[arg for path in (self.qmp, own) for arg in

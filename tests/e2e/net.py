@@ -31,7 +31,7 @@ class Net:
         self.taps = itertools.count()
         ip("netns", "add", self.name)
         try:
-            # An address of its own: otherwise it is that of a tap, and goes with the QEMU that left.
+            # An address of its own: else it is that of a tap, and goes with the QEMU that left.
             ip("-n", self.name, "link", "add", "br0", "address", "52:54:00:77:00:01", "type",
                "bridge", "forward_delay", 0)
             ip("-n", self.name, "addr", "add", "10.77.0.1/24", "dev", "br0")

@@ -157,6 +157,26 @@ def test_balloon_and_free_pages_that_are_zero(start, hosts):
     guest.end()
 
 
+@pytest.mark.long
+def test_target_on_any_file(shared, hosts):
+    """Its memory need not be tracked: a file on a disk does, with old content in it."""
+    here = Machine(shared)
+    there = pathlib.Path(f"/var/tmp/{shared.folder.name}.ram")
+    there.write_bytes(b"old!" * (8 << 20))
+    ram = ["-object", f"memory-backend-file,id=ram0,size=32M,mem-path={there},share=on",
+           "-machine", "memory-backend=ram0"]
+    try:
+        with open(here.path, "r+b") as file:
+            file.seek(20 << 20)
+            file.write(b"new!" * (1 << 18))
+        machine = Machine(shared, *ram, ram=None, incoming=True)
+        report = shared.migrate(*hosts, here, machine, "file", "--verify", "memory").done()
+        assert report["verified_pages"] > 0 and machine.state() == "running"
+        assert there.read_bytes()[20 << 20:22 << 20] == b"new!" * (1 << 18) + bytes(1 << 20)
+    finally:
+        there.unlink()
+
+
 @pytest.mark.long  # so much that to punch it out takes longer than to begin
 def test_old_content_beside_memory_that_is_all_there(shared, hosts):
     """One file of the target is mapped ahead, the other one's old content is punched out: both are
