@@ -35,7 +35,13 @@ static void on_gone(void *arg, const struct err *why)
 {
 	struct session *s = arg;
 
-	if (!session_over(s) && s->state != SESSION_UNDECIDED)
+	if (session_over(s) || s->state == SESSION_UNDECIDED)
+		return;
+	/* Fenced it has nothing to do with whose the guest is: the target's answer decides. */
+	if (s->fenced && s->state == SESSION_COMMITTING)
+		log_warn(s->name, "its VMM here has ended before the target answered: %s",
+			why->text);
+	else
 		session_fail(s, why);
 }
 

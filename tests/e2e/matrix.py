@@ -132,9 +132,11 @@ def table():
         "started anew, and a second migration moves it.",
         "",
         "The guest is `godwit-vm`'s, and goes over tcp in plain text. With a QEMU both daemons",
-        "and the target's QEMU are killed at the stages up to load too (`test_qemu_faults.py`);",
-        "over nic (`test_nic.py`) and rdma (`test_rdma.py`) each daemon is, while pages are",
-        "copied. What dies between two steps of the commit is in `test_faults.py`.",
+        "and the target's QEMU are killed at the stages up to load too (`test_qemu_faults.py`),",
+        "and the source's, godwit-attach of both sides and godwit-keeper at each stage, and who",
+        "has a part in the commit (`test_qemu_deaths.py`); over nic (`test_nic.py`) and rdma",
+        "(`test_rdma.py`) each daemon is, while pages are copied. What dies between two steps of",
+        "the commit is in `test_faults.py`.",
         "",
     ]
     lines += [f"- **{what}**: {means}." for what, means in MEANING.items()]
