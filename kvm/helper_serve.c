@@ -33,6 +33,21 @@ static int list(const struct helper_ask *ask, struct helper_answer *a)
 	return rc < 0 ? err_sys(&a->why, -rc, "cannot make a list of files") : rc;
 }
 
+/* A byte that is neither true nor false would be undefined to read as either. */
+static bool is_bool(const bool *b)
+{
+	uint8_t byte;
+
+	memcpy(&byte, b, 1);
+	return byte <= 1;
+}
+
+static bool is_file(const struct attach_file *f)
+{
+	return f->n <= ATTACH_VIEWS && is_bool(&f->deleted) && is_bool(&f->shared) &&
+	       is_bool(&f->writable) && memchr(f->path, '\0', sizeof(f->path)) != NULL;
+}
+
 static int check(const struct helper_ask *ask, int with, pid_t asker, struct helper_answer *a)
 {
 	_cleanup_(free_ptr) struct attach_file *files = calloc(ask->n + 1, sizeof(*files));
@@ -42,8 +57,7 @@ static int check(const struct helper_ask *ask, int with, pid_t asker, struct hel
 	if (rc == 0)
 		rc = helper_get_list(with, files, ask->n * sizeof(*files));
 	for (unsigned i = 0; rc == 0 && i < ask->n; i++)
-		if (files[i].n > ATTACH_VIEWS ||
-			memchr(files[i].path, '\0', sizeof(files[i].path)) == NULL)
+		if (!is_file(&files[i]))
 			rc = -EPROTO;
 	if (rc == 0) {
 		attach_check_for(asker, ask->pid, files, ask->n, found);
@@ -139,9 +153,8 @@ static bool believable(const struct helper_ask *ask, int with)
 
 	return ask->magic == HELPER_MAGIC && ask->op > 0 && ask->op < HELPER_OPS && ask->pid > 0 &&
 	       ask->n <= HELPER_FILES && ask->patience_ms <= HELPER_PATIENCE_MS &&
-	       ask->file.n <= ATTACH_VIEWS && takes == (with >= 0) &&
-	       memchr(ask->path, '\0', sizeof(ask->path)) != NULL &&
-	       memchr(ask->file.path, '\0', sizeof(ask->file.path)) != NULL;
+	       is_file(&ask->file) && takes == (with >= 0) &&
+	       memchr(ask->path, '\0', sizeof(ask->path)) != NULL;
 }
 
 /* The descriptor of the answer, or -errno with why. */

@@ -55,6 +55,16 @@ TEXTS = {
     "udp": [udp("0800", IP4, UDP), udp("86dd", IP6, UDP), udp("0806", ARP),
             udp("8100 0005 0800", IP4, UDP).replace(b"\0\0", b"\2\0", 1),
             b"\1\0" + udp("86dd", IP6[:4] + b"\0\x20\x3a\xff" + IP6[8:], SOLICIT)[2:]],
+    # A good answer to the third frame, one to a barrier, a wrong one; fuzz_ack.c.
+    "ack": [b"\x30\0\2\0\0", b"\x21\x10\0\7\0\3\0\2\0", b"\x40\1\1\0\0\x08\0\0\0",
+            b"\x40\4\0\0\0" + bytes(60)],
+    # Each operation; a list of one file, good and spoilt; fuzz_helper.c.
+    "helper": [*(bytes((op, 0, 0, 0, 9, 0, 0, 1)) + b"/" for op in range(8)),
+               bytes((4, 0, 1, 2, 9, 0, 0, 0)), bytes((4, 0, 1, 2, 9, 2, 32, 8)) + b"\2" * 8,
+               bytes((5, 0, 0, 1, 9, 0, 0, 0))],
+    "journal": [b'{"is":"begin","side":"source","to":"h:1","driver":"agent","socket":"/a"}\n'
+                b'{"is":"commit","paused":false,"direct":["d0"]}\n{"is":"running"}\n',
+                b'{"is":"begin","driver":"qemu","socket":"/q","pid":7}\nnonsense\n{"is":'],
     "offer": [b"\1\x23\x28a\x00192.0.2.7\0::1\0\1\5\xdcb\0\0fd00::2\0",
               b"\0\x23\x28a\x00192.0.2.7\0\0"],
     # Behind a byte that stands for a good first line.
@@ -69,12 +79,16 @@ TEXTS = {
              b'\0{"codec": "auto", "codecs": ["raw", "lz4"], "link": "nic", "can": {"codecs": '
              b'{"raw": 1, "lz4": 1}, "seals": {}, "links": {"nic": 2}, "features": {"x": 7}}}\n',
              b"\0\n\n", b'\4{"codec": "zip"}\n', b'\0{"codec": "auto", "codecs": ["raw"]}\n',
+             b'\x08{"lanes": [{"udp_port": 1, "queue": 16, "token": "0"}]}\n',
+             b'\x08{"address": "::1", "spread": {"key": "00", "queues": "f"}}\n',
              b"\1\nbstate\n\n\n", b'\2{"op": "load"}\n', b'\3{"op": "abort", "taken": true}\n'],
     "answer": [b"\0\n\n", b"\1\n\n", b'\2{"kept": [0, 1]}\n', b'\2{"kept": [99999]}\n',
                b'\x0a{"rdma_keys": [null]}\n',
                b'\x0a{"rdma_keys": ["00112233445566778899aabb"]}\n', b'\3{"digest": "0"}\n',
                b"\4\n\n", b'\5{"outcome": "refused", "error": "no"}\n',
                b'\5{"outcome": "maybe"}\n{"outcome": "running"}\n',
+               b'\x10{"lanes": [], "address": "::1"}\n',
+               b'\x10{"lanes": [{"udp_port": 0, "token": "fedcba9876543210"}]}\n',
                b'\5{"op": "abort", "taken": false}\n', b'\6{"token": "xyz"}\n', b"\6\n"],
 }
 

@@ -48,7 +48,7 @@ static void open_once(void)
 /* All that any answer holds. */
 static json_t *good(const struct session *s)
 {
-	return json_pack(
+	json_t *msg = json_pack(
 		"{s:I, s:b, s:i, s:s, s:s, s:[i], s:[s], s:s, s:i, s:s, s:s, s:[], s:{s:s}, "
 		"s:s, s:o}",
 		"re", (json_int_t)s->ask_seq, "ok", 1, "protocol", SESSION_PROTOCOL, "token", TOKEN,
@@ -56,6 +56,9 @@ static json_t *good(const struct session *s)
 		s->digest[0] != '\0' ? s->digest : TOKEN, "pages", 0, "outcome", "running", "error",
 		"no", "ports", "rdma", "state", "none", "godwit", "0", "can",
 		can_tell(false, false));
+
+	rig_lanes(msg, s->nflows);
+	return msg;
 }
 
 /* It would dial its flows now, and there are no cores to run them. */
@@ -80,8 +83,11 @@ static void turn(struct session *s)
 static void spoil(json_t *msg, uint8_t which, uint8_t how, const char *word)
 {
 	json_t *can = json_object_get(msg, "can");
+	json_t *lane = json_array_get(json_object_get(msg, "lanes"), 0);
 	json_t *in[] = {msg, msg, can, json_object_get(can, "codecs")};
 
+	if (json_object_get(msg, "spread") != NULL && (how & 0xc0) == 0xc0)
+		in[2] = in[3] = lane;
 	rig_spoil(in[which >> 6], which, how, word);
 }
 
@@ -130,14 +136,30 @@ static void prepared(struct session *s)
 		abort();
 }
 
+/* The session has told of its lanes over nic, and waits for those of the target. */
+static struct session *ask_lanes(void)
+{
+	struct session *s = rig_stand(true, "flows", NULL);
+
+	rig_nic(s);
+	prepared(s);
+	stage_begin(s, s->stage);
+	if (s->answered == NULL)
+		abort();
+	return s;
+}
+
 /* The session has asked, and waits for its answer. */
 static struct session *ask(uint8_t what)
 {
 	static const char *const stages[] = {
 		"hello", "preflight", "prepare", "verify", "load", "commit", "flows", "commit"};
 	const char *stage = stages[what & 7];
-	struct session *s = rig_stand(true, stage, NULL);
+	struct session *s;
 
+	if ((what & 16) != 0)
+		return ask_lanes();
+	s = rig_stand(true, stage, NULL);
 	s->opt.codec = &codec_raw;
 	s->opt.flows = 1;
 	s->opt.verify = VERIFY_MEMORY;
@@ -180,6 +202,14 @@ static void good_ones(void)
 		if (session_over(s) && s->result != RESULT_DONE)
 			abort();
 		if (s->stage == stage && s->answered != NULL)
+			abort();
+		rig_end(s);
+	}
+	if (!done) {
+		struct session *s = ask(16);
+
+		say(s, (const uint8_t *)"", 0);
+		if (rig_flows == 0)
 			abort();
 		rig_end(s);
 	}

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 /* What a good source says: all members of all requests. */
 static json_t *good(const char *op)
 {
-	return json_pack(
+	json_t *msg = json_pack(
 		"{s:s, s:i, s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:{s:s, s:i, s:{}}, s:i, s:i, "
 		"s:b, s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i}, s:[s], s:o}",
 		"op", op, "seq", 1, "regions", describe_regions(&rig_map), "codec", "raw", "link",
@@ -26,6 +26,9 @@ static json_t *good(const char *op)
 		"nic", "port", "p0", "address", "192.0.2.1", "version", 1, "mtu", 1500, "frames",
 		1500, "ring_bytes", 65536, "silence_ms", 10000, "codecs", "raw", "can",
 		can_tell(false, false));
+
+	rig_lanes(msg, 1);
+	return msg;
 }
 
 /* One of the members, or of what they hold. */
@@ -34,8 +37,8 @@ static void spoil(json_t *msg, const uint8_t how[3], const char *word)
 	json_t *region = json_array_get(json_object_get(msg, "regions"), 0);
 	json_t *in[] = {msg, msg, region, json_array_get(json_object_get(region, "views"), 0),
 		json_object_get(msg, "machine"), json_object_get(msg, "nic"),
-		json_object_get(msg, "can"),
-		json_object_get(json_object_get(msg, "can"), "codecs")};
+		json_object_get(msg, "can"), json_object_get(json_object_get(msg, "can"), "codecs"),
+		json_array_get(json_object_get(msg, "lanes"), 0), json_object_get(msg, "spread")};
 
 	rig_spoil(in[how[0] % (sizeof(in) / sizeof(in[0]))], how[1], how[2], word);
 }
@@ -96,6 +99,12 @@ static void good_one(void)
 	if (s->stage != stage_find("preflight") || session_over(s) || s->nflows != 1)
 		abort();
 	rig_end(s);
+	s = rig_stand(false, "prepare", NULL);
+	rig_nic(s);
+	say(s, (const uint8_t *)"", 0);
+	if (rig_flows == 0)
+		abort();
+	rig_end(s);
 	done = true;
 }
 
@@ -133,7 +142,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	read_members(data + 1, bytes - 1);
 	if ((data[0] & 4) != 0)
 		about = json_pack("{s:s, s:i, s:{}}", "machine", "q35", "cpus", 2, "disks");
-	s = rig_stand(false, stages[data[0] & 3], about);
+	s = rig_stand(false, (data[0] & 8) != 0 ? "prepare" : stages[data[0] & 3], about);
+	if ((data[0] & 8) != 0)
+		rig_nic(s);
 	for (at = data + 1; at < data + bytes && s->state != SESSION_ENDED; at = nl + 1) {
 		size_t left = (size_t)(data + bytes - at);
 

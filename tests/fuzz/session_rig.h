@@ -21,6 +21,12 @@ struct session *rig_stand(bool source, const char *stage, json_t *about);
 void rig_answer(struct session *s);
 /* Puts something else into one of the object's members. object: NULL is allowed. */
 void rig_spoil(json_t *object, uint8_t which, uint8_t how, const char *word);
+/* Its flows will go over nic, on a port that is made up (rig_port.c): it stands before flows. A
+ * flow whose words are good is counted in rig_flows, and then refused: there are no cores. */
+void rig_nic(struct session *s);
+extern unsigned rig_flows;
+/* "address", "lanes" of that many flows and "spread", added to a message. */
+void rig_lanes(json_t *msg, unsigned n);
 /* Ends it, and all that it holds. */
 void rig_end(struct session *s);
 
