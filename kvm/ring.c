@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #define RESET_TRIES 16u /* a signal makes the kernel stop early, a few times at most */
+#define BACK_TRIES  4u
 
 static struct kvm_dirty_gfn *entry(const struct ring *r, uint32_t at)
 {
@@ -83,12 +84,35 @@ static int reset_entries(struct ring *r, const struct ring_io *io, uint32_t n)
 	return (int)got;
 }
 
+/* The start that was found is not where the kernel resets: whoever harvested before left the ring
+ * after an overrun, so the kernel resets from further back than it fills. Entries before the start
+ * are given back one by one until it finds one of them; more would take it past what it filled.
+ * They are old pages once more, which does no harm. n: harvested from the start on. */
+static int reset_from_further_back(struct ring *r, const struct ring_io *io, uint32_t n)
+{
+	for (uint32_t back = 1; back <= r->size - n; back++) {
+		int rc = 0;
+
+		set_harvested(r, r->reset - back);
+		for (unsigned i = 0; i < BACK_TRIES && rc == 0; i++)
+			rc = io->reset(io->arg);
+		if (rc < 0)
+			return rc;
+		if (rc > 0) {
+			r->reset += (uint32_t)rc - back;
+			return reset_entries(r, io, back + n - (uint32_t)rc);
+		}
+	}
+	return 0;
+}
+
 int ring_take(struct ring *r, const struct ring_io *io, bool *overran)
 {
 	uint32_t n = 0, found = 0;
-	int got;
+	bool fresh = !r->known;
+	int got, rc = 0;
 
-	if (!r->known)
+	if (fresh)
 		r->known = find_start(r);
 	while (r->known && n < r->size) {
 		uint32_t at = r->reset + n, flags = flags_of(r, at);
@@ -116,8 +140,10 @@ int ring_take(struct ring *r, const struct ring_io *io, bool *overran)
 		return 0;
 	r->idle_full = 0;
 	got = reset_entries(r, io, n);
-	if (got < 0)
-		return got;
+	if (got == 0 && fresh)
+		rc = reset_from_further_back(r, io, n);
+	if (got < 0 || rc < 0)
+		return got < 0 ? got : rc;
 	/* A ring that works never uses all its entries. Fewer reset: some were written again. */
 	if (n == r->size || (uint32_t)got != n) {
 		r->suspect = true;

@@ -224,6 +224,33 @@ static void test_again(void **state)
 	source_kvm_ring.close(s);
 }
 
+/* The same, and the one before left the ring after an overrun: the kernel resets from further back
+ * than it fills. What was lost is unknown; afterwards the ring works, and its vCPU is not held. */
+static void test_again_after_an_overrun(void **state)
+{
+	struct source *s;
+	uint64_t out[FAKE_WORDS], want[FAKE_WORDS];
+	struct err e;
+
+	(void)state;
+	fake.ring[1].reset = 250;
+	fake.ring[1].dirty = 261;
+	s = started();
+	fake_vcpu_writes(1, 0, 9);
+	assert_int_equal(look(s, out), FAKE_PAGES);
+	assert_int_equal(kvm_ring_overruns(s), 1);
+	assert_int_equal(fake.ring[1].reset, fake.ring[1].dirty);
+	memset(want, 0xff, sizeof(want));
+	assert_int_equal(source_kvm_ring.arm(s, 0, FAKE_WORDS, want, out, &e), 0);
+	for (uint32_t i = 0; i < 300; i++) {
+		fake_vcpu_writes(1, 0, i % 100);
+		assert_only(s, i % 100);
+		arm(s, i % 100);
+	}
+	assert_int_equal(kvm_ring_overruns(s), 1);
+	source_kvm_ring.close(s);
+}
+
 /* Random histories against what was written and not armed since. Returns the first step after which
  * a look is not just that, or -1. */
 static int play(uint64_t number)
@@ -297,6 +324,7 @@ int main(void)
 		T(test_manual),
 		T(test_manual_stays),
 		T(test_again),
+		T(test_again_after_an_overrun),
 		T(test_histories),
 		T(test_without_bitmap),
 	};
