@@ -105,7 +105,7 @@ static int register_target(struct rdma *t, struct err *e)
 	while (rc == 0 && (rc = link_rdma_memory_ready(t->memory, e)) == 0)
 		sched_yield();
 	if (rc > 0)
-		link_rdma_memory_key(t->memory, 0, &t->keys[0]);
+		link_rdma_memory_key(t->memory, 0, 0, &t->keys[0]);
 	return rc < 0 ? rc : 0;
 }
 

@@ -77,7 +77,7 @@ static void say(const struct rdma *r)
 
 	link_rdma_host_info(r->host, &i);
 	log_info("rdma", "device %s at %s port %u, packets of up to %u bytes%s", i.device,
-		i.address, i.port, i.mtu, i.odp ? ", pages on demand" : "");
+		i.address, i.port, i.mtu, i.on_demand ? ", pages on demand" : "");
 }
 
 int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_base *base,
@@ -92,6 +92,8 @@ int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_bas
 					 ? (int)option_number(o, "rdma-traffic-class")
 					 : -1,
 		.mtu = option_given(o, "rdma-mtu") ? (unsigned)atoi(option_text(o, "rdma-mtu")) : 0,
+		.on_demand = option_number(o, "rdma-odp") != 0,
+		.window = option_given(o, "rdma-window") ? option_number(o, "rdma-window") : 0,
 		.trusted = strcmp(option_text(o, "rdma-fabric"), "trusted") == 0,
 		.asked = asked,
 		.arg = arg,
@@ -131,9 +133,9 @@ void rdma_stop(struct rdma *r)
 
 json_t *rdma_describe(const struct link_rdma_info *i)
 {
-	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b, s:b}", "device", i->device, "address",
+	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:b, s:b, s:b}", "device", i->device, "address",
 		i->address, "port", i->port, "mtu", (int)i->mtu, "node", i->node, "odp", i->odp,
-		"trusted", i->trusted);
+		"on_demand", i->on_demand, "trusted", i->trusted);
 }
 
 json_t *rdma_status(const struct link_rdma_host *h)

@@ -22,7 +22,8 @@ int rdma_start(struct rdma **r, struct link_rdma_host **host, struct event_base 
 void rdma_stop(struct rdma *r);
 
 json_t *rdma_describe(const struct link_rdma_info *i);
-/* device, address, port, mtu, node, odp, trusted; null where there is none. New reference. */
+/* device, address, port, mtu, node, odp, on_demand, trusted; null where there is none. New
+ * reference. */
 json_t *rdma_status(const struct link_rdma_host *h);
 
 #endif

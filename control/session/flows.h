@@ -46,7 +46,8 @@ struct session_rdma {
 	struct link_rdma_memory *memory; /* registered, or being so: to be written, or to be read */
 	char copied[ERR_TEXT_BYTES];     /* source: why pages are copied first; "": they are not */
 	bool registering;
-	struct link_rdma_key keys[REGION_MAX]; /* source: of the target's regions */
+	struct link_rdma_key keys[REGION_MAX];        /* source: of the target's regions */
+	struct link_rdma_windows windows[REGION_MAX]; /* of those that have no one key */
 	struct link_rdma_registered figures;
 	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
 	uint16_t port;
@@ -113,9 +114,12 @@ void source_flows_rdma(struct session *s);
 /* Target, its memory being ready: begins to register what may be written directly; 1 where there is
  * nothing, or all is done; 0: ask again; -errno with e set. */
 int flows_rdma_register(struct session *s, struct err *e);
-/* Target: adds the keys to the answer of prepare. Source: takes them. -EPROTO with e set. */
+/* flows_rdma_keys.c. Target: adds the keys to the answer of prepare. Source: takes them. -EPROTO
+ * with e set. */
 void flows_rdma_tell_keys(const struct session *s, json_t *msg);
 int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e);
+/* No flow uses them any more. */
+void flows_rdma_forget_keys(struct session *s);
 /* Target, flows have let go: nobody can write the guest's memory any more, and holes that waited
  * are made. As flows_rdma_register(). */
 int flows_rdma_release(struct session *s, struct err *e);

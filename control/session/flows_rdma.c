@@ -11,7 +11,6 @@
 #include "affinity.h"
 #include "clock.h"
 #include "lcore.h"
-#include "plant.h"
 #include "rdma.h"
 
 #include <errno.h>
@@ -20,6 +19,7 @@
 #include <string.h>
 
 #define DIAL_DEADLINE_NS (12 * NS_PER_S)
+#define WINDOWS_MOST     4096u /* of the target's memory */
 
 /* How pages go. */
 static const char *way(const struct session *s)
@@ -34,7 +34,7 @@ static const char *way(const struct session *s)
  * send is to be a hole, and while it is registered none can be made. */
 static bool registers(const struct session *s, const struct region *r)
 {
-	return s->rdma.direct && s->populate && r->bytes <= s->rdma.info.most_mr;
+	return s->rdma.direct && s->populate && r->bytes > 0;
 }
 
 int flows_rdma_choose(struct session *s, struct err *e)
@@ -96,7 +96,7 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 			"the source wants to write this guest's memory by itself, and the target "
 			"does not trust the fabric: give rdma-fabric on both hosts the same value");
 	for (unsigned i = 0; i < map->n; i++)
-		bytes += registers(s, &map->r[i]) ? map->r[i].bytes : 0;
+		bytes += registers(s, &map->r[i]) && !s->rdma.info.on_demand ? map->r[i].bytes : 0;
 	if (link_rdma_locked_check("", s->nflows, bytes, e) < 0)
 		return -e->errnum;
 	return link_rdma_domain_new(&s->rdma.domain, s->host->rdma, e);
@@ -107,6 +107,8 @@ static int flow_up(struct session *s, unsigned i, struct link *link, struct err 
 {
 	if (s->rdma.direct)
 		link_rdma_direct(link, s->source ? s->rdma.keys : NULL);
+	if (s->rdma.direct && s->source)
+		link_rdma_windows(link, s->rdma.windows);
 	if (s->source)
 		link_rdma_read(link, s->rdma.memory);
 	if (s->fig.reconnects > 0)
@@ -229,9 +231,10 @@ void flows_rdma_gone(struct session *s)
 	s->rdma.memory = NULL;
 	link_rdma_domain_free(s->rdma.domain);
 	s->rdma.domain = NULL;
+	flows_rdma_forget_keys(s);
 }
 
-static void say_slots(struct session *s)
+static void say_how(struct session *s)
 {
 	const struct region_map *map = &s->vmm->map;
 
@@ -240,13 +243,28 @@ static void say_slots(struct session *s)
 			"rdma: pages go through slots: receive with --reserve populate, and they "
 			"go right to their place");
 	for (unsigned i = 0; s->rdma.direct && s->populate && i < map->n; i++)
-		if (!registers(s, &map->r[i]))
-			watch_text(s, LOG_WARN,
-				"rdma: pages of region %s go through slots: it has %llu MiB, and "
-				"device %s registers %llu MiB at most",
+		if (map->r[i].bytes > s->rdma.info.most_mr)
+			watch_text(s, LOG_INFO,
+				"rdma: region %s of %llu MiB is registered in windows: device %s "
+				"takes %llu MiB at a time",
 				map->r[i].name, (unsigned long long)map->r[i].bytes >> 20,
 				s->rdma.info.device,
 				(unsigned long long)s->rdma.info.most_mr >> 20);
+}
+
+/* The keys of all go in one message. */
+static int count_windows(const struct session *s, struct err *e)
+{
+	uint64_t n = 0, bytes;
+
+	for (unsigned i = 0; i < s->vmm->map.n; i++)
+		n += link_rdma_memory_windows(s->rdma.memory, i, &bytes);
+	if (n <= WINDOWS_MOST)
+		return 0;
+	return err_set(e, ENOTSUP,
+		"rdma: the guest's memory would be registered in %llu windows, %u are possible: "
+		"give a larger rdma-window, or rdma-fabric untrusted",
+		(unsigned long long)n, WINDOWS_MOST);
 }
 
 static int begin_register(struct session *s, struct err *e)
@@ -258,14 +276,16 @@ static int begin_register(struct session *s, struct err *e)
 		which[i] = registers(s, &map->r[i]);
 		any |= which[i];
 	}
-	say_slots(s);
+	say_how(s);
 	if (!any)
 		return 1;
 	if (s->host->rdma == NULL)
 		return err_set(e, ENODEV, "rdma: device %s was removed; look in the kernel's log",
 			s->rdma.info.device);
 	s->rdma.registering = true;
-	return link_rdma_memory_new(&s->rdma.memory, s->rdma.domain, map, which, e);
+	if (link_rdma_memory_new(&s->rdma.memory, s->rdma.domain, map, which, e) < 0)
+		return -e->errnum;
+	return count_windows(s, e);
 }
 
 int flows_rdma_register(struct session *s, struct err *e)
@@ -281,64 +301,10 @@ int flows_rdma_register(struct session *s, struct err *e)
 		return 0;
 	r->registering = false;
 	for (unsigned i = 0; rc > 0 && i < s->vmm->map.n; i++)
-		if (link_rdma_memory_key(r->memory, i, &k) && recv_job_pin(&s->recv, i, e) < 0)
+		if (link_rdma_memory_key(r->memory, i, 0, &k) && recv_job_pin(&s->recv, i, e) < 0)
 			rc = -e->errnum;
 	link_rdma_memory_figures(r->memory, &r->figures);
 	return rc;
-}
-
-void flows_rdma_tell_keys(const struct session *s, json_t *msg)
-{
-	json_t *list = json_array();
-	struct link_rdma_key k;
-
-	for (unsigned i = 0; s->rdma.memory != NULL && i < s->vmm->map.n; i++) {
-		bool there = link_rdma_memory_key(s->rdma.memory, i, &k);
-
-		json_array_append_new(
-			list, there ? json_sprintf("%016" PRIx64 " %08" PRIx32, k.addr, k.rkey)
-				    : json_null());
-	}
-	json_object_set_new(msg, "rdma_keys", list);
-	json_object_set_new(
-		msg, "rdma_register_ns", json_integer((json_int_t)s->rdma.figures.register_ns));
-}
-
-int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e)
-{
-	json_t *list = json_object_get(msg, "rdma_keys"), *one;
-	const char *text;
-	size_t i;
-	int end;
-
-	if (!s->rdma.direct || json_array_size(list) == 0)
-		return 0;
-	if (json_array_size(list) != s->vmm->map.n)
-		return err_set(e, EPROTO, "the target's daemon told keys of %zu regions and not %u",
-			json_array_size(list), s->vmm->map.n);
-	if (!peer_get_u64(msg, "rdma_register_ns", INT64_MAX, &s->rdma.figures.register_ns, e))
-		return -EPROTO;
-	json_array_foreach(list, i, one)
-	{
-		struct link_rdma_key *k = &s->rdma.keys[i];
-
-		*k = (struct link_rdma_key){0};
-		if (json_is_null(one))
-			continue;
-		text = json_string_value(one);
-		end = 0;
-		if (text == NULL || strlen(text) != 25 || strspn(text, "0123456789abcdef ") != 25 ||
-			sscanf(text, "%16" SCNx64 " %8" SCNx32 "%n", &k->addr, &k->rkey, &end) !=
-				2 ||
-			end != 25)
-			return err_set(e, EPROTO,
-				"the target's daemon told a key of region %zu that is none", i);
-		if (plant(PLANT_RDMA_BAD_KEY))
-			k->rkey ^= 0xff00;
-		k->there = true;
-		s->rdma.figures.bytes += s->vmm->map.r[i].bytes;
-	}
-	return 0;
 }
 
 int flows_rdma_release(struct session *s, struct err *e)

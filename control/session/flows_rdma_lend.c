@@ -4,7 +4,8 @@
 // loop only.
 //
 // Invariant: only memory of a VMM that gives none of it back is lent: the device would go on to
-// read a page that was punched and came anew where it was, and no look at holes tells of that.
+// read a page that was punched and came anew where it was, and no look at holes tells of that. But
+// one that has pages on demand follows this process's page table.
 
 #include "session_impl.h"
 
@@ -22,9 +23,11 @@ static const char *why_not(const struct session *s)
 		return "what is sealed is written anew";
 	if (s->opt.codec != &codec_raw && s->opt.codec != &codec_auto)
 		return "what is encoded is written anew";
-	if (link_rdma_locked_check("", s->opt.flows, s->fig.populated_bytes, &unused) < 0)
+	if (!s->rdma.info.on_demand &&
+		link_rdma_locked_check("", s->opt.flows, s->fig.populated_bytes, &unused) < 0)
 		return "this godwitd may not lock as much as the guest has (RLIMIT_MEMLOCK)";
-	return vmm_gives_back(s->vmm);
+	/* What the device asks for it is told when that is gone. */
+	return s->rdma.info.on_demand ? NULL : vmm_gives_back(s->vmm);
 }
 
 void flows_rdma_lend(struct session *s)

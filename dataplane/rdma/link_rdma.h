@@ -55,6 +55,8 @@ struct link_rdma_host_config {
 	uint16_t port;       /* to listen on; 0: any */
 	int traffic_class;   /* of packets; -1: as the system has it */
 	unsigned mtu;        /* payload of a packet, at most: 256 to 4096, a power of two; 0: any */
+	bool on_demand;      /* guest memory is registered without being locked; see odp */
+	uint64_t window;     /* guest memory is registered in pieces of so much, at most; 0: any */
 	bool trusted;        /* who can use this fabric may read and write guests; see info */
 	/* False: nobody waits with this token for this flow; the ask is refused. */
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w);
@@ -64,12 +66,12 @@ struct link_rdma_host_config {
 struct link_rdma_info {
 	char device[LINK_RDMA_DEVICE_BYTES];
 	char address[LINK_RDMA_ADDRESS_BYTES];
-	uint16_t port;    /* where it listens */
-	unsigned mtu;     /* bytes of a packet's payload, at most */
-	int node;         /* NUMA node of the device, or -1 */
-	bool odp;         /* on-demand paging of reliable connections */
-	uint64_t most_mr; /* largest memory region, bytes */
-	bool trusted;     /* as the host was configured */
+	uint16_t port;           /* where it listens */
+	unsigned mtu;            /* bytes of a packet's payload, at most */
+	int node;                /* NUMA node of the device, or -1 */
+	bool odp;                /* on-demand paging of reliable connections */
+	uint64_t most_mr;        /* largest memory region, bytes, as the host was configured */
+	bool trusted, on_demand; /* as the host was configured */
 };
 
 /* What a device of this host says that it can do. */
@@ -118,8 +120,8 @@ struct link_rdma_registered {
 	uint64_t bytes, register_ns, deregister_ns;
 	int refused; /* source: the errno for which the rest is copied; 0: none */
 };
-/* Begins to register the regions of which[], whose memory is all there and which are no larger than
- * most_mr. map lives as long. None of these functions waits. */
+/* Begins to register the regions of which[], whose memory is all there; in windows where a region
+ * is larger than most_mr. map lives as long. None of these functions waits. */
 int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_domain *d,
 	struct region_map *map, const bool which[REGION_MAX], struct err *e);
 /* The same at the source, of all that is populated, for the device to read: flows copy what is not,
@@ -133,9 +135,12 @@ int link_rdma_memory_lend(struct link_rdma_memory **m, struct link_rdma_domain *
 	struct region_map *map, link_rdma_walk walk, struct err *e);
 /* 1: it is; 0: not yet; -errno with e set, and nothing is registered. */
 int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e);
-/* Then: false where the region is not registered. */
-bool link_rdma_memory_key(
-	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k);
+/* Then: how many windows a region has, 0 where it is not registered, and how large each but the
+ * last is; and the key of one. */
+uint32_t link_rdma_memory_windows(
+	const struct link_rdma_memory *m, unsigned region, uint64_t *window_bytes);
+bool link_rdma_memory_key(const struct link_rdma_memory *m, unsigned region, uint32_t window,
+	struct link_rdma_key *k);
 /* Begins to take it back; once it has ended no device can write it any more. */
 void link_rdma_memory_end(struct link_rdma_memory *m);
 bool link_rdma_memory_ended(const struct link_rdma_memory *m);
@@ -155,6 +160,14 @@ void link_rdma_read(struct link *l, const struct link_rdma_memory *from);
 /* Source: connections broke on this network. Pages go in small writes: a device counts its tries
  * for each, and each lost packet costs one. */
 void link_rdma_careful(struct link *l);
+
+/* Source, after that: keys of regions that are registered in windows, an array by region that
+ * outlives the link. */
+struct link_rdma_windows {
+	uint32_t chunks;                 /* of a window; 0: the region has none, see keys */
+	const struct link_rdma_key *key; /* by window */
+};
+void link_rdma_windows(struct link *l, const struct link_rdma_windows *windows);
 
 /* Payload of its packets, bytes: what both hosts and the path take. */
 unsigned link_rdma_mtu(const struct link *l);

@@ -21,9 +21,12 @@
 // Receive buffers are always there (link_rdma_impl.h): a device that finds none is told to wait and
 // not to give up at once.
 #define RNR_RETRIES 6
-#define LINGER_NS   (10 * NS_PER_S)
-#define GOODBYE_NS  (5 * NS_PER_S)
-#define STEP_MS     4000
+// Of the peer, which writes to pages that this device has to ask for first: that takes as long as
+// it takes, and who is gone says nothing at all.
+#define RNR_FOR_EVER 7
+#define LINGER_NS    (10 * NS_PER_S)
+#define GOODBYE_NS   (5 * NS_PER_S)
+#define STEP_MS      4000
 
 struct link_rdma_end *rdma_end_new(
 	struct link_rdma_domain *domain, struct rdma_cm_id *id, bool source, struct err *e)
@@ -151,7 +154,7 @@ static struct rdma_conn_param param_of(
 	return (struct rdma_conn_param){.private_data = hello,
 		.private_data_len = RDMA_HELLO_BYTES,
 		.retry_count = RETRIES,
-		.rnr_retry_count = RNR_RETRIES,
+		.rnr_retry_count = d->host->cfg.on_demand ? RNR_FOR_EVER : RNR_RETRIES,
 		.qp_num = d->qp->qp_num};
 }
 

@@ -99,7 +99,15 @@ static int look_at_device(struct link_rdma_host *h, struct err *e)
 	h->down = port.state != IBV_PORT_ACTIVE;
 	i->node = node_of(i->device);
 	i->odp = can.odp;
+	i->on_demand = h->cfg.on_demand;
+	if (i->on_demand && !can.odp)
+		return err_set(e, ENOTSUP,
+			"rdma: device %s has no on-demand paging for reliable connections; leave "
+			"rdma-odp out",
+			i->device);
 	i->most_mr = can.most_mr_bytes;
+	if (h->cfg.window != 0 && h->cfg.window < i->most_mr)
+		i->most_mr = h->cfg.window;
 	h->most_sge = can.most_sge;
 	return 0;
 }

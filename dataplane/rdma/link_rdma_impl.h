@@ -99,6 +99,7 @@ struct link_rdma {
 	uint64_t reported;               /* frames below were returned by done() */
 	uint64_t barrier;                /* seq of the barrier under way, or RDMA_NO_SEQ */
 	struct frame barrier_ack;
+	const struct link_rdma_windows *windows; /* of regions that have no one key, or NULL */
 	const struct link_rdma_memory *from; /* guest memory that the device may read, or NULL */
 	bool gathers;                        /* a request may have RDMA_SGES segments */
 	uint32_t write_bytes;                /* of pages to their place, in one request, at most */

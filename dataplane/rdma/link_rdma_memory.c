@@ -21,14 +21,15 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#define PREFETCH_BYTES (UINT64_C(1) << 30) // in one request
+
 enum { AT_WORK, REGISTERED, NOTHING }; // of state
 
-static uint32_t pieces_of(const struct link_rdma_memory *m, const struct rdma_area *a)
+static uint32_t pieces_of(const struct rdma_area *a)
 {
 	if (a->base == NULL)
 		return 0;
-	return m->walk == NULL ? 1
-			       : (uint32_t)((a->bytes + RDMA_WINDOW_BYTES - 1) / RDMA_WINDOW_BYTES);
+	return (uint32_t)((a->bytes + a->window_bytes - 1) / a->window_bytes);
 }
 
 struct longest {
@@ -55,24 +56,43 @@ static int add_run(void *arg, uint64_t offset, uint64_t bytes)
 static int find_run(const struct link_rdma_memory *m, const struct rdma_area *a, uint32_t window,
 	struct rdma_piece *p)
 {
-	uint64_t offset = window * RDMA_WINDOW_BYTES, left = a->bytes - offset;
 	struct longest l = {.at = UINT64_MAX, .end = UINT64_MAX};
-	int rc = m->walk(
-		a->fd, offset, left < RDMA_WINDOW_BYTES ? left : RDMA_WINDOW_BYTES, add_run, &l);
+	int rc = m->walk(a->fd, window * a->window_bytes, p->bytes, add_run, &l);
 
 	p->base = a->base + l.offset;
 	p->bytes = l.bytes < RDMA_RUN_LEAST ? 0 : l.bytes;
 	return rc;
 }
 
+// The device learns its pages ahead, and not one by one as it comes upon them. Only advice: where
+// it is not taken nothing is lost but time.
+static void prefetch(const struct link_rdma_memory *m, const struct rdma_piece *p)
+{
+	enum ibv_advise_mr_advice how = m->walk != NULL ? IBV_ADVISE_MR_ADVICE_PREFETCH
+							: IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE;
+
+	for (uint64_t at = 0; at < p->bytes; at += PREFETCH_BYTES) {
+		uint64_t left = p->bytes - at;
+		struct ibv_sge sge = {(uintptr_t)p->base + at,
+			(uint32_t)(left < PREFETCH_BYTES ? left : PREFETCH_BYTES), p->mr->lkey};
+
+		if (m->v->advise_mr(m->domain->pd, how, &sge) != 0)
+			return;
+	}
+}
+
 static int register_piece(struct link_rdma_memory *m, struct rdma_piece *p)
 {
 	int access = m->walk != NULL ? 0 : IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
 
+	if (m->on_demand)
+		access |= IBV_ACCESS_ON_DEMAND;
 	errno = 0;
 	p->mr = m->v->reg_mr(m->domain->pd, p->base, p->bytes, access);
 	if (p->mr == NULL)
 		return errno != 0 ? -errno : -ENOMEM;
+	if (m->on_demand)
+		prefetch(m, p);
 	atomic_fetch_add_explicit(&m->bytes, p->bytes, memory_order_relaxed);
 	/* release: pairs with the acquire of cores */
 	atomic_store_explicit(&p->there, true, memory_order_release);
@@ -84,11 +104,13 @@ static int register_area(struct link_rdma_memory *m, const struct rdma_area *a)
 	struct rdma_piece *p = &m->piece[a->first];
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < pieces_of(m, a); i++) {
+	for (uint32_t i = 0; rc == 0 && i < pieces_of(a); i++) {
 		if (atomic_load_explicit(&m->stop, memory_order_relaxed))
 			return 0;
-		p[i].base = a->base;
-		p[i].bytes = a->bytes;
+		uint64_t offset = i * a->window_bytes, left = a->bytes - offset;
+
+		p[i].base = a->base + offset;
+		p[i].bytes = left < a->window_bytes ? left : a->window_bytes;
 		if (m->walk != NULL)
 			rc = find_run(m, a, i, &p[i]);
 		if (rc == 0 && p[i].bytes > 0)
@@ -175,6 +197,22 @@ static void drop(struct link_rdma_memory *m)
 	free(m);
 }
 
+// A source's are small, so that holes cost little. A target's are as large as the device takes
+// them; where that is less than a region, a power of two, so that huge pages stay whole.
+static uint64_t window_of(const struct link_rdma_memory *m, uint64_t bytes)
+{
+	const struct link_rdma_host *h = m->domain->host;
+	uint64_t most = h->info.most_mr, window = CHUNK_BYTES;
+
+	if (m->walk != NULL && most > RDMA_WINDOW_BYTES)
+		most = RDMA_WINDOW_BYTES;
+	else if (m->walk == NULL && bytes <= most)
+		return bytes;
+	while (window <= most / 2)
+		window *= 2;
+	return window;
+}
+
 static int look_at_regions(struct link_rdma_memory *m, const bool *which)
 {
 	for (unsigned i = 0; i < m->n; i++)
@@ -187,8 +225,10 @@ static int look_at_regions(struct link_rdma_memory *m, const bool *which)
 			continue;
 		a->base = r->base;
 		a->bytes = r->bytes;
+		a->window_bytes = window_of(m, r->bytes);
+		a->window_chunks = (uint32_t)(a->window_bytes >> CHUNK_SHIFT);
 		a->first = m->npieces;
-		m->npieces += pieces_of(m, a);
+		m->npieces += pieces_of(a);
 		// The session may close its own meanwhile.
 		if (m->walk != NULL)
 			a->fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
@@ -210,6 +250,7 @@ static int memory_new(struct link_rdma_memory **out, struct link_rdma_domain *do
 		return err_set(e, ENOMEM, "rdma: no memory");
 	m->domain = rdma_domain_use(domain);
 	m->v = domain->host->v;
+	m->on_demand = domain->host->cfg.on_demand;
 	m->map = map;
 	m->n = map->n;
 	m->walk = walk;
@@ -270,11 +311,18 @@ int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
 		r->name, (unsigned long long)r->bytes >> 20);
 }
 
+uint32_t link_rdma_memory_windows(
+	const struct link_rdma_memory *m, unsigned region, uint64_t *window_bytes)
+{
+	*window_bytes = m->area[region].window_bytes;
+	return pieces_of(&m->area[region]);
+}
+
 bool link_rdma_memory_key(
-	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k)
+	const struct link_rdma_memory *m, unsigned region, uint32_t window, struct link_rdma_key *k)
 {
 	const struct rdma_area *a = &m->area[region];
-	const struct ibv_mr *mr = a->base != NULL ? m->piece[a->first].mr : NULL;
+	const struct ibv_mr *mr = window < pieces_of(a) ? m->piece[a->first + window].mr : NULL;
 
 	*k = (struct link_rdma_key){0};
 	if (mr != NULL)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Guest memory that is registered with a device, in pieces: what the thread that registers it tells
- * polling cores. A target's piece is a region. A source's is a window of 256 MiB, of which it has
+ * polling cores. A target's piece is a region, or a window of one that is larger than the device
+ * takes. A source's is a window of 256 MiB, of which it has
  * the longest run that is populated: holes stay unregistered, since registering allocates them. */
 #ifndef GODWIT_DATAPLANE_LINK_RDMA_MEMORY_H
 #define GODWIT_DATAPLANE_LINK_RDMA_MEMORY_H
@@ -26,10 +27,11 @@ struct rdma_piece {
 };
 
 struct rdma_area {
-	uint8_t *base; /* NULL: not to be registered */
-	uint64_t bytes;
-	int fd;         /* own; -1: a target's */
-	uint32_t first; /* of its pieces */
+	uint8_t *base;                /* NULL: not to be registered */
+	uint64_t bytes, window_bytes; /* of each piece but the last, which may have less */
+	uint32_t window_chunks;       /* of that */
+	int fd;                       /* own; -1: a target's */
+	uint32_t first;               /* of its pieces */
 };
 
 struct link_rdma_memory {
@@ -38,6 +40,7 @@ struct link_rdma_memory {
 	const struct verbs *v;
 	struct region_map *map; /* not for the thread */
 	link_rdma_walk walk;    /* source; NULL: target */
+	bool on_demand;         /* the device asks for pages, and keeps none */
 	struct rdma_area area[REGION_MAX];
 	struct rdma_piece *piece;
 	unsigned n;
@@ -59,11 +62,13 @@ struct link_rdma_memory {
 static inline bool rdma_memory_read(const struct link_rdma_memory *m, unsigned region,
 	uint32_t chunk, const uint8_t *from, const uint8_t *to, uint32_t *lkey)
 {
+	const struct rdma_area *a;
 	const struct rdma_piece *p;
 
 	if (m == NULL || m->area[region].base == NULL)
 		return false;
-	p = &m->piece[m->area[region].first + chunk / RDMA_WINDOW_CHUNKS];
+	a = &m->area[region];
+	p = &m->piece[a->first + chunk / a->window_chunks];
 	/* acquire: pairs with the release of the thread, so that the piece is whole */
 	if (!atomic_load_explicit(&p->there, memory_order_acquire) || from < p->base ||
 		to > p->base + p->bytes)

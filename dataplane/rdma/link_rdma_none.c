@@ -115,11 +115,21 @@ int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
 	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
 }
 
-bool link_rdma_memory_key(
-	const struct link_rdma_memory *m, unsigned region, struct link_rdma_key *k)
+uint32_t link_rdma_memory_windows(
+	const struct link_rdma_memory *m, unsigned region, uint64_t *window_bytes)
 {
 	(void)m;
 	(void)region;
+	*window_bytes = 0;
+	return 0;
+}
+
+bool link_rdma_memory_key(
+	const struct link_rdma_memory *m, unsigned region, uint32_t window, struct link_rdma_key *k)
+{
+	(void)m;
+	(void)region;
+	(void)window;
 	*k = (struct link_rdma_key){0};
 	return false;
 }
@@ -156,6 +166,12 @@ unsigned link_rdma_mtu(const struct link *l)
 {
 	(void)l;
 	return 0;
+}
+
+void link_rdma_windows(struct link *l, const struct link_rdma_windows *windows)
+{
+	(void)l;
+	(void)windows;
 }
 
 void link_rdma_read(struct link *l, const struct link_rdma_memory *from)

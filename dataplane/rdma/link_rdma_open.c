@@ -192,6 +192,11 @@ unsigned link_rdma_mtu(const struct link *l)
 	return ((const struct link_rdma *)l)->mtu;
 }
 
+void link_rdma_windows(struct link *l, const struct link_rdma_windows *windows)
+{
+	rdma_of(l)->windows = windows;
+}
+
 void link_rdma_read(struct link *l, const struct link_rdma_memory *from)
 {
 	rdma_of(l)->from = from;

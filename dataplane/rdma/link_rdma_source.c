@@ -15,10 +15,25 @@ static uint32_t bytes_of(const struct link_rdma *r, const struct frame *f)
 	return FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes;
 }
 
-static bool goes_direct(const struct link_rdma *r, const struct frame *f)
+// The key for a chunk's place at the target, and where in it the chunk lies. NULL: it has none.
+static const struct link_rdma_key *key_of(
+	const struct link_rdma *r, const struct frame *f, uint64_t *to)
 {
-	return r->keys != NULL && f->type == FRAME_CHUNK && f->codec == CODEC_RAW &&
-	       f->payload_bytes > 0 && r->keys[f->region].there;
+	const struct link_rdma_key *k;
+	uint32_t chunk = f->chunk;
+
+	if (r->keys == NULL || f->type != FRAME_CHUNK || f->codec != CODEC_RAW ||
+		f->payload_bytes == 0)
+		return NULL;
+	k = &r->keys[f->region];
+	if (r->windows != NULL && r->windows[f->region].chunks != 0) {
+		const struct link_rdma_windows *w = &r->windows[f->region];
+
+		k = &w->key[chunk / w->chunks];
+		chunk %= w->chunks;
+	}
+	*to = k->addr + ((uint64_t)chunk << CHUNK_SHIFT);
+	return k->there ? k : NULL;
 }
 
 // Pages that the device can read where they lie, under *lkey.
@@ -36,15 +51,19 @@ static bool is_lent(const struct link_rdma *r, const struct link_tx *f, uint32_t
 
 // How a frame goes.
 struct way {
-	bool direct;   // to its place
+	bool direct;   // to its place, at `to` under rkey
 	bool uncopied; // from its place, under lkey
-	uint32_t lkey;
+	uint32_t rkey, lkey;
+	uint64_t to;
 };
 
 static struct way way_of(const struct link_rdma *r, const struct link_tx *f)
 {
-	struct way w = {.direct = goes_direct(r, &f->hdr)};
+	struct way w = {0};
+	const struct link_rdma_key *k = key_of(r, &f->hdr, &w.to);
 
+	w.direct = k != NULL;
+	w.rkey = k != NULL ? k->rkey : 0;
 	w.uncopied = (w.direct || r->gathers) && is_lent(r, f, &w.lkey);
 	return w;
 }
@@ -158,8 +177,7 @@ static bool queue_message(struct link_rdma *r, struct frame *f)
 // them. Those that the device must not read where they lie are copied first.
 static bool queue_pages(struct link_rdma *r, struct link_tx *f, const struct way *w)
 {
-	const struct link_rdma_key *k = &r->keys[f->hdr.region];
-	uint64_t to = k->addr + ((uint64_t)f->hdr.chunk << CHUNK_SHIFT), mask = f->hdr.data;
+	uint64_t mask = f->hdr.data;
 	unsigned page = (unsigned)__builtin_ctzll(mask); // that lies at from.addr
 	struct ibv_sge from = {(uintptr_t)f->seg[0].iov_base, 0, w->lkey};
 
@@ -177,7 +195,7 @@ static bool queue_pages(struct link_rdma *r, struct link_tx *f, const struct way
 			from.addr += (first - page) * PAGE_BYTES;
 		page = first + n;
 		from.length = n * (uint32_t)PAGE_BYTES;
-		queue_writes(r, from, to + first * PAGE_BYTES, k->rkey, r->write_bytes);
+		queue_writes(r, from, w->to + first * PAGE_BYTES, w->rkey, r->write_bytes);
 		from.addr += from.length;
 		mask &= ~bits_mask(first, n);
 	}

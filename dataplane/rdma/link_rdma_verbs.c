@@ -39,6 +39,11 @@ static int dereg_mr(struct ibv_mr *mr)
 	return ibv_dereg_mr(mr);
 }
 
+static int advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, struct ibv_sge *sge)
+{
+	return ibv_advise_mr(pd, advice, 0, sge, 1);
+}
+
 const struct verbs verbs_real = {
 	.post_send = post_send,
 	.post_recv = post_recv,
@@ -47,4 +52,5 @@ const struct verbs verbs_real = {
 	.dealloc_pd = dealloc_pd,
 	.reg_mr = reg_mr,
 	.dereg_mr = dereg_mr,
+	.advise_mr = advise_mr,
 };

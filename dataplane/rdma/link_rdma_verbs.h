@@ -17,6 +17,7 @@ struct verbs {
 	int (*dealloc_pd)(struct ibv_pd *pd);
 	struct ibv_mr *(*reg_mr)(struct ibv_pd *pd, void *addr, size_t bytes, int access);
 	int (*dereg_mr)(struct ibv_mr *mr);
+	int (*advise_mr)(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, struct ibv_sge *sge);
 };
 
 extern const struct verbs verbs_real;

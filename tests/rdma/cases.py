@@ -141,6 +141,24 @@ def direct(source, target):
     assert report["rdma"]["way"].startswith("sealed")
 
 
+@needs(both={"window": "4M"})
+def direct_windows(source, target):
+    """Regions that are larger than what is registered at a time; the last window is shorter."""
+    report = move(source, target, "--flows", "2", reserve="populate", memory="14M")
+    directly(report)
+    read_by_the_device(report, True)
+    target.log("is registered in windows: device rxe0 takes 4 MiB at a time")
+    assert report["rdma"]["registered_bytes"] >= 14 << 20
+
+
+def no_odp(source, target):
+    """Soft-RoCE of this kernel has no pages on demand."""
+    done = source.try_to_run(str(godwit.BUILD / "control/godwitd"), "--insecure", "--rdma",
+                             source.address, "--rdma-odp", "--state-dir", str(source.folder),
+                             "--listen", "127.0.0.1:0", "--memory", "32M")
+    assert "device rxe0 has no on-demand paging" in done and "rdma-odp" in done, done
+
+
 def direct_huge(source, target):
     directly(move(source, target, "--flows", "1", reserve="populate", vm=("--hugepages",)))
 

@@ -46,7 +46,7 @@ class Host:
     def ready(self, cores, how):
         """A daemon that runs so: rdma, 4 or 6, the family of its device's address, or None: no
         device; fabric, trusted or not; plant, a bug; locked, bytes that it may lock; mtu, bytes of
-        a packet; most, of its interface. Returns its address."""
+        a packet; most, of its interface; window, of memory to register. Returns its address."""
         if self.daemon is None or self.how != how or not self.daemon.alive():
             self.close()
             self.start(cores, **how)
@@ -54,7 +54,7 @@ class Host:
         return self.daemon.address
 
     def start(self, cores, rdma=4, fabric="trusted", plant=None, locked=None, mtu=None,
-              most=4200):
+              most=4200, window=None):
         godwit.subprocess.run(["ip", "link", "set", "eth0", "mtu", str(most)], check=True)
         address = IPV6[self.address] if rdma == 6 else self.address
         before = [] if locked is None else [
@@ -64,7 +64,8 @@ class Host:
             self.name, self.folder, cores=cores, keys=self.folder, host=self.address, plant=plant,
             before=before,
             args=[*(["--rdma", address, "--rdma-fabric", fabric] if rdma else []),
-                  *(["--rdma-mtu", str(mtu)] if mtu else [])])
+                  *(["--rdma-mtu", str(mtu)] if mtu else []),
+                  *(["--rdma-window", window] if window else [])])
 
     def guest(self, args=(), memory="16M", incoming=False):
         self.forget()
@@ -112,6 +113,12 @@ class Host:
 
     def run(self, *argv):
         return godwit.subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    def try_to_run(self, *argv):
+        """What a program said that ended by itself, in failure."""
+        done = godwit.subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0, done
+        return done.stdout + done.stderr
 
     def said(self):
         children = [c for c in (self.daemon, self.vm, *self.old[-1:]) if c is not None]

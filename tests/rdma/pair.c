@@ -121,7 +121,7 @@ static void register_memory(void)
 	if (rc < 0)
 		fail_msg("%s", e.text);
 	for (unsigned i = 0; i < p.to.n; i++)
-		link_rdma_memory_key(memory, i, &keys[i]);
+		link_rdma_memory_key(memory, i, 0, &keys[i]);
 	// Not waited for: what is not there yet is copied.
 	assert_int_equal(link_rdma_memory_lend(&lent, domain[0], &p.from, all, &e), 0);
 }

@@ -140,9 +140,7 @@ static void goes_through_slots(void **state)
 
 	(void)state;
 	device.info.trusted = true;
-	device.info.most_mr = 4 * CHUNK_BYTES - 1;
 	assert_int_equal(accept_of((int)LINK_RDMA_VERSION, true, &e), 0);
-	expect_slots("region low go through slots");
 	s.populate = false;
 	expect_slots("--reserve populate");
 	s.recv.kept[0] = true;
@@ -150,11 +148,68 @@ static void goes_through_slots(void **state)
 	session_unwatch(w);
 }
 
+#define KEY "00007f0000000000 00000077"
+
+static int take(const char *keys, struct err *e)
+{
+	char text[512];
+	json_t *msg;
+	int rc;
+
+	snprintf(text, sizeof(text), "{\"rdma_register_ns\": 5, \"rdma_keys\": [%s]}", keys);
+	msg = json_loads(text, 0, NULL);
+	assert_non_null(msg);
+	s.rdma.direct = true;
+	s.rdma.figures.bytes = 0;
+	rc = flows_rdma_take_keys(&s, msg, e);
+	json_decref(msg);
+	return rc;
+}
+
+// A region has one key, or one for each of its windows, and no chunk is left without an answer.
+static void keys_cover_regions(void **state)
+{
+	static const char *const bad[] = {
+		"5",
+		"\"00007f0000000000 0000007\"",
+		"\"" KEY "\", null",
+		"{}",
+		"{\"window\": 262144}",
+		"{\"window\": 262144, \"keys\": [null, null, null]}",
+		"{\"window\": 262144, \"keys\": [null, null, null, null, null]}",
+		"{\"window\": 262144, \"keys\": [null, null, null, 7]}",
+		"{\"window\": 0, \"keys\": []}",
+		"{\"window\": -262144, \"keys\": [null, null, null, null]}",
+		"{\"window\": 262145, \"keys\": [null, null, null, null]}",
+		"{\"window\": 9223372036854775807, \"keys\": [null]}",
+	};
+	struct err e;
+
+	(void)state;
+	assert_int_equal(take("null", &e), 0);
+	assert_false(s.rdma.keys[0].there);
+	assert_int_equal(take("\"" KEY "\"", &e), 0);
+	assert_true(s.rdma.keys[0].there);
+	assert_int_equal(s.rdma.figures.bytes, 4 * CHUNK_BYTES);
+	// The last one is shorter.
+	assert_int_equal(take("{\"window\": 786432, \"keys\": [null, \"" KEY "\"]}", &e), 0);
+	assert_false(s.rdma.keys[0].there);
+	assert_int_equal(s.rdma.windows[0].chunks, 3);
+	assert_false(s.rdma.windows[0].key[0].there);
+	assert_true(s.rdma.windows[0].key[1].there);
+	assert_int_equal(s.rdma.windows[0].key[1].rkey, 0x77);
+	assert_int_equal(s.rdma.figures.bytes, CHUNK_BYTES);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (take(bad[i], &e) != -EPROTO)
+			fail_msg("%s was taken", bad[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(writes_where_both_trust, begin, end),
 		cmocka_unit_test_setup_teardown(goes_through_slots, begin, end),
+		cmocka_unit_test_setup_teardown(keys_cover_regions, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,9 +68,9 @@ static void *reach(struct fake_end *e, uint32_t key, uint64_t addr, uint64_t byt
 	for (unsigned i = 0; i < e->mrs; i++) {
 		const struct ibv_mr *m = &e->mr[i];
 
-		if (m->rkey == key && m->pd == e->qp.pd && (e->access[i] & access) == access &&
-			m->addr != NULL && addr >= (uintptr_t)m->addr &&
-			addr - (uintptr_t)m->addr <= m->length &&
+		if (m->rkey == key && (m->pd == e->qp.pd || access == IBV_ACCESS_ON_DEMAND) &&
+			(e->access[i] & access) == access && m->addr != NULL &&
+			addr >= (uintptr_t)m->addr && addr - (uintptr_t)m->addr <= m->length &&
 			bytes <= m->length - (addr - (uintptr_t)m->addr))
 			return (void *)(uintptr_t)addr;
 	}
@@ -252,6 +252,17 @@ static int dereg_mr(struct ibv_mr *mr)
 	return 0;
 }
 
+static int advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, struct ibv_sge *sge)
+{
+	struct fake_end *e = (struct fake_end *)pd->context;
+
+	(void)advice;
+	if (reach(e, sge->lkey, sge->addr, sge->length, IBV_ACCESS_ON_DEMAND) == NULL)
+		e->advised_wrong++;
+	e->advised_bytes += sge->length;
+	return e->advise_errno;
+}
+
 const struct verbs verbs_fake = {
 	.post_send = post_send,
 	.post_recv = post_recv,
@@ -260,6 +271,7 @@ const struct verbs verbs_fake = {
 	.dealloc_pd = dealloc_pd,
 	.reg_mr = reg_mr,
 	.dereg_mr = dereg_mr,
+	.advise_mr = advise_mr,
 };
 
 int fake_link(

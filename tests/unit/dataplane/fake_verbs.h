@@ -55,6 +55,9 @@ struct fake_end {
 	unsigned gathered; /* sends of several segments */
 	uint32_t longest;  /* bytes of a write */
 	uint64_t bytes;    /* sent */
+	uint64_t advised_bytes;
+	unsigned advised_wrong; /* not of on-demand memory */
+	int advise_errno;       /* asked for */
 	_Atomic unsigned reg_calls;
 };
 

@@ -42,6 +42,24 @@ static bool is_hole(const struct region *r, uint64_t page)
 	return lseek(r->fd, at, SEEK_HOLE) == at;
 }
 
+// Region 3 in windows of 8 chunks, one of which is not registered.
+static struct link_rdma_key window_key[PAIR_FLOWS][6];
+static struct link_rdma_windows windows[PAIR_FLOWS][REGION_MAX];
+
+static void in_windows(struct pair *p, unsigned i, struct fake_end *e)
+{
+	const struct region *r = &p->to.r[3];
+
+	windows[i][3] = (struct link_rdma_windows){8, window_key[i]};
+	for (unsigned w = 0; w < 6; w++) {
+		uint64_t at = w * 8 * CHUNK_BYTES, left = r->bytes - at;
+		struct ibv_mr *mr = verbs_fake.reg_mr(&e->pd, r->base + at,
+			left < 8 * CHUNK_BYTES ? left : 8 * CHUNK_BYTES, IBV_ACCESS_REMOTE_WRITE);
+
+		window_key[i][w] = (struct link_rdma_key){(uintptr_t)mr->addr, mr->rkey, w != 2};
+	}
+}
+
 static void direct_flow(
 	struct pair *p, unsigned i, struct fake_end e[2], struct link_rdma_key *keys)
 {
@@ -55,7 +73,10 @@ static void direct_flow(
 		// One region is not registered: its pages go to slots.
 		keys[k] = (struct link_rdma_key){(uintptr_t)mr->addr, mr->rkey, k != 1};
 	}
+	keys[3].there = false;
+	in_windows(p, i, &e[1]);
 	link_rdma_direct(l[0], keys);
+	link_rdma_windows(l[0], windows[i]);
 	link_rdma_direct(l[1], NULL);
 	assert_int_equal(flow_send_new(&p->send[i], &p->send_job, l[0], 1, -1, NULL), 0);
 	assert_int_equal(flow_recv_new(&p->recv[i], &p->recv_job, l[1], 2, -1, NULL), 0);
@@ -128,6 +149,7 @@ static void lend(struct pair *p, unsigned i, struct fake_end *e)
 	int rc;
 
 	host.v = &verbs_fake;
+	host.info.most_mr = UINT64_MAX;
 	domain[i] = (struct link_rdma_domain){.host = &host, .pd = &e->pd, .users = 1};
 	assert_int_equal(link_rdma_memory_lend(&lent[i], &domain[i], &p->from, walk, NULL), 0);
 	while ((rc = link_rdma_memory_ready(lent[i], NULL)) == 0)

@@ -35,6 +35,7 @@ static int begin(void **state)
 	fake_pair(&e[0], &e[1]);
 	memset(&host, 0, sizeof(host));
 	host.v = &verbs_fake;
+	host.info.most_mr = UINT64_MAX;
 	device.verbs = (struct ibv_context *)&e[1];
 	host.listener = &device;
 	assert_int_equal(link_rdma_domain_new(&domain, &host, NULL), 0);
@@ -161,6 +162,58 @@ static void what_is_refused_is_copied(void **state)
 	assert_false(reads(1, WINDOW_PAGES, 64));
 }
 
+// With pages on demand nothing is locked: the device is told to look ahead, and its refusal to do
+// so costs nothing.
+static void pages_on_demand(void **state)
+{
+	const bool which[REGION_MAX] = {true, true};
+
+	(void)state;
+	host.cfg.on_demand = true;
+	memset(runs, 0, sizeof(runs));
+	runs[0].bytes = map.r[1].bytes;
+	assert_int_equal(link_rdma_memory_lend(&m, domain, &map, walk, NULL), 0);
+	assert_int_equal(wait_ready(), 1);
+	for (unsigned i = 0; i < e[1].mrs; i++)
+		assert_int_equal(e[1].access[i], IBV_ACCESS_ON_DEMAND);
+	assert_int_equal(e[1].advised_bytes, map.bytes);
+	link_rdma_memory_end(m);
+	while (!link_rdma_memory_ended(m))
+		sched_yield();
+	link_rdma_memory_free(m);
+	e[1].advised_bytes = e[1].mrs = 0;
+	e[1].advise_errno = EOPNOTSUPP;
+	assert_int_equal(link_rdma_memory_new(&m, domain, &map, which, NULL), 0);
+	assert_int_equal(wait_ready(), 1);
+	assert_int_equal(e[1].access[0],
+		IBV_ACCESS_ON_DEMAND | IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	assert_true(e[1].advised_bytes > 0);
+	assert_int_equal(e[1].advised_wrong, 0);
+}
+
+// What a device does not take at a time it gets in windows, each with its key.
+static void large_regions_have_windows(void **state)
+{
+	const bool which[REGION_MAX] = {true, true};
+	struct link_rdma_key k;
+	uint64_t bytes;
+
+	(void)state;
+	host.info.most_mr = RDMA_WINDOW_BYTES + RDMA_WINDOW_BYTES / 2;
+	assert_int_equal(link_rdma_memory_new(&m, domain, &map, which, NULL), 0);
+	assert_int_equal(wait_ready(), 1);
+	assert_int_equal(link_rdma_memory_windows(m, 0, &bytes), 1);
+	assert_int_equal(link_rdma_memory_windows(m, 1, &bytes), 3);
+	assert_int_equal(bytes, RDMA_WINDOW_BYTES);
+	for (uint32_t w = 0; w < 3; w++) {
+		assert_true(link_rdma_memory_key(m, 1, w, &k));
+		assert_int_equal(k.addr, (uintptr_t)map.r[1].base + w * RDMA_WINDOW_BYTES);
+		assert_int_equal(
+			e[1].mr[1 + w].length, w < 2 ? RDMA_WINDOW_BYTES : 3 * CHUNK_BYTES);
+	}
+	assert_false(link_rdma_memory_key(m, 1, 3, &k));
+}
+
 // A session that ends takes its domain along, when nothing is left in it.
 static void domain_lives_as_long_as_memory(void **state)
 {
@@ -187,6 +240,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(holes_are_not_lent, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_refused_is_copied, begin, end),
+		cmocka_unit_test_setup_teardown(pages_on_demand, begin, end),
+		cmocka_unit_test_setup_teardown(large_regions_have_windows, begin, end),
 		cmocka_unit_test_setup_teardown(domain_lives_as_long_as_memory, begin, end),
 	};
 

@@ -39,6 +39,7 @@ static int begin(void **state)
 	fake_pair(&e[0], &e[1]);
 	memset(&host, 0, sizeof(host));
 	host.v = &verbs_fake;
+	host.info.most_mr = UINT64_MAX;
 	device.verbs = (struct ibv_context *)&e[1];
 	host.listener = &device;
 	LIST_INIT(&host.memories);
@@ -101,7 +102,7 @@ static void is_registered_and_given_back(void **state)
 	assert_int_equal(wait_ready(NULL), 1);
 	assert_int_equal(registered(), 2);
 	for (unsigned i = 0; i < REGIONS; i++) {
-		assert_int_equal(link_rdma_memory_key(m, i, &k), which[i]);
+		assert_int_equal(link_rdma_memory_key(m, i, 0, &k), which[i]);
 		assert_int_equal(k.addr, which[i] ? (uintptr_t)map.r[i].base : 0);
 	}
 	assert_false(link_rdma_memory_ended(m));
