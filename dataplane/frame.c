@@ -32,7 +32,7 @@ void frame_encode(struct frame *f, uint8_t buf[FRAME_HDR_BYTES])
 	wire_put_u64(&w, f->seq);
 	wire_put_u16(&w, f->region);
 	wire_put_u8(&w, f->codec);
-	wire_put_u8(&w, 0);
+	wire_put_u8(&w, f->busy);
 	wire_put_u32(&w, f->chunk);
 	wire_put_u32(&w, f->chunks);
 	wire_put_u32(&w, f->payload_bytes);
@@ -122,7 +122,7 @@ int frame_decode(struct frame *f, const uint8_t buf[FRAME_HDR_BYTES])
 {
 	struct wire_reader r;
 	uint16_t magic;
-	uint8_t version, reserved;
+	uint8_t version;
 
 	wire_read_init(&r, buf, FRAME_HDR_BYTES);
 	magic = wire_u16(&r);
@@ -132,7 +132,7 @@ int frame_decode(struct frame *f, const uint8_t buf[FRAME_HDR_BYTES])
 	f->seq = wire_u64(&r);
 	f->region = wire_u16(&r);
 	f->codec = wire_u8(&r);
-	reserved = wire_u8(&r);
+	f->busy = wire_u8(&r);
 	f->chunk = wire_u32(&r);
 	f->chunks = wire_u32(&r);
 	f->payload_bytes = wire_u32(&r);
@@ -151,7 +151,7 @@ int frame_decode(struct frame *f, const uint8_t buf[FRAME_HDR_BYTES])
 		return -FRAME_BAD_VERSION;
 	if (crc32c(0, buf, FRAME_CRC_AT) != f->hdr_crc)
 		return -FRAME_BAD_CRC;
-	if (reserved != 0)
+	if (f->busy != 0 && f->type != FRAME_ACK)
 		return -FRAME_BAD_RESERVED;
 	return check_type(f);
 }

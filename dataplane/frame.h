@@ -4,7 +4,7 @@
  *
  *    0 u16 magic 0x4757     16 u16 region          28 u32 payload bytes
  *    2 u8  version          18 u8  codec           32 u64 data mask  (BARRIER: frames)
- *    3 u8  type             19 u8  reserved, 0     40 u64 zero mask  (BARRIER: running sum)
+ *    3 u8  type             19 u8  busy, of ACK    40 u64 zero mask  (BARRIER: running sum)
  *    4 u32 pass             20 u32 chunk           48 u64 hole mask  (BARRIER: torn frames)
  *    8 u64 seq              24 u32 chunks          56 u32 CRC32C of the payload
  *                                                  60 u32 CRC32C of bytes 0 to 59
@@ -51,6 +51,7 @@ struct frame {
 	uint32_t chunk;  /* in its region */
 	uint32_t chunks; /* 1 for CHUNK */
 	uint32_t payload_bytes;
+	uint8_t busy; /* ACK: of 255 cycles of the target's core so many had work; 0: not told */
 	uint64_t data;
 	uint64_t zero;
 	uint64_t hole;

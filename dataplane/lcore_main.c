@@ -21,6 +21,9 @@
 #define YIELD_TURNS 16u
 #define NAP_NS      20000
 
+// For so many cycles, some milliseconds, it is added up how busy the core is.
+#define WINDOW_CYCLES (1u << 22)
+
 static void add(_Atomic uint64_t *v, uint64_t n)
 {
 	atomic_store_explicit(
@@ -63,6 +66,23 @@ static bool turn(struct lcore *l)
 		i++;
 	}
 	return moved;
+}
+
+// Adds up what a turn took, and tells the links now and then.
+static void count(struct lcore *l, bool moved, uint64_t cycles)
+{
+	uint8_t busy;
+
+	add(moved ? &l->busy_cycles : &l->idle_cycles, cycles);
+	l->window_cycles += cycles;
+	l->window_busy_cycles += moved ? cycles : 0;
+	if (l->window_cycles < WINDOW_CYCLES)
+		return;
+	busy = (uint8_t)(l->window_busy_cycles * 255 / l->window_cycles);
+	for (unsigned i = 0; i < l->nflows; i++)
+		if (l->flow[i]->link != NULL)
+			l->flow[i]->link->busy = busy;
+	l->window_cycles = l->window_busy_cycles = 0;
 }
 
 static void give_way(unsigned empty)
@@ -114,7 +134,7 @@ int lcore_main(void *arg)
 		else if (!moved)
 			cpu_pause();
 		now = cpu_cycles();
-		add(moved ? &l->busy_cycles : &l->idle_cycles, now - then);
+		count(l, moved, now - then);
 		then = now;
 	}
 }

@@ -30,6 +30,7 @@ struct lcore {
 	/* worker only */
 	struct flow *flow[LCORE_FLOWS] __cacheline;
 	unsigned nflows;
+	uint64_t window_cycles, window_busy_cycles; /* since links were told how busy it is */
 };
 
 /* The worker's loop, for rte_eal_remote_launch(). arg is its struct lcore. */

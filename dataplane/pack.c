@@ -108,7 +108,9 @@ static uint32_t segments(struct link_tx *t, uint8_t *base, uint64_t mask)
 // The codec for a frame, by what waits; NULL: raw.
 static struct codec *choose(struct pack *p, const struct link_tx *t, uint32_t bytes)
 {
-	struct choose_link l = {.now_cycles = cpu_cycles(), .sent_bytes = p->link->tx_bytes};
+	struct choose_link l = {.now_cycles = cpu_cycles(),
+		.sent_bytes = p->link->tx_bytes,
+		.target_busy = p->link->peer_busy / 255.0};
 
 	if (p->automatic == NULL)
 		return p->codec;

@@ -61,6 +61,8 @@ static void on_placed(struct send *s, const struct frame *f)
 	const struct region *r = &s->job->map->r[f->region];
 	struct dirty *d = s->job->dirty;
 
+	if (s->pack.automatic != NULL && f->data != 0)
+		auto_placed(s->pack.automatic, f->codec, bits_count(f->data) * PAGE_BYTES);
 	for (uint32_t i = 0; i < f->chunks; i++) {
 		uint32_t chunk = f->chunk + i;
 		uint64_t c = r->first_chunk + chunk;

@@ -32,8 +32,10 @@ int session_flow_begin(
 	struct session *s, unsigned i, struct link *link, unsigned lcore, struct err *e)
 {
 	int node = (int)lcore_node(lcore);
-	int rc = session_seal_link(s, link, i, node, e);
+	int rc;
 
+	link->tells_busy = s->tells_busy;
+	rc = session_seal_link(s, link, i, node, e);
 	if (rc == 0)
 		rc = s->source ? flow_send_new(&s->flow[i], &s->send, link, lcore, node, e)
 			       : flow_recv_new(&s->flow[i], &s->recv, link, lcore, node, e);

@@ -192,6 +192,7 @@ struct session {
 	/* target */
 	struct recv_job recv;
 	bool have_recv;
+	bool tells_busy;         /* the source wants to hear how busy cores are here */
 	bool populate;           /* all of its memory, before a page is copied */
 	char from[256];          /* as in struct receive_options */
 	bool clearing;           /* what its files hold from before is punched out */

@@ -181,8 +181,10 @@ void source_preflight(struct session *s)
 		"reconnect_ms", (json_int_t)reconnect_ms(s));
 	if (s->vmm->about != NULL)
 		json_object_set(ask, "machine", s->vmm->about);
-	if (s->opt.codec == &codec_auto)
+	if (s->opt.codec == &codec_auto) {
 		json_object_set_new(ask, "codecs", codec_names());
+		json_object_set_new(ask, "busy", json_true());
+	}
 	flows_nic_describe(s, ask);
 	flows_rdma_describe(s, ask);
 	peer_ask(s, ask, on_preflight);

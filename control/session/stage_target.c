@@ -177,6 +177,7 @@ void target_preflight(struct session *s, json_t *msg)
 		}
 		s->reserved_bytes = populated;
 	}
+	s->tells_busy = json_is_true(json_object_get(msg, "busy"));
 	strcpy(s->opt.link, link);
 	s->nflows = (unsigned)flows;
 	if (flows_accept(s, link, msg, &e) < 0 || peer_can(s, "links", link, &e) < 0) {

@@ -13,14 +13,15 @@
 static const struct {
 	const struct codec_ops *row; // NULL: raw
 	int level;
-	struct choose_cost assumed; // cycles and bytes on the wire of a byte of program memory
+	// Cycles and bytes on the wire of a byte of program memory, and cycles at the target.
+	struct choose_cost assumed;
 } options[] = {
-	{NULL, 0, {0, 1, true}},
-	{&codec_lz4, 0, {3.8, 0.60, false}},
-	{&codec_isal, 1, {5.0, 0.47, false}},
-	{&codec_zstd, 1, {6.5, 0.45, false}},
-	{&codec_zstd, 3, {10, 0.43, false}},
-	{&codec_zstd, 5, {20, 0.41, false}},
+	{NULL, 0, {0, 1, true, 1.9}},
+	{&codec_lz4, 0, {3.8, 0.60, false, 2.2}},
+	{&codec_isal, 1, {5.0, 0.47, false, 4.0}},
+	{&codec_zstd, 1, {6.5, 0.45, false, 3.4}},
+	{&codec_zstd, 3, {10, 0.43, false, 3.4}},
+	{&codec_zstd, 5, {20, 0.41, false, 3.4}},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 
@@ -72,4 +73,14 @@ void auto_learn(struct auto_codec *a, size_t in_bytes, size_t out_bytes, uint64_
 {
 	choose_learn(&a->choose, a->kind, a->picked, in_bytes,
 		out_bytes == 0 ? in_bytes : out_bytes, cycles);
+}
+
+void auto_placed(struct auto_codec *a, uint8_t codec, size_t bytes)
+{
+	unsigned i = 0;
+
+	while (i < OPTIONS && (options[i].row == NULL ? CODEC_RAW : options[i].row->id) != codec)
+		i++;
+	if (i < OPTIONS)
+		choose_placed(&a->choose, i, bytes);
 }

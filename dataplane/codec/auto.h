@@ -22,6 +22,8 @@ void auto_close(struct auto_codec *a); /* NULL is allowed */
 /* The codec for a frame of these segments, or NULL: raw. */
 struct codec *auto_pick(struct auto_codec *a, const struct choose_link *link,
 	const struct iovec *seg, unsigned nseg, size_t bytes);
+/* The target has answered a frame of so many bytes of content. */
+void auto_placed(struct auto_codec *a, uint8_t codec, size_t bytes);
 /* What came of it. out_bytes 0: nothing smaller. */
 void auto_learn(struct auto_codec *a, size_t in_bytes, size_t out_bytes, uint64_t cycles);
 

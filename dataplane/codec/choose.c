@@ -17,6 +17,12 @@
 #define TRIAL_SHARE (1.0 / 64) // of cycles spent, for options that were not chosen
 #define OUTLIER     8.0        // times what is known: the core was taken away meanwhile
 
+// Busier than this, the target's core is what limits the flow. How long it takes is learned so
+// often, in cycles: twice what it adds up over.
+#define TARGET_FULL   0.95
+#define TARGET_CYCLES (1u << 23)
+#define PROBE         (1.0 / 256) // of what the link takes, while nothing is learned of it
+
 #define LINE       64u
 #define LOOK_LINES 16u
 
@@ -62,8 +68,10 @@ static void follow_link(struct choose *c, const struct choose_link *l)
 	double most = c->buffer_bytes + c->frame_bytes; // one waits, at least
 	bool first = c->link.now_cycles == 0 || cycles <= 0;
 
-	// It was full at both ends of this time: as much as it took has left it.
-	if (!first && c->link.pressure > 0 && l->pressure > 0)
+	// It was full at both ends of this time: as much as it took has left it. Less than before
+	// says nothing of the link where the target held it up.
+	if (!first && c->link.pressure > 0 && l->pressure > 0 &&
+		(l->target_busy < TARGET_FULL || bytes > c->drain * cycles))
 		c->drain += (c->drain == 0 ? 1 : WEIGHT) * (bytes / cycles - c->drain);
 	if (!first)
 		c->held_bytes += bytes - c->drain * cycles;
@@ -74,8 +82,33 @@ static void follow_link(struct choose *c, const struct choose_link *l)
 	c->link = *l;
 }
 
+// What the target's core did since the last time was for the frames that it answered meanwhile. And
+// what the link took while the target was the slower of the two, it can take.
+static void follow_target(struct choose *c, const struct choose_link *l)
+{
+	double cycles = (double)(l->now_cycles - c->told.now_cycles);
+	double expected = c->placed_cycles, rate;
+
+	if (cycles < TARGET_CYCLES)
+		return;
+	rate = (double)(l->sent_bytes - c->told.sent_bytes) / cycles;
+	c->placed_cycles = 0;
+	if (c->told.now_cycles != 0 && expected > 0 && l->target_busy > 0)
+		c->times += (c->times == 0 ? 1 : WEIGHT) *
+			    (l->target_busy * cycles / expected - c->times);
+	if (c->told.now_cycles != 0 && l->target_busy > TARGET_FULL && c->drain > 0)
+		c->drain += rate > c->drain ? WEIGHT * (rate - c->drain) : PROBE * c->drain;
+	c->told = *l;
+}
+
+void choose_placed(struct choose *c, unsigned option, size_t bytes)
+{
+	c->placed_cycles += c->cost[0][option].decode * (double)bytes;
+}
+
 bool choose_look(struct choose *c, const struct choose_link *l)
 {
+	follow_target(c, l);
 	follow_link(c, l);
 	if (price_now(c) >= c->least) {
 		c->settled |= l->pressure < 0;
@@ -130,12 +163,33 @@ static double cost(const struct choose *c, const struct choose_cost *o, double b
 	return o->cycles * bytes + price_now(c) * wire(c, o, bytes);
 }
 
+// Cycles a byte of content that the slowest of core, wire and target takes for it.
+static double slowest(const struct choose *c, const struct choose_cost *o)
+{
+	double on_wire = c->drain > 0 ? o->ratio / c->drain : 0;
+	double most = on_wire > o->cycles ? on_wire : o->cycles;
+
+	return most > c->times * o->decode ? most : c->times * o->decode;
+}
+
+// As long as the target takes for this option, another would take all in all.
+static void find_allowed(struct choose *c, const struct choose_cost *o)
+{
+	double least = slowest(c, &o[0]);
+
+	for (unsigned i = 1; i < c->n; i++)
+		if (slowest(c, &o[i]) < least)
+			least = slowest(c, &o[i]);
+	for (unsigned i = 0; i < c->n; i++)
+		c->allowed[i] = i == 0 || c->times * o[i].decode <= least;
+}
+
 static unsigned best(const struct choose *c, const struct choose_cost *o, double bytes)
 {
 	unsigned found = 0;
 
 	for (unsigned i = 1; i < c->n; i++)
-		if (cost(c, &o[i], bytes) < cost(c, &o[found], bytes))
+		if (c->allowed[i] && cost(c, &o[i], bytes) < cost(c, &o[found], bytes))
 			found = i;
 	return found;
 }
@@ -145,7 +199,7 @@ static bool has_smaller(
 	const struct choose *c, const struct choose_cost *o, unsigned than, double bytes)
 {
 	for (unsigned i = 1; i < c->n; i++)
-		if (wire(c, &o[i], bytes) < wire(c, &o[than], bytes) * 0.99)
+		if (c->allowed[i] && wire(c, &o[i], bytes) < wire(c, &o[than], bytes) * 0.99)
 			return true;
 	return false;
 }
@@ -155,7 +209,9 @@ static unsigned trial(struct choose *c, const struct choose_cost *o, unsigned ch
 {
 	unsigned i = c->trial_option % (c->n - 1) + 1;
 
-	if (i != chosen && o[i].cycles * bytes > c->trial_cycles)
+	if (!c->allowed[i])
+		c->trial_option = i;
+	if (!c->allowed[i] || (i != chosen && o[i].cycles * bytes > c->trial_cycles))
 		return chosen;
 	c->trial_option = i;
 	if (i != chosen)
@@ -167,7 +223,10 @@ unsigned choose_pick(struct choose *c, unsigned kind, size_t bytes)
 {
 	const struct choose_cost *o = c->cost[kind];
 	double pressure = c->link.pressure;
-	unsigned i = best(c, o, (double)bytes);
+	unsigned i;
+
+	find_allowed(c, o);
+	i = best(c, o, (double)bytes);
 
 	if (pressure > 0 ? has_smaller(c, o, i, (double)bytes) : i != 0)
 		c->price *= 1 + gain(c) * pressure;

@@ -7,7 +7,12 @@
  * lowers it. A frame gets the option with the least cycles + price * bytes, so at any price the
  * cycles go where they take most off the wire. Cycles and ratio of each option are learned for each
  * kind of content, which a look at 1 KiB of the frame tells; how fast the link drains is learned
- * too, because an option that takes longer than what the link holds leaves the wire idle. */
+ * too, because an option that takes longer than what the link holds leaves the wire idle.
+ *
+ * A backlog can be the target's: its core is slower, has other flows, or writes to memory that is
+ * new. It tells how busy it is, and so how many times longer than assumed it takes for the frames
+ * that it answers. An option that it would take longer for than the slowest part of the way takes
+ * for another option is not chosen, however dear bytes are. */
 #ifndef GODWIT_DATAPLANE_CHOOSE_H
 #define GODWIT_DATAPLANE_CHOOSE_H
 
@@ -24,6 +29,7 @@ struct choose_cost {
 	double cycles; /* a byte of content */
 	double ratio;  /* bytes on the wire of a byte of content */
 	bool seen;     /* else assumed */
+	double decode; /* cycles a byte at the target, all that it does. Assumed: see times */
 };
 
 /* What the link looks like before a frame is made. */
@@ -31,6 +37,7 @@ struct choose_link {
 	uint64_t now_cycles;
 	uint64_t sent_bytes; /* that it has taken so far, all frames */
 	double pressure;     /* from -1, it is hungry, to 1, frames wait for it */
+	double target_busy;  /* share of its time that the target's core had work; 0: not known */
 };
 
 struct choose {
@@ -45,6 +52,11 @@ struct choose {
 	double frame_bytes;      /* of the last frame that was chosen for, on the wire */
 	double held_bytes;       /* that the link has before it is idle, about */
 	double drain;            /* bytes a cycle; 0: not known yet */
+
+	struct choose_link told; /* when what follows was learned last */
+	double times; /* that the target takes of what decoding is assumed to; 0: not known */
+	double placed_cycles;         /* assumed of the frames that it has answered since */
+	bool allowed[CHOOSE_OPTIONS]; /* for the frame in hand: not too slow at the target */
 
 	double trial_cycles;   /* that may go into trying what was not chosen */
 	unsigned trial_option; /* tried last */
@@ -62,6 +74,10 @@ unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes);
 
 /* The option for a frame of so many bytes of content. */
 unsigned choose_pick(struct choose *c, unsigned kind, size_t bytes);
+
+/* The target has answered frames of so many bytes of content, by this option or one that decodes
+ * like it. */
+void choose_placed(struct choose *c, unsigned option, size_t bytes);
 
 /* What it took: the cycles, and the bytes that go on the wire (as many as came in: no gain). */
 void choose_learn(struct choose *c, unsigned kind, unsigned option, size_t in_bytes,

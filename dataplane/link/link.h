@@ -103,11 +103,22 @@ struct link {
 	 * poll; and bytes that the link holds beyond them while it can't take more. 0: none. */
 	unsigned behind;
 	uint64_t buffer_bytes;
+	/* How much of its time this end's core had work lately, of 255; 0: not known. Written by
+	 * the lcore's loop. The target's links tell it where tells_busy, which control sets before
+	 * the flow is made; peer_busy is what the target told the source. */
+	uint8_t busy, peer_busy;
+	bool tells_busy;
 	unsigned slots;               /* encoded payloads that it may hold at a time; 0: few */
 	const struct link_sink *sink; /* target; NULL: none. Set before the lcore gets the link */
 	int error;                    /* 0, or positive errno */
 	struct err why;
 };
+
+/* What an ACK of this link tells. */
+static inline uint8_t link_busy(const struct link *l)
+{
+	return l->tells_busy ? l->busy : 0;
+}
 
 extern const struct link_ops link_tcp;
 extern const struct link_ops link_loop;

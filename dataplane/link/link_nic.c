@@ -204,6 +204,8 @@ static unsigned turn(struct link_nic *n, uint64_t now_ns)
 		n->resolve_until_ns = now_ns + n->resolve_ns;
 	}
 	rel_look(n->rel, now_ns);
+	if (!n->source)
+		n->recv.busy = link_busy(&n->link);
 	moved = read_inbox(n, now_ns);
 	if (n->source)
 		rel_send_timer(&n->send, now_ns);
@@ -214,6 +216,7 @@ static unsigned turn(struct link_nic *n, uint64_t now_ns)
 	if (n->source) {
 		n->link.sent = n->send.free;
 		n->link.behind = (unsigned)(n->send.next - n->send.cut);
+		n->link.peer_busy = n->send.peer_busy;
 	}
 	return moved;
 }

@@ -62,6 +62,7 @@ struct link_tcp {
 	uint64_t at;   /* frames before `at` were returned by rx() */
 	uint64_t tail;
 	uint64_t ack, ack_out; /* next frame to be answered; as last told to the source */
+	uint8_t busy_out;      /* told with it */
 
 	/* both: answers read (source) or to be written (target) */
 	uint8_t *answers;

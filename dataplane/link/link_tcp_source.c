@@ -133,6 +133,7 @@ static int take_answer(struct link_tcp *t, const struct frame *f)
 		if (f->seq < t->answered || f->seq > most)
 			return -FRAME_BAD_ORDER;
 		t->answered = f->seq;
+		t->link.peer_busy = f->busy;
 		return 0;
 	case FRAME_TORN:
 		if (f->seq < t->answered || f->seq >= most)

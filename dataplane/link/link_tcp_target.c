@@ -21,13 +21,14 @@ static bool put_answer(struct link_tcp *t, struct frame *f)
 // the order of the frames; a torn frame's answer may go before the ACK that passes it by.
 static bool put_ack(struct link_tcp *t)
 {
-	struct frame f = {.type = FRAME_ACK, .seq = t->ack};
+	struct frame f = {.type = FRAME_ACK, .seq = t->ack, .busy = link_busy(&t->link)};
 
 	if (t->ack == t->ack_out)
 		return true;
 	if (!put_answer(t, &f))
 		return false;
 	t->ack_out = t->ack;
+	t->busy_out = f.busy;
 	return true;
 }
 
@@ -133,7 +134,7 @@ int64_t link_tcp_poll_target(struct link_tcp *t)
 
 	if (got < 0)
 		return got;
-	if (got == 0 || t->ack - t->ack_out >= TCP_ACK_FRAMES)
+	if (got == 0 || t->ack - t->ack_out >= TCP_ACK_FRAMES || link_busy(&t->link) != t->busy_out)
 		put_ack(t);
 	sent = write_answers(t);
 	return sent < 0 ? sent : got + sent;

@@ -259,6 +259,7 @@ static int take_answer(struct link_rdma *r, const struct frame *f)
 		if (f->seq < r->answered || f->seq > most)
 			return -FRAME_BAD_ORDER;
 		r->answered = f->seq;
+		r->link.peer_busy = f->busy;
 		return 0;
 	case FRAME_TORN:
 		if (f->seq < r->answered || f->seq >= most)

@@ -119,7 +119,7 @@ static bool put_answer(struct link_rdma *r, struct frame *f)
 // As on tcp: the source reads answers in the order of the frames.
 static bool put_ack(struct link_rdma *r)
 {
-	struct frame f = {.type = FRAME_ACK, .seq = r->ack};
+	struct frame f = {.type = FRAME_ACK, .seq = r->ack, .busy = link_busy(&r->link)};
 
 	if (r->ack == r->ack_out)
 		return true;

@@ -48,8 +48,9 @@
 
 enum packet_type { PACKET_DATA = 1, PACKET_PING, PACKET_ACK, PACKET_BYE };
 
-#define PACKET_ACK_NOW   1u /* flag of DATA: acknowledge at once */
-#define PACKET_BYE_AGAIN 1u /* flag of BYE: an answer to one */
+#define PACKET_ACK_NOW   1u    /* flag of DATA: acknowledge at once */
+#define PACKET_BYE_AGAIN 1u    /* flag of BYE: an answer to one */
+#define PACKET_BUSY      0xffu /* flags of ACK: of 255 cycles of the core, so many had work */
 
 /* What all types begin with. */
 struct packet {

@@ -52,6 +52,7 @@ struct rel_recv {
 	uint64_t number[REL_RECV_NUMBERS / 64]; /* which came, at number % REL_RECV_NUMBERS */
 	uint32_t ce;
 	uint32_t unacked;
+	uint8_t busy; /* of this core, for ACKs: struct link's */
 	uint64_t ack_at_ns;
 };
 

@@ -133,6 +133,7 @@ bool rel_recv_next_packet(struct rel_recv *r, uint64_t now_ns, struct rel_out *o
 	r->unacked = 0;
 	put_ack(r, now_ns, &a);
 	p = rel_begin(&r->c, PACKET_ACK, now_ns);
+	p.flags = r->busy;
 	o->hdr_bytes = packet_put_ack(o->hdr, &p, &a);
 	o->bytes = o->pad_bytes = 0;
 	o->copy = false;

@@ -88,7 +88,8 @@ struct rel_send {
 	uint64_t largest;    /* number acknowledged */
 	uint64_t ack_number; /* newest ACK; its counts replace older ones */
 	uint32_t ce;
-	uint16_t peer_away; /* of the target's core, by that ACK */
+	uint16_t peer_away; /* of the target's core, by that ACK, */
+	uint8_t peer_busy;  /* and how busy it is */
 	uint64_t round_end; /* the round is over when this number is acknowledged */
 
 	/* Loss: a packet is lost when one sent `reorder` later came, or late enough. */

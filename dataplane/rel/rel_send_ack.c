@@ -97,6 +97,7 @@ static void on_marks(struct rel_send *s, const struct packet *p, const struct pa
 	s->ack_number = p->number;
 	s->ce = a->ce;
 	s->peer_away = a->away;
+	s->peer_busy = (uint8_t)(p->flags & PACKET_BUSY);
 }
 
 // Frames that were refused come first: what follows says only that they were answered.

@@ -161,6 +161,7 @@ static void begin(void *arg, struct datagram *d)
 	back.token_in = g->token_out;
 	rel_send_init(&e->send, g, e->send_mem, e->net->now_ns);
 	rel_recv_init(&e->recv, &back, e->recv_mem, e->net->now_ns);
+	e->recv.busy = END_BUSY;
 	e->began_ns = e->net->now_ns;
 	end_run_send(e);
 	end_run_recv(e);

@@ -24,6 +24,8 @@ struct end_plan {
 	unsigned ring; /* packets that wait for a core, at most; more are lost. 0: no bound */
 };
 
+#define END_BUSY 201 /* what each target tells of its core */
+
 enum end_side { END_SOURCE, END_TARGET };
 
 struct end {

@@ -152,6 +152,8 @@ static void on_send_now(void *arg, struct datagram *d)
 	e->waiting[END_SOURCE]--;
 	end_wake(e, END_SOURCE);
 	rel_send_packet_in(&e->send, e->net->now_ns, d->bytes, d->len);
+	if (e->send.peer_busy != END_BUSY && (e->send.any_acked || e->send.peer_busy != 0))
+		end_wrong(e, "the target's core is not as busy as it told", e->send.settled);
 	net_drop(e->net, d);
 	end_run_send(e);
 }

@@ -2,7 +2,8 @@
 // The choice of a codec (choose.h) in a simulated pipeline: a core that makes frames, a link with a
 // buffer and a rate, a target that takes time for each. No clock, no codec. The time for all frames
 // is compared with that of each fixed choice: --codec auto must not be slower than 95 % of the
-// best, whatever the rate and the content, and nobody may pay for content that can't be compressed.
+// best, whatever the rate, the content and the target, and nobody may pay for content that can't be
+// compressed.
 //
 //   sim_choose [-v]
 
@@ -18,6 +19,7 @@
 #define FRAMES  8000u // 2 GiB of content
 #define WAITING 4u
 #define BEST    0.95
+#define WINDOW  4194304.0 // cycles
 
 enum { RAW, LZ4, DEFLATE_1, ZSTD_1, ZSTD_3, ZSTD_5, OPTIONS };
 enum content { RANDOM, BINARY, TEXT, HEAP, CONTENTS, MIX = CONTENTS, CLASSES };
@@ -39,8 +41,8 @@ static const struct truth {
 	[HEAP] = {{0, 1, .4}, {2.2, .33, .6}, {3.6, .24, 2}, {4.2, .22, 1.7}, {8, .215, 1.7},
 		{23, .20, 1.7}},
 };
-static const struct choose_cost assumed[OPTIONS] = {{0, 1, true}, {3.8, .60, false},
-	{5, .47, false}, {6.5, .45, false}, {10, .43, false}, {20, .41, false}};
+static const struct choose_cost assumed[OPTIONS] = {{0, 1, true, 1.9}, {3.8, .60, false, 2.2},
+	{5, .47, false, 4.0}, {6.5, .45, false, 3.4}, {10, .43, false, 3.4}, {20, .41, false, 3.4}};
 
 struct wire {
 	double bytes_a_cycle;
@@ -48,6 +50,8 @@ struct wire {
 	bool silent;         // and does not tell: links over cards
 	double target_bytes; // that the target's kernel takes
 	double send_cycles;  // a byte on the wire, of the source's core
+	double decode_times; // the target's core is so much slower, or has so many flows
+	double place_cycles; // of it, a byte of content: new memory, for one
 };
 
 struct run {
@@ -55,7 +59,7 @@ struct run {
 	unsigned used[OPTIONS];
 };
 
-static uint8_t content[FRAMES];
+static uint8_t content[FRAMES], option[FRAMES];
 
 static void make_content(enum content class)
 {
@@ -93,6 +97,27 @@ static double taken(const struct wire *w, unsigned head, unsigned f, double now)
 	return drained + w->buffer_bytes < before[f] ? drained + w->buffer_bytes : before[f];
 }
 
+// How busy the target's core was, as it tells: window by window.
+static float busy_in[1 << 20];
+
+static void count_busy(double from, double to)
+{
+	for (unsigned i = (unsigned)(from / WINDOW); i <= (unsigned)(to / WINDOW); i++) {
+		double begin = i * WINDOW, end = begin + WINDOW;
+
+		if (i < sizeof(busy_in) / sizeof(busy_in[0]))
+			busy_in[i] +=
+				(float)((to < end ? to : end) - (from > begin ? from : begin));
+	}
+}
+
+static double told_busy(double now)
+{
+	unsigned i = (unsigned)(now / WINDOW);
+
+	return i < 1 ? 0 : busy_in[i - 1] / WINDOW;
+}
+
 static void pass_on(const struct wire *w, unsigned f, double now, double bytes, double decode)
 {
 	static unsigned full, target_full; // frames from there on are still in the buffers
@@ -111,6 +136,7 @@ static void pass_on(const struct wire *w, unsigned f, double now, double bytes, 
 		start = placed[target_full - 1];
 	left[f] = start + bytes / w->bytes_a_cycle;
 	placed[f] = (f > 0 && placed[f - 1] > left[f] ? placed[f - 1] : left[f]) + decode;
+	count_busy(placed[f] - decode, placed[f]);
 }
 
 // fixed: an option for all frames; OPTIONS: as chosen.
@@ -120,9 +146,10 @@ static struct run play(const struct wire *w, unsigned fixed)
 	struct run r = {0};
 	struct choose c;
 	struct seed s = {.state = 3};
-	unsigned head = 0; // accepted frames
+	unsigned head = 0, answered = 0; // frames that were accepted, placed
 	double now = 0;
 
+	memset(busy_in, 0, sizeof(busy_in));
 	choose_init(&c, assumed, OPTIONS, w->silent ? 0 : (uint64_t)w->buffer_bytes);
 	for (unsigned f = 0; f < FRAMES; f++) {
 		double noise = .9 + .2 * (double)seed_below(&s, 1000) / 1000;
@@ -137,8 +164,11 @@ static struct run play(const struct wire *w, unsigned fixed)
 		if (fixed == OPTIONS) {
 			struct choose_link l = {.now_cycles = 1 + (uint64_t)now,
 				.sent_bytes = (uint64_t)taken(w, head, f, now),
-				.pressure = f - head < 2 ? (double)(f - head) - 1 : 1};
+				.pressure = f - head < 2 ? (double)(f - head) - 1 : 1,
+				.target_busy = told_busy(now)};
 
+			for (; answered < f && placed[answered] <= now; answered++)
+				choose_placed(&c, option[answered], CHUNK_BYTES);
 			o = RAW;
 			if (choose_look(&c, &l)) {
 				o = choose_pick(&c, kind_of[k], CHUNK_BYTES);
@@ -146,6 +176,7 @@ static struct run play(const struct wire *w, unsigned fixed)
 			}
 		}
 		t = &truth[k][o];
+		option[f] = (uint8_t)o;
 		cycles = t->cycles * frame * noise;
 		ratio = t->ratio < 1 ? t->ratio * noise : 1;
 		if (fixed == OPTIONS && o != RAW)
@@ -153,7 +184,8 @@ static struct run play(const struct wire *w, unsigned fixed)
 				(uint64_t)cycles);
 		r.used[o]++;
 		now += cycles + .1 * frame + w->send_cycles * ratio * frame;
-		pass_on(w, f, now, ratio * frame, t->decode * frame);
+		pass_on(w, f, now, ratio * frame,
+			(t->decode * w->decode_times + w->place_cycles) * frame);
 	}
 	r.cycles = placed[FRAMES - 1];
 	return r;
@@ -180,10 +212,12 @@ static bool race(const struct wire *w, double gbit, enum content class, bool tel
 	if (class == RANDOM && chosen.used[RAW] * 50 < FRAMES * 49)
 		good = false;
 	if (!good || tell) {
-		printf("%s%-6s at %5.1f Gbit/s, buffer %.1f MB: best %s %.3f s, auto %.3f s, "
+		printf("%s%-6s at %5.1f Gbit/s, buffer %.1f MB, target %.0f x + %.1f: best %s %.3f "
+		       "s, auto %.3f s, "
 		       "%.3f of the best;",
 			good ? "" : "WRONG: ", content_name[class], gbit, w->buffer_bytes / 1e6,
-			option_name[winner], best.cycles / HZ, chosen.cycles / HZ, share);
+			w->decode_times, w->place_cycles, option_name[winner], best.cycles / HZ,
+			chosen.cycles / HZ, share);
 		for (unsigned o = 0; o < OPTIONS; o++)
 			printf(" %s %u", option_name[o], chosen.used[o]);
 		printf("\n");
@@ -195,6 +229,8 @@ int main(int argc, char **argv)
 {
 	static const double gbit[] = {1, 2.5, 5, 10, 25, 100};
 	static const double buffers[] = {2e6, 4e6, 8e6};
+	// Memory that is new there; a slower core, or more flows on it; both.
+	static const double slow[][2] = {{1, 1}, {1, 3}, {2, 0}, {4, 0}, {8, 0}, {3, 2}};
 	bool tell = argc > 1 && strcmp(argv[1], "-v") == 0;
 	unsigned races = 0, wrong = 0;
 
@@ -205,6 +241,7 @@ int main(int argc, char **argv)
 				struct wire w = {.bytes_a_cycle = gbit[r] * 1e9 / 8 / HZ,
 					.buffer_bytes = buffers[b],
 					.target_bytes = 6e6,
+					.decode_times = 1,
 					.send_cycles = .5};
 
 				races++;
@@ -219,6 +256,19 @@ int main(int argc, char **argv)
 				races++;
 				wrong += !race(&w, gbit[r], class, tell);
 			}
+		for (unsigned r = 0; r < sizeof(gbit) / sizeof(gbit[0]); r++)
+			for (unsigned t = 0; t < sizeof(slow) / sizeof(slow[0]); t++)
+				for (unsigned b = 0; b < 2; b++) {
+					struct wire w = {.bytes_a_cycle = gbit[r] * 1e9 / 8 / HZ,
+						.buffer_bytes = b == 0 ? 300e3 : 4e6,
+						.target_bytes = 6e6,
+						.send_cycles = .5,
+						.decode_times = slow[t][0],
+						.place_cycles = slow[t][1]};
+
+					races++;
+					wrong += !race(&w, gbit[r], class, tell);
+				}
 	}
 	printf("%u races, %u lost\n", races, wrong);
 	return wrong > 0;

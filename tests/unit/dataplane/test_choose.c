@@ -15,7 +15,7 @@
 #include "region.h"
 #include "seed.h"
 
-static const struct choose_cost assumed[] = {{0, 1, true}, {4, .6, false}, {8, .4, false}};
+static const struct choose_cost assumed[] = {{0, 1, true, 1}, {4, .6, false, 2}, {8, .4, false, 4}};
 
 static unsigned kind(const uint8_t *p, size_t bytes)
 {
@@ -168,6 +168,49 @@ static void what_is_no_use_is_not_chosen(void **state)
 	assert_true(encoded < 50);
 }
 
+// Frames raw of the last 100 of many. A byte on the wire takes so many cycles, and the target so
+// many times what is assumed of it; each frame takes what the slowest of the three takes.
+static unsigned raw_frames(struct choose *c, struct choose_link *l, double wire, double times)
+{
+	unsigned raw = 0;
+
+	l->pressure = 1;
+	for (unsigned f = 0; f < 1100; f++) {
+		const struct choose_cost *o = &assumed[0];
+		double cycles;
+		unsigned i = 0;
+
+		if (choose_look(c, l))
+			i = choose_pick(c, 3, CHUNK_BYTES);
+		o = &assumed[i];
+		if (i > 0)
+			choose_learn(c, 3, i, CHUNK_BYTES, (size_t)(o->ratio * CHUNK_BYTES),
+				(uint64_t)(o->cycles * CHUNK_BYTES));
+		choose_placed(c, i, CHUNK_BYTES);
+		cycles = o->cycles > wire * o->ratio ? o->cycles : wire * o->ratio;
+		if (cycles < times * o->decode)
+			cycles = times * o->decode;
+		l->target_busy = times * o->decode / cycles;
+		l->now_cycles += (uint64_t)(cycles * CHUNK_BYTES);
+		l->sent_bytes += (uint64_t)(o->ratio * CHUNK_BYTES);
+		raw += f >= 1000 && i == 0;
+	}
+	return raw;
+}
+
+// The same backlog is the wire's, or the target's, which decoding makes slower.
+static void busy_targets_get_raw_pages(void **state)
+{
+	struct choose_link l = {0};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 64 << 20);
+	assert_int_equal(raw_frames(&c, &l, 30, 1), 0);
+	assert_int_equal(raw_frames(&c, &l, 1, 10), 100);
+	assert_int_equal(raw_frames(&c, &l, 30, 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,6 +219,7 @@ int main(void)
 		cmocka_unit_test(backlog_is_answered_and_forgotten),
 		cmocka_unit_test(what_no_price_makes_best_raises_none),
 		cmocka_unit_test(what_is_no_use_is_not_chosen),
+		cmocka_unit_test(busy_targets_get_raw_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,6 +58,9 @@ static struct frame random_frame(struct seed *s)
 		f.zero = seed_next(s);
 		f.hole = seed_next(s);
 		break;
+	case FRAME_ACK:
+		f.busy = (uint8_t)seed_next(s);
+		break;
 	default:
 		break;
 	}
@@ -83,6 +86,7 @@ static void round_trip(void **state)
 		assert_int_equal(out.chunk, in.chunk);
 		assert_int_equal(out.chunks, in.chunks);
 		assert_int_equal(out.payload_bytes, in.payload_bytes);
+		assert_int_equal(out.busy, in.busy);
 		assert_true(out.data == in.data && out.zero == in.zero && out.hole == in.hole);
 		assert_int_equal(out.payload_crc, in.payload_crc);
 		assert_int_equal(out.hdr_crc, in.hdr_crc);
@@ -205,6 +209,9 @@ static void rules_hold_under_good_checksums(void **state)
 	REFUSE(zero, FRAME_BAD_LENGTH, f.type = FRAME_BARRIER, f.chunks = 0, f.payload_bytes = 1);
 	REFUSE(zero, FRAME_BAD_RESERVED, f.type = FRAME_BARRIER);
 	REFUSE(zero, FRAME_BAD_MASK, f.type = FRAME_ACK, f.chunks = 0, f.data = 1);
+	REFUSE(zero, FRAME_BAD_RESERVED, f.busy = 1);
+	REFUSE(chunk, FRAME_BAD_RESERVED, f.busy = 1);
+	REFUSE(zero, FRAME_BAD_RESERVED, f.type = FRAME_TORN, f.chunks = 0, f.busy = 1);
 	REFUSE(zero, FRAME_BAD_TYPE, f.type = 0);
 	REFUSE(zero, FRAME_BAD_TYPE, f.type = 15);
 	REFUSE(zero, FRAME_BAD_TYPE, f.type = 255);

@@ -35,6 +35,8 @@ static void carry(struct fake_end e[2], struct link *l[2], unsigned all)
 	time_t end = time(NULL) + 60;
 
 	seed_fill(&s, memory, sizeof(memory));
+	l[1]->tells_busy = true;
+	l[1]->busy = 77;
 	while (done < all && time(NULL) < end) {
 		struct link_done d[7];
 		struct link_rx x;
@@ -68,6 +70,7 @@ static void carry(struct fake_end e[2], struct link *l[2], unsigned all)
 	}
 	assert_int_equal(done, all);
 	assert_int_equal(got, all);
+	assert_int_equal(l[0]->peer_busy, 77);
 	assert_int_equal(e[0].rnr + e[1].rnr, 0);
 }
 

@@ -225,6 +225,40 @@ static void bad_answers(void **state)
 	}
 }
 
+// Sends a frame, has it answered, and returns what the source then knows of the target's core.
+static uint8_t told(struct link *a, struct link *b)
+{
+	struct link_tx t = {.hdr = {.type = FRAME_ZERO, .chunks = 1}};
+	time_t end = time(NULL) + 20;
+	struct link_done d;
+	struct link_rx x;
+
+	assert_int_equal(a->ops->tx(a, &t, 1), 1);
+	while (a->ops->done(a, &d, 1) == 0 && time(NULL) < end) {
+		assert_true(a->ops->poll(a) >= 0 && b->ops->poll(b) >= 0);
+		if (b->ops->rx(b, &x, 1) == 1)
+			answer(b, FRAME_ACK, x.hdr.seq);
+	}
+	assert_int_equal(d.status, LINK_PLACED);
+	return a->peer_busy;
+}
+
+static void busy_cores_are_told(void **state)
+{
+	struct link *a, *b;
+
+	(void)state;
+	open_two(&a, &b);
+	b->busy = 240;
+	assert_int_equal(told(a, b), 0); // not asked for: an older source would refuse the answer
+	b->tells_busy = true;
+	assert_int_equal(told(a, b), 240);
+	b->busy = 7;
+	assert_int_equal(told(a, b), 7);
+	a->ops->close(a);
+	b->ops->close(b);
+}
+
 static void answered_barrier(void **state)
 {
 	struct frame ack = {.type = FRAME_BARRIER_ACK, .seq = 1, .data = 1, .zero = 42};
@@ -274,6 +308,7 @@ int main(void)
 		cmocka_unit_test(comes_in_bytes),
 		cmocka_unit_test(bad_frames),
 		cmocka_unit_test(bad_answers),
+		cmocka_unit_test(busy_cores_are_told),
 		cmocka_unit_test(answered_barrier),
 		cmocka_unit_test(gives_a_reason),
 	};
