@@ -5,7 +5,6 @@
 // round.
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "cpu.h"
 #include "memory.h"
 #include "nic.h"
+#include "options.h"
 #include "pingpong.h"
 #include "rdma.h"
 #include "stage.h"
@@ -23,7 +23,6 @@
 #include "track.h"
 
 #define STAGES_MAX 96u
-#define ROUNDS_MAX 101u
 
 static const struct stage *const tables[] = {
 	stage_memory, stage_codec, stage_path, stage_small, stage_fresh, stage_arm, stage_seal};
@@ -32,19 +31,6 @@ struct run {
 	const struct stage *stage;
 	void *state;
 	double cycles[ROUNDS_MAX]; // a page
-};
-
-struct options {
-	uint64_t bytes;
-	unsigned rounds;
-	int cpu;
-	bool json, huge, list, help;
-	enum image_class content;
-	uint64_t seed;
-	const char *from;
-	int pid;
-	const struct codec_ops *codec;
-	int level;
 };
 
 static const char usage[] =
@@ -102,6 +88,20 @@ static unsigned pick(struct run *runs, char **picks, int npicks)
 			if (n < STAGES_MAX && wanted(s->name, picks, npicks))
 				runs[n++].stage = s;
 	return n;
+}
+
+static bool is_stage(char *word)
+{
+	static struct run runs[STAGES_MAX];
+
+	return pick(runs, &word, 1) > 0;
+}
+
+static void known_stages(const struct options *o, struct err *e)
+{
+	for (int i = 0; o->mode == MODE_STAGES && i < o->nwords; i++)
+		if (!is_stage(o->words[i]))
+			err_set(e, EINVAL, "%s: no stage has that name, see --list", o->words[i]);
 }
 
 static int by_value(const void *a, const void *b)
@@ -228,60 +228,6 @@ static void time_stages(struct bench *b, struct run *runs, unsigned n, const str
 		}
 }
 
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option names[] = {
-		{"size", required_argument, NULL, 's'},
-		{"content", required_argument, NULL, 'c'},
-		{"seed", required_argument, NULL, 'S'},
-		{"from", required_argument, NULL, 'f'},
-		{"pid", required_argument, NULL, 'P'},
-		{"rounds", required_argument, NULL, 'r'},
-		{"codec", required_argument, NULL, 'C'},
-		{"cpu", required_argument, NULL, 'p'},
-		{"huge", no_argument, NULL, 'H'},
-		{"json", no_argument, NULL, 'j'},
-		{"list", no_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	int c;
-
-	*o = (struct options){.bytes = UINT64_C(4) << 30, .rounds = 5, .seed = 1};
-	o->content = IMAGE_MIX;
-	o->codec = &codec_raw;
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		if (c == 's')
-			o->bytes = strtoull(optarg, NULL, 10) << 20;
-		else if (c == 'S')
-			o->seed = strtoull(optarg, NULL, 10);
-		else if (c == 'f')
-			o->from = optarg;
-		else if (c == 'P')
-			o->pid = atoi(optarg);
-		else if (c == 'r')
-			o->rounds = (unsigned)strtoul(optarg, NULL, 10);
-		else if (c == 'p')
-			o->cpu = atoi(optarg);
-		else if (c == 'H')
-			o->huge = true;
-		else if (c == 'j')
-			o->json = true;
-		else if (c == 'l')
-			o->list = true;
-		else if (c == 'h')
-			o->help = true;
-		else if (c == 'C' && codec_parse(optarg, &o->codec, &o->level, NULL) == 0)
-			continue;
-		else if (c != 'c' || image_parse(optarg, &o->content) != 0)
-			return -EINVAL;
-	}
-	if (o->bytes < 2 << 20 || o->bytes > UINT64_C(1) << 40 || o->rounds < 1 ||
-		o->rounds > ROUNDS_MAX)
-		return -EINVAL;
-	return 0;
-}
-
 static int list(void)
 {
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
@@ -296,10 +242,6 @@ static int bench_stages(struct bench *b, const struct options *o, char **picks, 
 	unsigned n = pick(runs, picks, npicks);
 	int rc;
 
-	if (n == 0) {
-		fprintf(stderr, "godwit-bench: no stage has that name; --list shows all\n");
-		return 2;
-	}
 	rc = pin(o->cpu);
 	if (rc != 0)
 		fprintf(stderr, "godwit-bench: cannot run on CPU %d alone: %s\n", o->cpu,
@@ -325,29 +267,53 @@ static int bench_fill_file(const struct bench *b, const char *path)
 	return rc != 0;
 }
 
-int main(int argc, char **argv)
+static int report(char **argv)
 {
-	bool tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
-	bool nic = argc > 1 && strcmp(argv[1], "nic") == 0;
-	bool rdma = argc > 2 && strcmp(argv[1], "rdma") == 0;
-	bool file = argc > 2 && strcmp(argv[1], "image") == 0;
-	bool track = argc > 3 && strcmp(argv[1], "track") == 0;
-	int words = tcp || nic ? 1 : file || rdma ? 2 : track ? 3 : 0;
-	struct bench b = {0};
-	struct options o;
-	int rc;
+	execv(GODWIT_BENCH_REPORT, argv);
+	execv(GODWIT_BENCH_INSTALLED, argv); // where there are no sources
+	fprintf(stderr, "godwit-bench: cannot run %s: %s\n", GODWIT_BENCH_INSTALLED,
+		strerror(errno));
+	return 1;
+}
 
-	if (argc > 1 && strcmp(argv[1], "report") == 0) {
-		execv(GODWIT_BENCH_REPORT, argv + 1);
-		execv(GODWIT_BENCH_INSTALLED, argv + 1); // where there are no sources
-		fprintf(stderr, "godwit-bench: cannot run %s: %s\n", GODWIT_BENCH_INSTALLED,
-			strerror(errno));
+// What works on an image in memory.
+static int bench_memory(struct bench *b, const struct options *o)
+{
+	int rc = bench_image(b, o->bytes, o->huge);
+
+	if (rc != 0) {
+		fprintf(stderr,
+			"godwit-bench: cannot make an image of %llu MiB%s: %s; try --size\n",
+			(unsigned long long)(o->bytes >> 20), o->huge ? " on huge pages" : "",
+			strerror(-rc));
 		return 1;
 	}
-	if (argc > 1 && strcmp(argv[1], "pingpong") == 0)
-		return printf("%.0f\n", pingpong_ns(0, 1)) < 0;
-	if (parse(argc - words, argv + words, &o) != 0) {
-		fputs(usage, stderr);
+	if (o->json)
+		print_settings(o);
+	if (o->mode == MODE_TCP)
+		rc = tcp_bench(b, o->codec, o->level, o->rounds, o->json);
+	else if (o->mode == MODE_NIC)
+		rc = nic_bench(b, o->codec, o->level, o->rounds, o->json);
+	else if (o->mode == MODE_RDMA)
+		rc = rdma_bench(b, o->words[0], o->rounds, o->json);
+	else
+		rc = bench_stages(b, o, o->words, o->nwords);
+	bench_free(b);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = {0};
+	struct options o;
+	struct err e = {0};
+
+	if (argc > 1 && strcmp(argv[1], "report") == 0)
+		return report(argv + 1);
+	if (options_parse(&o, argc, argv, &e) == 0)
+		known_stages(&o, &e);
+	if (e.errnum != 0) {
+		fprintf(stderr, "godwit-bench: %s; see godwit-bench --help\n", e.text);
 		return 2;
 	}
 	if (o.help)
@@ -357,28 +323,14 @@ int main(int argc, char **argv)
 	b.content = (struct image){.content = o.content, .seed = o.seed, .populate = 100};
 	b.from = o.from;
 	b.pid = o.pid;
-	if (file)
-		return bench_fill_file(&b, argv[2]);
-	if (track)
-		return track_bench((pid_t)atoi(argv[2]), argv[3], o.rounds, o.json);
-	rc = bench_image(&b, o.bytes, o.huge);
-	if (rc != 0) {
-		fprintf(stderr,
-			"godwit-bench: cannot make an image of %llu MiB%s: %s; try --size\n",
-			(unsigned long long)(o.bytes >> 20), o.huge ? " on huge pages" : "",
-			strerror(-rc));
-		return 1;
+	switch (o.mode) {
+	case MODE_PINGPONG:
+		return printf("%.0f\n", pingpong_ns(0, 1)) < 0;
+	case MODE_IMAGE:
+		return bench_fill_file(&b, o.words[0]);
+	case MODE_TRACK:
+		return track_bench((pid_t)atoi(o.words[0]), o.words[1], o.rounds, o.json);
+	default:
+		return bench_memory(&b, &o);
 	}
-	if (o.json)
-		print_settings(&o);
-	if (tcp)
-		rc = tcp_bench(&b, o.codec, o.level, o.rounds, o.json);
-	else if (nic)
-		rc = nic_bench(&b, o.codec, o.level, o.rounds, o.json);
-	else if (rdma)
-		rc = rdma_bench(&b, argv[2], o.rounds, o.json);
-	else
-		rc = bench_stages(&b, &o, argv + optind, argc - optind);
-	bench_free(&b);
-	return rc;
 }

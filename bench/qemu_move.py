@@ -85,6 +85,14 @@ class Wire:
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True)
 
 
+class Host:
+    """In place of a wire: the host's own network, where its devices are."""
+
+    @staticmethod
+    def within(cpu):
+        return ["taskset", "-c", str(cpu)]
+
+
 def wire_bytes(pid):
     """That went over the loopback of a process."""
     for line in pathlib.Path(f"/proc/{pid}/net/dev").read_text().splitlines():

@@ -2,7 +2,8 @@
 """Ways from one QEMU to another, by name, and the ground that they run on: one wire, one image, the
 same two CPUs for all. A way is
 
-  godwit/LINK/CODEC[/sealed]    LINK: tcp, nic (over net_memif); CODEC as of godwit migrate
+  godwit/LINK/CODEC[/sealed]    LINK: tcp, nic (over net_memif), rdma (over this host's device);
+                                CODEC as of godwit migrate
   qemu/HOW[/tls]                HOW: precopy, multifd, zlib:LEVEL, zstd:LEVEL (both in multifd)"""
 
 import contextlib
@@ -11,6 +12,7 @@ import pathlib
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -18,7 +20,9 @@ import time
 import qemu_move
 from qemu_move import Failed
 
-LINKS = ("tcp", "nic")
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LICENCE = "SPDX-License-Identifier: BSD-3-Clause"  # of results, whose first line says so
+LINKS = ("tcp", "nic", "rdma")
 CODECS = r"raw|lz4|auto|deflate:[0-3]|zstd:[1-9]"
 MEMIF = """[port data]
 device = net_memif0,role={role},id=0,socket={folder}/memif,bsize=9216
@@ -47,16 +51,50 @@ def parse(name):
                          "lz4, deflate:0 to 3, zstd:1 to 9, auto")
         ask = ["--link", words[1], "--codec", words[2], *seal]
         return lambda ground, *machines: qemu_move.by_godwit(
-            *machines, ground.daemons, *ask, receive=seal)
+            *machines, ground.daemons[words[1] == "rdma"], *ask, receive=seal)
     raise Failed(f"{name}: a way is godwit/LINK/CODEC[/sealed] or qemu/HOW[/tls]")
 
 
-class Ground:
-    """RAM files, a wire, Godwit's daemons with keys and, if asked for, a port each. image: what
-    godwit-bench image is told to fill the source's RAM with; None: it is all holes, at the source
-    too."""
+def build(folder, programs):
+    """A release build with these programs, made if it is not there, and up to date."""
+    setup = ["meson", "setup", "-Dbuildtype=release", "-Dtests=false", folder, ROOT]
+    made = (folder / "build.ninja").exists()
+    for command in ([] if made else [setup], [["ninja", "-C", folder, *programs]]):
+        for words in command:
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode:
+                raise Failed(f"{folder} can't be built: {(done.stdout + done.stderr)[-2000:]}")
 
-    def __init__(self, build, mib, image=(), nic=False, qemu="qemu-system-x86_64"):
+
+def rdma_address():
+    """The first IPv4 address that a port of an RDMA device has here; None: there is none."""
+    for gid in sorted(pathlib.Path("/sys/class/infiniband").glob("*/ports/*/gids/*")):
+        try:
+            words = gid.read_text().strip().split(":")
+        except OSError:  # a place without an entry
+            continue
+        if words[:6] == ["0000"] * 5 + ["ffff"]:
+            return socket.inet_ntoa(bytes.fromhex("".join(words[6:])))
+    return None
+
+
+def check(names, limits):
+    """That these are ways, and can be gone on this host."""
+    for name in names:
+        parse(name)
+        if name.startswith("godwit/rdma/") and rdma_address() is None:
+            raise Failed(f"{name}: no RDMA device with an IPv4 address is here (godwit doctor "
+                         "lists devices); tests/rdma/vm starts a machine that has one")
+        if any(limits) and name.startswith(("godwit/nic/", "godwit/rdma/")):
+            raise Failed(f"{name}: --limit holds for what goes over tcp: leave one of them out")
+
+
+class Ground:
+    """RAM files, a wire, Godwit's daemons with keys and, if asked for, a port each, and others that
+    share the host's RDMA device. image: what godwit-bench image is told to fill the source's RAM
+    with; None: it is all holes, at the source too."""
+
+    def __init__(self, build, mib, image=(), nic=False, qemu="qemu-system-x86_64", rdma=False):
         if (os.cpu_count() or 1) < 2:
             raise Failed("CPUs 0 and 1 are needed")
         self.build, self.mib, self.qemu = build, mib, qemu
@@ -64,11 +102,11 @@ class Ground:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gwways"))
         self.ram = [pathlib.Path("/dev/shm") / f"{self.folder.name}.{side}"
                     for side in ("source", "target")]
-        self.daemons = []
+        self.daemons = [], []  # source and target: in the wire's namespace; with the device
         self.wire = qemu_move.Wire()
         try:
             self.fill(image)
-            self.start(nic)
+            self.start(nic, rdma)
         except BaseException:
             self.close()
             raise
@@ -80,7 +118,7 @@ class Ground:
             self.call(self.build / "bench/godwit-bench", "image", self.ram[0],
                       *image)
 
-    def start(self, nic):
+    def start(self, nic, rdma):
         self.call(self.build / "control/godwit", "keys", "--dir", self.folder / "keys",
                   "source.bench,127.0.0.1", "target.bench,127.0.0.1")
         for number, name in ((1, "there"), (0, "here")):  # memif's server first
@@ -89,9 +127,13 @@ class Ground:
             pathlib.Path(more[1]).write_text(
                 MEMIF.format(role=("client", "server")[number], folder=self.folder,
                              number=number + 1) if nic else "")
-            self.daemons.insert(0, qemu_move.Daemon(
-                self.wire, self.folder, name, self.build, number,
-                keys=self.folder / "keys" / f"{side}.bench", more=more))
+            keys = self.folder / "keys" / f"{side}.bench"
+            self.daemons[0].insert(0, qemu_move.Daemon(
+                self.wire, self.folder, name, self.build, number, keys=keys, more=more))
+            if rdma:
+                self.daemons[1].insert(0, qemu_move.Daemon(
+                    qemu_move.Host, self.folder, f"{name}-rdma", self.build, number, keys=keys,
+                    more=["--rdma", rdma_address(), "--rdma-fabric", "trusted"]))
         if nic:
             time.sleep(3)  # memif's two sides find each other
 
@@ -118,13 +160,13 @@ class Ground:
     def last_words(self):
         return "".join(f"; {daemon.name}'s godwitd ended: "
                        + pathlib.Path(daemon.log.name).read_text().strip()[-300:]
-                       for daemon in self.daemons if daemon.process.poll() is not None)
+                       for daemon in sum(self.daemons, []) if daemon.process.poll() is not None)
 
     def pingpong_ns(self):
         return float(self.call(self.build / "bench/godwit-bench", "pingpong"))
 
     def close(self):
-        for daemon in self.daemons:
+        for daemon in sum(self.daemons, []):
             daemon.close()
         self.wire.close()
         for ram in self.ram:

@@ -148,6 +148,8 @@ static int make_one(
 		fclose(script);
 	if (picture != NULL)
 		fclose(picture);
+	if (picture != NULL && rc < 0)
+		unlink(path); /* what is no picture does not stay */
 	return rc;
 }
 

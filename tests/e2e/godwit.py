@@ -191,7 +191,7 @@ class Daemon(Child):
 
     def __init__(self, name, folder, cores="0", port=None, args=(), ready=True, keys=None,
                  allow="*.test", plant=None, ports="", netns=None, host="127.0.0.1",
-                 exe=GODWITD, before=()):
+                 exe=None, before=()):
         self.api = folder / f"{name}.api"
         self.state = folder / f"{name}.state"
         self.port = port or free_port()
@@ -200,8 +200,8 @@ class Daemon(Child):
         self.config.write_text(ports, encoding="utf-8")
         super().__init__(name, [
             *(["ip", "netns", "exec", netns] if netns else []), *before,
-            *program(exe, plant), "--config", self.config, "--listen", f"{host}:{self.port}",
-            "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
+            *program(exe or GODWITD, plant), "--config", self.config,
+            "--listen", f"{host}:{self.port}", "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
             "--log-level", "debug",
             # Huge pages are for the test that reserved them; others run beside it.
             *([] if "--huge" in args else ["--huge", "no"]),

@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import pathlib
 import shutil
 import struct
 import subprocess
@@ -47,10 +48,14 @@ def test_compare_tells_each_way(tmp_path):
 
 
 @pytest.mark.parametrize("way", ["godwit/tcp", "godwit/tcp/raw/tls", "godwit/rdma/raw",
-                                 "godwit/tcp/lzma", "qemu/lz4:1", "other/raw"])
+                                 "godwit/tcp/lzma", "qemu/lz4:1", "other/raw",
+                                 "godwit/nic/auto"])
 def test_compare_refuses_what_is_no_way(tmp_path, way):
     """At once: nothing is built."""
-    done = run(sys.executable, ROOT / "bench/compare", "--build", tmp_path / "none", way)
+    if "rdma" in way and any(pathlib.Path("/sys/class/infiniband").glob("*")):
+        pytest.skip("an RDMA device is here")
+    done = run(sys.executable, ROOT / "bench/compare", "--build", tmp_path / "none", way,
+               *(["--limit", "1"] if "nic" in way else []))
     assert done.returncode == 1
     assert done.stderr.startswith(f"compare: {way}: ")
     assert not (tmp_path / "none").exists()
@@ -81,6 +86,24 @@ def test_compare_tells_of_a_noisy_machine(busy, trips, why):
 
 
 @pytest.mark.long
+def test_compare_refuses_a_noisy_machine(tmp_path):
+    """The whole program, beside one that keeps the CPUs busy: it ends without a table."""
+    if os.geteuid() != 0 or (os.cpu_count() or 1) < 2:
+        pytest.skip("bench/compare needs root and two CPUs")
+    noise = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+             for _ in range(os.cpu_count())]
+    try:
+        done = run(sys.executable, ROOT / "bench/compare", "--build", BUILD, "--size", 64,
+                   "--rounds", 1, "--json", tmp_path / "out", "qemu/multifd")
+    finally:
+        for process in noise:
+            process.kill()
+            process.wait()
+    assert done.returncode == 2 and "others used" in done.stderr, done.stderr
+    assert "multifd" not in done.stdout
+
+
+@pytest.mark.long
 def test_scale_tells_a_point():
     done = run(sys.executable, ROOT / "bench/scale", "--build", BUILD, "--rounds", 1, "--most", 64,
                "--json", "populated")
@@ -90,20 +113,50 @@ def test_scale_tells_a_point():
     assert point["curve"] == "populated" and point["x"] == 64 and point["values"]["sent MiB"] > 1
 
 
-def test_images_of_files_and_processes(tmp_path):
+def image(path, kib, *arguments):
+    path.write_bytes(bytes(kib << 10))
+    done = run(BENCH, "image", path, *arguments)
+    assert done.returncode == 0, done.stderr
+    return path.read_bytes()
+
+
+def test_images_of_seeds_files_and_processes(tmp_path):
     ram, source = tmp_path / "ram", tmp_path / "source"
+    first = image(ram, 4096, "--seed", 1)
+    assert any(first) and image(ram, 4096) == first
+    assert image(ram, 4096, "--seed", 2) != first
     source.write_bytes(bytes(range(256)) * 16 + b"second page" + bytes(4085))
-    for arguments, begins in ((["--from", source], source.read_bytes()),
-                              (["--pid", os.getpid()], None)):
-        ram.write_bytes(bytes(64 << 10))
-        done = run(BENCH, "image", ram, *arguments)
-        assert done.returncode == 0, done.stderr
-        found = ram.read_bytes()
-        assert any(found)
-        assert begins is None or found == begins * 8
+    assert image(ram, 64, "--from", source) == source.read_bytes() * 8
+    program = "x = bytearray(b'what it has in memory') * 9999; print(); input()"
+    with subprocess.Popen([sys.executable, "-S", "-c", program], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert b"what it has in memory" * 999 in image(ram, 32 << 10, "--pid", process.pid)
+        process.kill()
     source.write_bytes(b"less than a page")
     assert run(BENCH, "image", ram, "--from", source).returncode == 1
     assert run(BENCH, "image", ram, "--from", tmp_path / "none").returncode == 1
+
+
+@pytest.mark.parametrize("words,why", [
+    (["rdma", "192.0.2.1", "--codec", "lz4"], "--codec means nothing to rdma"),
+    (["rdma"], "rdma: it takes ADDRESS"), (["image"], "image: it takes FILE"),
+    (["image", "/tmp/x", "--size", 1], "--size means nothing to image"),
+    (["tcp", "--cpu", 1], "--cpu means nothing to tcp"),
+    (["nic", "x"], 'nic: "x" is one word too many'),
+    (["--codec", "lz4"], "--codec means nothing to stages"),
+    (["tcp", "--codec", "lz5"], 'unknown compression "lz5"'),
+    (["track", "x", "/tmp/x"], 'PID: "x" is no number'), (["pingpong", "--json"], "--json means"),
+    (["--size", "1"], '--size: "1" is no number from 2'),
+    (["--rounds", "x"], '--rounds: "x" is no number from 1'),
+    (["--content", "all"], '--content: "all" is none of'),
+    (["--bogus"], "--bogus: there is no such option"),
+    (["--size"], "--size needs a value"), (["--from", "a", "--pid", 1], "--from and --pid: "),
+    (["nothing"], "no stage has that name")])
+def test_what_means_nothing_is_refused(words, why):
+    done = run(BENCH, *words)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("godwit-bench: ") and why in done.stderr, done.stderr
 
 
 def test_each_stage_runs():
@@ -146,6 +199,20 @@ def test_report_tells_what_changed(tmp_path):
     then = results(tmp_path / "then", [{"settings": {"rounds": 3}}, dict(RESULTS[3], mib=1024)])
     done = run(BENCH, "report", now, "--against", then)
     assert done.stdout.splitlines()[0] == "not alike: mib was 1024, and is 64"
+    then = results(tmp_path / "then", [dict(RESULTS[-1], values={"total ms": 500})])
+    done = run(BENCH, "report", now, "--against", then, "--out", tmp_path / "page")
+    assert done.stdout.split() == "guests 100: total 500.0 1000.0 ms 2.000 times".split()
+    assert "Against the reference" in (tmp_path / "page").read_text()
+    assert "2.000</span>" in (tmp_path / "page").read_text()
+
+
+def test_each_reference_is_one():
+    """What has the figures of a reference is compared with that one."""
+    for name in ("reference.jsonl", "reference-scale.jsonl"):
+        done = run(BENCH, "report", ROOT / "bench" / name)
+        assert done.returncode == 0, done.stderr
+        ratios = [line.split()[-2] for line in done.stdout.splitlines()]
+        assert len(ratios) > 20 and set(ratios) == {"1.000"}
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", '{"bar": "x"}', ""])

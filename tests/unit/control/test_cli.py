@@ -162,6 +162,7 @@ class Cli(unittest.TestCase):
             self.assertEqual(done.returncode, 1, text[:60])
             self.assertIn(why, done.stderr)
         self.assertIn("not installed", self.plot(head + passed, PATH="/nowhere").stderr)
+        self.assertFalse(os.path.exists(f"{self.folder.name}/out.svg"))
         self.assertIn("no-such", run("plot", "/tmp/no-such-record").stderr)
         self.assertEqual(run("plot").returncode, 2)
         self.assertEqual(self.plot(head + passed, "--out", "/tmp/no-such/x").returncode, 1)
