@@ -201,8 +201,8 @@ class Daemon(Child):
         super().__init__(name, [
             *(["ip", "netns", "exec", netns] if netns else []), *before,
             *program(exe or GODWITD, plant), "--config", self.config,
-            "--listen", f"{host}:{self.port}", "--api", self.api, "--state-dir", self.state, "--cores", cores, "--idle", "yield",
-            "--log-level", "debug",
+            "--listen", f"{host}:{self.port}", "--api", self.api, "--state-dir", self.state,
+            "--cores", cores, "--idle", "yield", "--log-level", "debug",
             # Huge pages are for the test that reserved them; others run beside it.
             *([] if "--huge" in args else ["--huge", "no"]),
             *(["--insecure"] if keys is None else ["--keys", keys, "--allow", allow]), *args])
