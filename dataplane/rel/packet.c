@@ -15,8 +15,11 @@
 
 #define TAG_END          (PACKET_TAG_AT + PACKET_TAG_BYTES)
 #define PACKET_NUMBER_AT 16u
+#define PACKET_WORD_AT   24u
 
-static void put_common(struct wire_writer *w, uint8_t *buf, size_t room, const struct packet *p)
+// word: the first field of its type.
+static void put_common(
+	struct wire_writer *w, uint8_t *buf, size_t room, const struct packet *p, uint64_t word)
 {
 	static const uint8_t tag[PACKET_TAG_BYTES];
 
@@ -28,6 +31,7 @@ static void put_common(struct wire_writer *w, uint8_t *buf, size_t room, const s
 	wire_put_u16(w, p->flags);
 	wire_put_u64(w, p->token);
 	wire_put_u64(w, p->number);
+	wire_put_u64(w, word);
 	wire_put_bytes(w, tag, sizeof(tag));
 }
 
@@ -36,8 +40,7 @@ size_t packet_put_data(
 {
 	struct wire_writer w;
 
-	put_common(&w, buf, PACKET_DATA_BYTES, p);
-	wire_put_u64(&w, d->pos);
+	put_common(&w, buf, PACKET_DATA_BYTES, p, d->pos);
 	wire_put_u16(&w, d->settled_back);
 	wire_put_u16(&w, d->marks_known);
 	wire_put_u32(&w, d->settled_pos_back);
@@ -52,8 +55,7 @@ size_t packet_put_ping(
 {
 	struct wire_writer w;
 
-	put_common(&w, buf, PACKET_PING_BYTES, p);
-	wire_put_u64(&w, g->settled);
+	put_common(&w, buf, PACKET_PING_BYTES, p, g->settled);
 	wire_put_u64(&w, g->settled_pos);
 	wire_put_u16(&w, g->marks_known);
 	wire_put_u16(&w, 0);
@@ -74,8 +76,7 @@ size_t packet_put_ack(
 	struct wire_writer w;
 
 	copy.bytes = (uint16_t)ack_bytes(a);
-	put_common(&w, buf, PACKET_ACK_MOST, &copy);
-	wire_put_u64(&w, a->largest);
+	put_common(&w, buf, PACKET_ACK_MOST, &copy, a->largest);
 	wire_put_u32(&w, a->delay_ns);
 	wire_put_u32(&w, a->ce);
 	wire_put_u64(&w, a->frame_limit);
@@ -103,9 +104,7 @@ size_t packet_put_bye(
 {
 	struct wire_writer w;
 
-	put_common(&w, buf, PACKET_BYE_BYTES, p);
-	wire_put_u32(&w, b->reason);
-	wire_put_u32(&w, 0);
+	put_common(&w, buf, PACKET_BYE_BYTES, p, b->reason);
 	return wire_len(&w, buf);
 }
 
@@ -142,12 +141,17 @@ static size_t least_bytes(uint8_t type)
 	}
 }
 
-uint64_t packet_number(const uint8_t hdr[PACKET_HDR_BYTES])
+static uint64_t u64_at(const uint8_t *hdr, size_t at)
 {
 	struct wire_reader r;
 
-	wire_read_init(&r, hdr + PACKET_NUMBER_AT, sizeof(uint64_t));
+	wire_read_init(&r, hdr + at, sizeof(uint64_t));
 	return wire_u64(&r);
+}
+
+uint64_t packet_number(const uint8_t hdr[PACKET_HDR_BYTES])
+{
+	return u64_at(hdr, PACKET_NUMBER_AT);
 }
 
 int packet_read(
@@ -212,7 +216,7 @@ int packet_get_data(struct packet_data *d, const struct packet *p, const uint8_t
 {
 	struct wire_reader r = body(p, buf);
 
-	d->pos = wire_u64(&r);
+	d->pos = u64_at(buf, PACKET_WORD_AT);
 	d->settled_back = wire_u16(&r);
 	d->marks_known = wire_u16(&r);
 	d->settled_pos_back = wire_u32(&r);
@@ -231,7 +235,7 @@ int packet_get_ping(struct packet_ping *g, const struct packet *p, const uint8_t
 	struct wire_reader r = body(p, buf);
 	uint32_t zeros = 0;
 
-	g->settled = wire_u64(&r);
+	g->settled = u64_at(buf, PACKET_WORD_AT);
 	g->settled_pos = wire_u64(&r);
 	g->marks_known = wire_u16(&r);
 	zeros |= wire_u16(&r);
@@ -244,7 +248,7 @@ int packet_get_ack(struct packet_ack *a, const struct packet *p, const uint8_t *
 	struct wire_reader r = body(p, buf);
 	uint16_t barrier;
 
-	a->largest = wire_u64(&r);
+	a->largest = u64_at(buf, PACKET_WORD_AT);
 	a->delay_ns = wire_u32(&r);
 	a->ce = wire_u32(&r);
 	a->frame_limit = wire_u64(&r);
@@ -274,8 +278,9 @@ int packet_get_ack(struct packet_ack *a, const struct packet *p, const uint8_t *
 
 int packet_get_bye(struct packet_bye *b, const struct packet *p, const uint8_t *buf)
 {
-	struct wire_reader r = body(p, buf);
+	uint64_t reason = u64_at(buf, PACKET_WORD_AT);
 
-	b->reason = wire_u32(&r);
-	return wire_u32(&r) == 0 ? 0 : -PACKET_BAD_FIELD;
+	(void)p;
+	b->reason = (uint32_t)reason;
+	return reason <= UINT32_MAX ? 0 : -PACKET_BAD_FIELD;
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The datagrams of the nic link: what stands in them. PROTOCOL.md has the pictures. All begin with
- * 40 bytes, little-endian:
+ * 48 bytes, little-endian:
  *
  *    0 u16 magic 0x4e47      4 u16 bytes, all of them    8 u64 token
  *    2 u8  version           6 u16 flags                16 u64 packet number
- *    3 u8  type                                         24 tag, 16 bytes: CRC32C, then zeros
+ *    3 u8  type          24 u64 word, by type           32 tag, 16 bytes: CRC32C, then zeros
  *
  * The tag covers everything but itself and a PING's padding. It stands in front, so that a datagram
  * is a header and pages where they lie. On a sealed flow the tag is the seal's: what stands before
- * it is authenticated, what comes after it, as far as it is covered, is encrypted too.
+ * it is authenticated, what comes after it, as far as it is covered, is encrypted too. What is
+ * encrypted before the pages is a whole number of the cipher's blocks, so that they begin at one.
  *
  * DATA carries a part of one frame and that frame's whole header, so that a part can be placed
  * whatever else is missing. PING asks for an ACK, and with padding probes the path's MTU. ACK is
@@ -24,9 +25,9 @@
 #include "frame.h"
 
 #define PACKET_MAGIC      0x4e47u
-#define PACKET_VERSION    2
-#define PACKET_HDR_BYTES  40u
-#define PACKET_TAG_AT     24u
+#define PACKET_VERSION    3
+#define PACKET_HDR_BYTES  48u
+#define PACKET_TAG_AT     32u
 #define PACKET_TAG_BYTES  16u
 #define PACKET_AAD_BYTES  PACKET_TAG_AT /* of a sealed one: in the clear, authenticated */
 #define PACKET_DATA_BYTES 128u          /* what stands before the part in DATA */

@@ -15,9 +15,12 @@
 #include <string.h>
 
 // Of memory that no cache has, the next half page is fetched while this one is sealed: the library
-// asks for a line when it needs it, and the core's own prefetcher stops at each page. A sixth less.
+// asks for a line when it needs it, and the core's own prefetcher stops at each page. A sixth less
+// on Zen 5. On Zen 4 a page in runs of 256 KiB takes 1470 cycles so, 1600 without; but in packets
+// of 8 KiB 1330 so, 1270 without.
 #define FETCH_BYTES ((size_t)2048)
 #define LINE_BYTES  64u
+#define RUN_BYTES   ((size_t)16384) // shorter ones are not fetched ahead there
 
 struct seal_ipsecmb {
 	struct seal_cipher cipher;
@@ -27,6 +30,16 @@ struct seal_ipsecmb {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static IMB_MGR *manager; // NULL: this CPU has not what the library needs
+static size_t least_run; // what is shorter is not fetched ahead
+
+static size_t find_least_run(void)
+{
+#if defined(__x86_64__)
+	return __builtin_cpu_is("amdfam19h") ? RUN_BYTES : 0;
+#else
+	return 0;
+#endif
+}
 
 static void find_code(void)
 {
@@ -39,6 +52,7 @@ static void find_code(void)
 		free_mb_mgr(m);
 		return;
 	}
+	least_run = find_least_run();
 	manager = m;
 }
 
@@ -97,7 +111,7 @@ static bool ipsecmb_seal(
 	}
 	IMB_AES256_GCM_INIT(manager, &k->key, &k->ctx, nonce, t->aad, t->aad_bytes);
 	for (unsigned i = 0; i < t->nseg; i++) {
-		if (t->far)
+		if (t->far && t->seg[i].iov_len >= least_run)
 			seal_far(k, out, t->seg[i].iov_base, t->seg[i].iov_len);
 		else
 			IMB_AES256_GCM_ENC_UPDATE(manager, &k->key, &k->ctx, out,

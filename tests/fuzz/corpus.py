@@ -77,7 +77,7 @@ TEXTS = {
     "peer": [b'\0{"codec": "lz4", "can": {"codecs": {"lz4": 2}, "seals": {"none": 1}, "links": '
              b'{"tcp": 1}, "features": {}}}\n',
              b'\0{"codec": "auto", "codecs": ["raw", "lz4"], "link": "nic", "can": {"codecs": '
-             b'{"raw": 1, "lz4": 1}, "seals": {}, "links": {"nic": 2}, "features": {"x": 7}}}\n',
+             b'{"raw": 1, "lz4": 1}, "seals": {}, "links": {"nic": 3}, "features": {"x": 7}}}\n',
              b"\0\n\n", b'\4{"codec": "zip"}\n', b'\0{"codec": "auto", "codecs": ["raw"]}\n',
              b'\x08{"lanes": [{"udp_port": 1, "queue": 16, "token": "0"}]}\n',
              b'\x08{"address": "::1", "spread": {"key": "00", "queues": "f"}}\n',
