@@ -104,8 +104,9 @@ def look(request, machines, name):
 @pytest.mark.parametrize("name", [
     "raw", "direct", *COVER, "stray", "source_trusts", "no_device", "bad_key", "ipv6",
     "kill_target", "kill_source", "removed",
-    *long("sealed_deflate", "target_trusts", "nobody_trusts", "locked", "direct_huge", "port_down",
-          *(m for m in cases.MOVES if m not in COVER), *cases.KILLS)])
+    *long("sealed_deflate", "target_trusts", "nobody_trusts", "locked", "direct_huge",
+          "direct_windows", "no_odp", "port_down", *(m for m in cases.MOVES if m not in COVER),
+          *cases.KILLS)])
 def test_one_machine(request, name):
     look(request, one, name)
 
@@ -113,9 +114,9 @@ def test_one_machine(request, name):
 @pytest.mark.parametrize("name", [
     "raw*0", "loss_half", "cut_3s", "cut_for_ever",
     "cut_and_back",
-    *long(*(f"raw*{n}" for n in range(1, 50)), "loss_15", "loss_half_ipv6", "direct_cut_and_back",
-          "direct_huge", "sealed_deflate", "kill_target", "kill_source", "slow_target",
-          "small_target", *cases.MOVES)])
+    *long(*(f"raw*{n}" for n in range(1, 50)), "loss_15", "direct_loss_15", "loss_half_ipv6",
+          "direct_cut_and_back", "direct_huge", "sealed_deflate", "kill_target", "kill_source",
+          "slow_target", "small_target", *cases.MOVES)])
 def test_two_machines(request, name):
     look(request, two, name)
 

@@ -330,11 +330,11 @@ def lose(source, target, percent):
                      "0xffff", "flowid", "1:3")
 
 
-def lossy(source, target, percent, vm):
+def lossy(source, target, percent, vm, reserve="book"):
     lose(source, target, percent)
     try:
-        move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
-             vm=vm, downtime="600000")
+        return move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
+                    vm=vm, downtime="600000", reserve=reserve)
     finally:
         lose(source, target, 0)
 
@@ -345,6 +345,13 @@ def loss_half(source, target):
 
 def loss_15(source, target):
     lossy(source, target, 15, ("--populate", "30"))
+
+
+def direct_loss_15(source, target):
+    """Writes of whole chunks break on it, and small ones take their place."""
+    report = lossy(source, target, 15, ("--populate", "30"), "populate")
+    directly(report)
+    read_by_the_device(report, True)
 
 
 @needs(both={"rdma": 6})
