@@ -379,13 +379,13 @@ def cut_for_ever(source, target):
     assert target.ended("guest") == "failed"
 
 
-def cut_and_back(source, target, **how):
+def cut_and_back(source, target, lost="did not answer", **how):
     """Longer than a queue pair has patience: new ones are made, and the guest moves."""
     migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100", **how)
     since = len(source.daemon.lines)
     lose(source, target, 100)
     try:
-        source.daemon.wait_line("the network was lost .*did not answer", since)
+        source.daemon.wait_line(f"the network was lost .*{lost}", since)
     finally:
         lose(source, target, 0)
     source.daemon.wait_line("the network is back", since)
@@ -400,6 +400,14 @@ def direct_cut_and_back(source, target):
     """The old queue pairs may write no page any more once new ones do."""
     directly(cut_and_back(source, target, reserve="populate", rate="1000",
                           vm=("--balloon", "20", "--churn", "50")))
+
+
+def sealed_cut_and_back(source, target):
+    """New connections have the keys of a new handshake on both ends, or nothing would be opened."""
+    since = target.lines()
+    report = cut_and_back(source, target, lost="rdma: ", seal="auto", rate="1000")
+    assert report["seal"].startswith("aes-256-gcm") and report["verified_pages"] > 0
+    assert "the source is back" in target.told(since)
 
 
 def kill(source, target, stage, who):
