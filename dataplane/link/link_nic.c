@@ -14,8 +14,9 @@
 #include <rte_ethdev.h>
 #include <string.h>
 
-#define ASK_EVERY_NS (200 * NS_PER_MS)
-#define ASK_AGAIN_NS NS_PER_S // of silence from a peer that was heard before
+#define ASK_EVERY_NS   (200 * NS_PER_MS)
+#define NUDGE_EVERY_NS (20 * NS_PER_US)
+#define ASK_AGAIN_NS   NS_PER_S // of silence from a peer that was heard before
 
 static int64_t broken(struct link_nic *n, int errnum)
 {
@@ -246,17 +247,22 @@ static bool is_over(const struct link_nic *n, uint64_t now_ns)
 	return r->state == REL_CLOSED && r->bye_at_ns == REL_NEVER;
 }
 
-// The device has let go of all pages of the guest.
-static bool pages_are_back(struct link_nic *n)
+// The device has let go of all pages of the guest; or holds some of windows after so long, as a
+// card does whose cable is cut. These stay mapped until it lets go, and are counted there, so that
+// nobody needs the link for them.
+static bool pages_are_back(struct link_nic *n, uint64_t now_ns)
 {
 	bool back = n->windows != NULL ? extmem_window_is_back(n->windows, n->lane)
 				       : rte_mbuf_ext_refcnt_read(&n->pages) == 1;
 
-	if (back || n->bursting)
+	if (back || n->bursting || (n->windows != NULL && now_ns > n->leave_until_ns))
 		return true;
 	// Devices that can't be asked look when there is more to send.
-	if (rte_eth_tx_done_cleanup(n->q->id, n->q->index, 0) == -ENOTSUP)
+	if (rte_eth_tx_done_cleanup(n->q->id, n->q->index, 0) == -ENOTSUP &&
+		now_ns >= n->nudge_at_ns) {
+		n->nudge_at_ns = now_ns + NUDGE_EVERY_NS;
 		port_nudge(n->q);
+	}
 	return false;
 }
 
@@ -288,7 +294,7 @@ static bool nic_leave(struct link *l)
 		port_bind(n->q, n->udp_port, NULL);
 	n->bound = false;
 	empty(n);
-	return pages_are_back(n);
+	return pages_are_back(n, now);
 }
 
 // Source.

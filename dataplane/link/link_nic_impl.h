@@ -49,7 +49,7 @@ struct link_nic {
 	bool bound;      /* the port brings packets */
 	bool leaving;    /* flow_detach() was called */
 	bool said_leave; /* the protocol knows */
-	uint64_t leave_until_ns;
+	uint64_t leave_until_ns, nudge_at_ns;
 	uint16_t udp_port, peer_port;
 	struct udp_addr peer;
 	char peer_text[PORT_ADDRESS_TEXT];
