@@ -5,6 +5,7 @@
 #include "plot.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -150,17 +151,17 @@ static void marks(const struct plot_record *r, FILE *out)
 				at, at);
 		if (last < 0 || at - last > end / 40)
 			fprintf(out,
-				"set label '%.0f' at first %.6f, graph 0.95 left offset 0.3,0 "
+				"set label '%s%.0f' at first %.6f, graph 0.95 left offset 0.3,0 "
 				"textcolor '#777777'\n",
-				number(o, "pass"), at);
+				last < 0 ? "pass " : "", number(o, "pass"), at);
 		last = at;
 	}
 	if (pause > 0)
 		fprintf(out,
 			"set object rectangle from first %.6f, graph 0 to first %.6f, graph 1 "
 			"fillcolor '#ffd0d0' fillstyle solid noborder behind\n"
-			"set label 'pause %.1f ms' at first %.6f, graph 0.8 right offset -0.5,0 "
-			"textcolor '#c00000'\n",
+			"set label 1000 'pause %.1f ms' at first %.6f, graph 0.8 right offset "
+			"-0.5,0 textcolor '#c00000'\n",
 			paused - pause, paused, pause * 1e3, paused - pause);
 }
 
@@ -182,13 +183,32 @@ static void head(const struct plot_record *r, FILE *out)
 	fputs(" noenhanced\n", out);
 }
 
-static void plots(FILE *out)
+/* What the guest writes is known once a pass was looked at; gnuplot grumbles at a line without a
+ * point. */
+static bool has_writes(const struct plot_record *r)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(r->progress, i, o)
+	{
+		if (json_is_number(json_object_get(o, "dirty_per_s")))
+			return true;
+	}
+	return false;
+}
+
+static void plots(const struct plot_record *r, FILE *out)
 {
 	fputs("set ylabel 'GiB/s'\n"
 	      "plot $rates using 1:2 with fsteps linewidth 2 title 'guest memory moved', "
-	      "'' using 1:3 with fsteps linewidth 2 title 'wire', "
-	      "'' using 1:4 with fsteps linewidth 2 title 'written by the guest'\n"
-	      "set ylabel 'ratio'\n"
+	      "'' using 1:3 with fsteps linewidth 2 title 'wire'",
+		out);
+	if (has_writes(r))
+		fputs(", '' using 1:4 with fsteps linewidth 2 title 'written by the guest'", out);
+	if (number(json_object_get(r->end, "report"), "pause_ms") > 0)
+		fputs("\nunset label 1000", out); /* once is enough */
+	fputs("\nset ylabel 'ratio'\n"
 	      "plot $rates using 1:5 with fsteps linewidth 2 title 'ratio'\n"
 	      "set ylabel 'ms of vCPUs'\n"
 	      "set xlabel 'seconds'\n"
@@ -199,7 +219,7 @@ static void plots(FILE *out)
 	      "set ylabel 'pages'\nset xlabel 'pass'\nset xtics auto\n"
 	      "plot $passes using 2:xtic(1) title 'sent', '' using 3 title 'zero', "
 	      "'' using 4 title 'holes', '' using 5 title 'left out'\n"
-	      "set ylabel '% of time'\nunset xlabel\nset yrange [0:100]\n"
+	      "set ylabel '% of time copying'\nunset xlabel\nset yrange [0:100]\n"
 	      "plot $cores using 2:xtic(1) title 'claim'",
 		out);
 	for (unsigned p = 1; p < PARTS; p++)
@@ -224,5 +244,5 @@ void plot_script(const struct plot_record *r, FILE *out, const char *terminal)
 		fprintf(out, "set xrange [0:%.6f]\n", end);
 	head(r, out);
 	marks(r, out);
-	plots(out);
+	plots(r, out);
 }

@@ -91,11 +91,11 @@ static void print_chosen(FILE *out, const json_t *r)
 
 		snprintf(field, sizeof(field), "pages_%s", names[i]);
 		share = 100 * report_number(c, field) / all;
-		fprintf(out, "%s%s %.0f %%", i > 0 ? ", " : "(", names[i], share);
+		fprintf(out, "%s%s %.0f %%", i > 0 ? ", " : " (", names[i], share);
 		left -= share;
 	}
 	if (all > 0)
-		fprintf(out, ", raw %.0f %%), ", left);
+		fprintf(out, ", raw %.0f %%)", left);
 }
 
 static void print_what_on(FILE *out, const json_t *r)
@@ -112,9 +112,11 @@ static void print_what_on(FILE *out, const json_t *r)
 		if (has(r, "link"))
 			fprintf(out, "link %s, ", report_text(r, "link"));
 		if (has(r, "codec")) /* only the source knows */
-			fprintf(out, "codec %s, ", report_text(r, "codec"));
+			fprintf(out, "codec %s", report_text(r, "codec"));
 		if (has(r, "codec") && strcmp(report_text(r, "codec"), "auto") == 0)
 			print_chosen(out, r);
+		if (has(r, "codec"))
+			fputs(", ", out);
 		if (has(r, "seal"))
 			fprintf(out, "seal %s, ", report_text(r, "seal"));
 		fprintf(out, "CPU ");
@@ -173,8 +175,10 @@ void report_print(FILE *out, const json_t *r)
 	fprintf(out, "%s for %s of guest memory, ratio %.2f\n",
 		unit_put_bytes(count(r, "bytes_wire"), wire),
 		unit_put_bytes(count(r, "bytes_guest"), guest), report_number(r, "ratio"));
-	line(out, "throughput");
-	fprintf(out, "%.2f GiB/s of guest memory\n", report_number(r, "gib_per_s"));
+	if (report_number(r, "gib_per_s") > 0) { /* only the source knows */
+		line(out, "throughput");
+		fprintf(out, "%.2f GiB/s of guest memory\n", report_number(r, "gib_per_s"));
+	}
 	print_what_on(out, r);
 	if (count(r, "verified_pages") > 0) {
 		line(out, "verified");
