@@ -13,7 +13,7 @@ from qmp import Qmp
 
 QEMU = "qemu-system-x86_64"
 KERNEL_LINE = ("console=ttyS0 panic=-1 loglevel=4 mitigations=off nokaslr tsc=reliable "
-               "net.ifnames=0 nowatchdog rcupdate.rcu_cpu_stall_suppress=1")
+               "no_timer_check net.ifnames=0 nowatchdog rcupdate.rcu_cpu_stall_suppress=1")
 BAD = re.compile(r"guest: ERROR|Oops|BUG:|Kernel panic|general protection|EXT4-fs error|"
                  r"I/O error|Call Trace")
 MIB = 1 << 20

@@ -272,6 +272,7 @@ def port_down(source, target):
     source.run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
 
 
+@needs(both={"rdma": 6}, source={"mtu": 1024})  # as ipv6(), which comes before it
 def removed(source, target):
     """The device is removed while pages move. On one machine: it is that of both daemons."""
     since = source.lines(), target.lines()
