@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is done in the virtual machines, case by case: each takes the source's host and the
-target's, whose daemons run as the case needs them. The last ones need a cable between two."""
+target's, whose daemons run as the case needs them. Those that need a cable between two machines
+are in cable.py."""
 
 import pathlib
 import sys
@@ -10,7 +11,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import godwit  # noqa: E402
 import matrix  # noqa: E402
 
-LOSS_PORT = 4791  # RoCE v2; all other packets of the cable go their way
 HOLD = "/tmp/hold"  # as long as it is there, a source stands at a planted stage
 LOCKED = 8 << 20  # bytes; less than three flows want
 
@@ -36,8 +36,8 @@ def prepare(source, target, alone):
     source.alone = alone
     for host, name in ((source, "source.test"), (target, "target.test")):
         host.give({f.name: f.read_bytes() for f in (keys / name).iterdir()})
-    with open("/proc/sys/vm/nr_hugepages", "w", encoding="utf-8") as f:
-        f.write("32" if alone else "16")
+    for host, pages in ((source, 32),) if alone else ((source, 16), (target, 16)):
+        host.run("sysctl", "-q", f"vm.nr_hugepages={pages}")
 
 
 def ready(source, target, case):
@@ -312,112 +312,6 @@ def slow_target(source, target):
     target.freeze("daemon", False)
     source.daemon.ok("switch-now", "guest")
     assert "reconnects" not in moved(target, migration)
-
-
-# Two machines, and a cable.
-
-def lose(source, target, percent):
-    """Packets of RoCE are lost, both ways; 0: none any more. TCP is not touched."""
-    for host in (source, target):
-        if percent == 0:
-            host.run("tc", "qdisc", "del", "dev", "eth0", "root")
-            continue
-        host.run("tc", "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "prio")
-        host.run("tc", "qdisc", "add", "dev", "eth0", "parent", "1:3", "handle", "30:", "netem",
-                 "loss", f"{percent}%")
-        for prio, protocol, match in (("1", "ip", "ip"), ("2", "ipv6", "ip6")):
-            host.run("tc", "filter", "add", "dev", "eth0", "parent", "1:0", "prio", prio,
-                     "protocol", protocol, "u32", "match", match, "dport", str(LOSS_PORT),
-                     "0xffff", "flowid", "1:3")
-
-
-def lossy(source, target, percent, vm, reserve="book"):
-    lose(source, target, percent)
-    try:
-        return move(source, target, "--flows", "2", "--peer-timeout", "100", "--reconnect", "300",
-                    vm=vm, downtime="600000", reserve=reserve)
-    finally:
-        lose(source, target, 0)
-
-
-def loss_half(source, target):
-    lossy(source, target, 0.5, ())
-
-
-def loss_15(source, target):
-    lossy(source, target, 15, ("--populate", "30"))
-
-
-def direct_loss_15(source, target):
-    """Writes of whole chunks break on it, and small ones take their place."""
-    report = lossy(source, target, 15, ("--populate", "30"), "populate")
-    directly(report)
-    read_by_the_device(report, True)
-
-
-@needs(both={"rdma": 6})
-def loss_half_ipv6(source, target):
-    lossy(source, target, 0.5, ())
-
-
-def cut_3s(source, target):
-    """Nothing comes through for 3 s, and the guest moves."""
-    migration = held(source, target)
-    lose(source, target, 100)
-    time.sleep(3)
-    lose(source, target, 0)
-    source.daemon.ok("switch-now", "guest")
-    moved(target, migration)
-
-
-def silence_was_told(source, target, since):
-    """By the host that noticed first: one is cut off a little before the other, which may still hear
-    its goodbye."""
-    assert "did not answer: check cables" in source.told(since[0]) + target.told(since[1])
-
-
-def cut_for_ever(source, target):
-    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "0")
-    since = source.lines(), target.lines()
-    lose(source, target, 100)
-    try:
-        stays(source, migration, "flow 0", "rdma: ")
-    finally:
-        lose(source, target, 0)
-    assert target.ended("guest") == "failed"
-    silence_was_told(source, target, since)
-
-
-def cut_and_back(source, target, **how):
-    """Longer than a queue pair has patience: new ones are made, and the guest moves."""
-    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100", **how)
-    since = source.lines(), target.lines()
-    lose(source, target, 100)
-    try:
-        source.daemon.wait_line("the network was lost .*rdma: ", since[0])
-    finally:
-        lose(source, target, 0)
-    silence_was_told(source, target, since)
-    source.daemon.wait_line("the network is back", since[0])
-    source.daemon.wait_state("guest", "holding")
-    source.daemon.ok("switch-now", "guest")
-    report = moved(target, migration)
-    assert report["reconnects"] >= 1
-    return report
-
-
-def direct_cut_and_back(source, target):
-    """The old queue pairs may write no page any more once new ones do."""
-    directly(cut_and_back(source, target, reserve="populate", rate="1000",
-                          vm=("--balloon", "20", "--churn", "50")))
-
-
-def sealed_cut_and_back(source, target):
-    """New connections have the keys of a new handshake on both ends, or nothing would be opened."""
-    since = target.lines()
-    report = cut_and_back(source, target, seal="auto", rate="1000")
-    assert report["seal"].startswith("aes-256-gcm") and report["verified_pages"] > 0
-    assert "the source is back" in target.told(since)
 
 
 def kill(source, target, stage, who):

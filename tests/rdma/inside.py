@@ -18,6 +18,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import godwit  # noqa: E402
+import cable  # noqa: E402
 import cases  # noqa: E402
 
 PORT = 7000
@@ -169,7 +170,7 @@ def run(names, source, target):
         began = time.monotonic()
         case, *args = name.split("*")
         try:
-            case = getattr(cases, case)
+            case = getattr(cases, case, None) or getattr(cable, case)
             cases.ready(source, target, case)
             case(source, target, *args)
             print(f"case {name} ok {time.monotonic() - began:.1f} s", flush=True)
