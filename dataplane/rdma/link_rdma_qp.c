@@ -5,6 +5,9 @@
 // librdmacm could do all this by itself, but then packets are as long as the port here takes them,
 // and a peer whose port takes less hears none of them. So both ends agree (link_rdma_hello.h), and
 // the queue pair is connected here.
+//
+// Each has its own completion queue and its own receives, and no shared receive queue: it belongs
+// to one core, and what two cores share, the device's library locks.
 
 #include "link_rdma_end.h"
 
