@@ -66,6 +66,20 @@ def test_source_vm_dies_while_undecided(stage):
     fault.waiting.whole()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["commit", "commit answered"])
+def test_source_vm_dies_before_the_answer(stage, at):
+    """Fenced it would not have run again: the answer decides, and no operator is asked."""
+    fault = Fault(stage, at)
+    fault.vm.kill()
+    time.sleep(0.5)
+    assert fault.source.status("guest")["state"] == "committing"
+    fault.wire.let_go()
+    fault.migration.done()
+    fault.waiting.wait_ticks(3)
+    fault.waiting.whole()
+
+
 @pytest.mark.parametrize("keep", ["source", "target"])
 def test_source_daemon_dies_after_commit(stage, keep):
     fault = Fault(stage, "commit" if keep == "source" else "commit answered")
