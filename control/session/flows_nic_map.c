@@ -83,9 +83,16 @@ void flows_nic_look(struct session *s)
 
 void flows_nic_unmap(struct session *s)
 {
+	struct extmem_window_info *i = &s->nic.mapped;
+
 	if (s->nic.windows == NULL)
 		return;
-	extmem_window_info(s->nic.windows, &s->nic.mapped);
+	extmem_window_info(s->nic.windows, i);
+	if (s->nic.copies[0] == '\0' && i->mapped_bytes < i->bytes)
+		snprintf(s->nic.copies, sizeof(s->nic.copies),
+			"%llu of %llu MiB: they lie in windows that are not populated whole",
+			(unsigned long long)(i->bytes - i->mapped_bytes) >> 20,
+			(unsigned long long)i->bytes >> 20);
 	extmem_window_free(s->nic.windows);
 	s->nic.windows = NULL;
 }

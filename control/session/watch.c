@@ -101,9 +101,10 @@ static void add_nic(json_t *r, const struct session_nic *nic)
 			  "s:o, s:o, s:o}",
 			"name", nic->offer.name, "driver", nic->info.driver, "about", nic->about,
 			"node", nic->info.node, "queues", (int)nic->info.queues, "steering",
-			nic->info.steering, "zero_copy", l->zero_copy, "mapped_bytes",
-			num(nic->mapped.mapped_bytes), "copies", nic->copies, "path_mtu",
-			(int)l->mtu, "rtt_us", (double)l->rtt_ns / 1e3, "packets_out",
+			nic->info.steering, "zero_copy",
+			l->zero_copy && (!nic->info.maps || nic->mapped.mapped_bytes > 0),
+			"mapped_bytes", num(nic->mapped.mapped_bytes), "copies", nic->copies,
+			"path_mtu", (int)l->mtu, "rtt_us", (double)l->rtt_ns / 1e3, "packets_out",
 			num(l->packets_out), "packets_in", num(l->packets_in), "packets_lost",
 			num(l->lost), "packets_bad", num(l->bad), "spurious", num(l->spurious),
 			"timeouts", num(l->timeouts)));
