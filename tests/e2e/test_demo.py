@@ -47,3 +47,9 @@ def test_demo(how):
     assert re.search(r"^verified: [1-9]\d* pages identical$", said, re.M)
     for pid in re.findall(r"\(pid (\d+)\)", done.stderr):
         assert not os.path.exists(f"/proc/{pid}"), "a VM was left running"
+
+
+def test_programs_that_are_not_there(tmp_path):
+    done = subprocess.run([ROOT / "demo", "--build", tmp_path], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=60, check=False)
+    assert done.returncode == 2 and "no control/godwit is there" in done.stderr
