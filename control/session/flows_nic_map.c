@@ -7,6 +7,8 @@
 
 #include "session_impl.h"
 
+#include "hole.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -25,8 +27,10 @@ static const char *why_copied(const struct session *s)
 int flows_nic_map(struct session *s, struct err *e)
 {
 	const char *why = why_copied(s);
-	struct extmem_window_config c = {
-		.port = s->nic.port, .map = &s->vmm->map, .lanes = s->nflows};
+	struct extmem_window_config c = {.port = s->nic.port,
+		.map = &s->vmm->map,
+		.lanes = s->nflows,
+		.walk = hole_walk_range};
 	int rc = 0;
 
 	if (s->nic.windows != NULL)

@@ -34,6 +34,10 @@
 
 #define NAP_NS 100000
 
+struct extmem_run {
+	uint64_t offset, bytes;
+};
+
 static size_t lane_bytes(const struct extmem_window *w)
 {
 	return w->nwindows * sizeof(struct rte_mbuf_ext_shared_info);
@@ -55,17 +59,27 @@ static void say_why(struct extmem_window *w, const struct err *why)
 	atomic_store_explicit(&w->has_why, true, memory_order_release);
 }
 
-// Is all of [off, off + len) there? Huge pages don't tell where their holes are, only how many.
-static bool is_whole(const struct extmem_area *a, uint64_t off, uint64_t len)
+static int first_run(void *arg, uint64_t offset, uint64_t bytes)
 {
+	struct extmem_run *r = arg;
+
+	*r = (struct extmem_run){offset, bytes};
+	return 1;
+}
+
+// Is all of [off, off + len) there? Huge pages don't tell where their holes are, only how many.
+static bool is_whole(
+	const struct extmem_window *w, const struct extmem_area *a, uint64_t off, uint64_t len)
+{
+	struct extmem_run r = {0};
 	struct stat st;
 
 	if (fstat(a->fd, &st) != 0 || (uint64_t)st.st_size < off + len)
 		return false;
 	if ((uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size)
 		return true;
-	return a->page_bytes == PAGE_BYTES &&
-	       lseek(a->fd, (off_t)off, SEEK_HOLE) >= (off_t)(off + len);
+	return a->page_bytes == PAGE_BYTES && w->walk(a->fd, off, len, first_run, &r) == 1 &&
+	       r.offset <= off && r.offset + r.bytes >= off + len;
 }
 
 static int register_area(struct extmem_area *a)
@@ -165,7 +179,7 @@ static void walk(struct extmem_window *w, bool ending)
 			uint64_t left = a->bytes - off;
 			uint64_t len = left < w->window_bytes ? left : w->window_bytes;
 			uint8_t state = atomic_load_explicit(&w->state[n], memory_order_relaxed);
-			bool want = !ending && is_whole(a, off, len);
+			bool want = !ending && state != EXTMEM_REFUSED && is_whole(w, a, off, len);
 
 			if (!ending && atomic_load_explicit(&w->ending, memory_order_relaxed))
 				return;
@@ -211,6 +225,8 @@ static void *work(void *arg)
 	while (!ending) {
 		while (sem_wait(&w->turn) != 0) // debuggers interrupt
 			;
+		// What is asked for from now on may be about what this look has passed.
+		atomic_exchange_explicit(&w->asked, false, memory_order_acq_rel);
 		ending = atomic_load_explicit(&w->ending, memory_order_acquire);
 		walk(w, ending);
 		atomic_fetch_add_explicit(&w->looks, 1, memory_order_release);
@@ -320,6 +336,8 @@ int extmem_window_new(
 	w->lanes = c->lanes;
 	w->window_bytes = c->window_bytes > 0 ? c->window_bytes : EXTMEM_WINDOW_BYTES;
 	w->left_bytes = locked_left_bytes(c->root != NULL ? c->root : "");
+	w->walk = c->walk;
+	atomic_init(&w->asked, true);
 	sem_init(&w->turn, 0, 1);
 	rc = areas_new(w, c->map, e);
 	if (rc == 0 && counts_new(w) < 0)
@@ -340,7 +358,8 @@ int extmem_window_new(
 
 void extmem_window_look(struct extmem_window *w)
 {
-	sem_post(&w->turn);
+	if (!atomic_exchange_explicit(&w->asked, true, memory_order_acq_rel))
+		sem_post(&w->turn);
 }
 
 void extmem_window_info(struct extmem_window *w, struct extmem_window_info *i)

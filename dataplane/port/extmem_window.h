@@ -19,12 +19,19 @@
 #define EXTMEM_WINDOW_BYTES (UINT64_C(64) << 20)
 #define EXTMEM_ALIGN_BYTES  (UINT64_C(2) << 20)
 
+/* Calls run for each populated extent of the file's [offset, offset + len), in order, until that
+ * returns another value than 0, and returns it; at the cost of this range, wherever the next hole
+ * is. It is called by another thread. */
+typedef int (*extmem_window_walk)(int fd, uint64_t offset, uint64_t len,
+	int (*run)(void *arg, uint64_t offset, uint64_t bytes), void *arg);
+
 struct extmem_window_config {
 	struct port *port;            /* not closed before all is unmapped: port_close() waits */
 	const struct region_map *map; /* mapped, with fds open for writing, which are duplicated */
 	unsigned lanes;               /* flows; each has counts of its own */
-	uint64_t window_bytes;        /* multiple of EXTMEM_ALIGN_BYTES; 0: EXTMEM_WINDOW_BYTES */
-	const char *root;             /* where /proc is; NULL: "" */
+	extmem_window_walk walk;
+	uint64_t window_bytes; /* multiple of EXTMEM_ALIGN_BYTES; 0: EXTMEM_WINDOW_BYTES */
+	const char *root;      /* where /proc is; NULL: "" */
 };
 
 struct extmem_window_info {
@@ -41,7 +48,7 @@ struct extmem_window;
 int extmem_window_new(
 	struct extmem_window **w, const struct extmem_window_config *c, struct err *e);
 /* Has the thread look at all windows again: what has got holes is unmapped once the device has let
- * go of it, and what is whole now is mapped. Does not wait. */
+ * go of it, and what is whole now is mapped. Does not wait; looks that have not begun are one. */
 void extmem_window_look(struct extmem_window *w);
 void extmem_window_info(struct extmem_window *w, struct extmem_window_info *i);
 /* No link uses it any more. Each window is unmapped as soon as the device has let go of its pages;

@@ -32,6 +32,7 @@ enum extmem_state { EXTMEM_COPIED, EXTMEM_MAPPED, EXTMEM_REFUSED };
 struct extmem_window {
 	/* set at the start, then read-only */
 	struct port *port;
+	extmem_window_walk walk;
 	unsigned lanes;
 	uint64_t window_bytes, nwindows;
 	unsigned nareas;
@@ -51,6 +52,7 @@ struct extmem_window {
 	struct err why;
 	uint64_t bytes;
 	_Atomic bool ending; /* control: wo */
+	_Atomic bool asked;  /* turn is up for a look that has not begun */
 	sem_t turn;
 };
 

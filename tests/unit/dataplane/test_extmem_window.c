@@ -138,6 +138,21 @@ static int begin(void **state)
 	return 0;
 }
 
+static _Atomic unsigned walks; // calls of walk()
+
+// Tells the first extent only, as the thread asks for no more.
+static int walk(int fd, uint64_t offset, uint64_t len,
+	int (*run)(void *arg, uint64_t offset, uint64_t bytes), void *arg)
+{
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole = lseek(fd, data, SEEK_HOLE);
+	off_t end = (off_t)(offset + len);
+
+	atomic_fetch_add(&walks, 1);
+	if (data < 0 || data >= end)
+		return 0;
+	return run(arg, (uint64_t)data, (uint64_t)((hole < end ? hole : end) - data));
+}
+
 static void wait_looks(unsigned looks)
 {
 	struct extmem_window_info i = {0};
@@ -151,8 +166,12 @@ static void wait_looks(unsigned looks)
 
 static void open_windows(const char *root)
 {
-	const struct extmem_window_config c = {
-		.port = &port, .map = &map, .lanes = 2, .window_bytes = WINDOW, .root = root};
+	const struct extmem_window_config c = {.port = &port,
+		.map = &map,
+		.lanes = 2,
+		.walk = walk,
+		.window_bytes = WINDOW,
+		.root = root};
 
 	assert_int_equal(extmem_window_new(&w, &c, NULL), 0);
 	wait_looks(1);
@@ -316,6 +335,30 @@ static void withdrawn_while_in_flight(void **state)
 	assert_string_equal(fake.log, "r0123cabdu");
 }
 
+// Looks are asked for faster than they are done: they do not pile up.
+static void looks_once_for_many(void **state)
+{
+	struct extmem_piece p = {0};
+	unsigned before;
+
+	(void)state;
+	open_windows("");
+	assert_true(take(0, 3 * WINDOW, &p)); // in the last window, so that this look asks no more
+	punch(3);
+	before = atomic_load(&walks);
+	extmem_window_look(w);
+	for (unsigned n = 0; n < WAIT_NAPS && atomic_load(&walks) - before < WINDOWS; n++)
+		nap();
+	for (unsigned n = 0; n < 100; n++)
+		extmem_window_look(w);
+	extmem_window_give(&p, 1);
+	wait_looks(3);
+	for (unsigned n = 0; n < WAIT_SILENT; n++)
+		nap();
+	assert_int_equal(atomic_load(&walks) - before, 2 * WINDOWS);
+	close_windows();
+}
+
 static void ends_when_pieces_are_back(void **state)
 {
 	struct extmem_piece p = {0};
@@ -390,6 +433,7 @@ int main(void)
 		cmocka_unit_test_setup(can_not_be_registered, begin),
 		cmocka_unit_test_setup(holes_stay_unmapped, begin),
 		cmocka_unit_test_setup(withdrawn_while_in_flight, begin),
+		cmocka_unit_test_setup(looks_once_for_many, begin),
 		cmocka_unit_test_setup(ends_when_pieces_are_back, begin),
 		cmocka_unit_test_setup(can_not_be_unmapped, begin),
 		cmocka_unit_test_setup(asks_the_limit_first, begin),
