@@ -36,6 +36,12 @@ static void lease_end(struct godwit *g)
 		g->throttled = false;
 }
 
+/* The VMM could not do at the lease's end what it was asked to; it is asked again. */
+static bool due(const struct godwit *g)
+{
+	return g->session.sock < 0 && (g->resume_due || g->throttled);
+}
+
 static void session_end(struct godwit *g)
 {
 	if (g->session.sock < 0)
@@ -197,11 +203,11 @@ static bool serve_round(struct godwit *g)
 	p[POLL_SESSION] = (struct pollfd){g->session.sock, POLLIN, 0};
 	for (unsigned i = 0; i < AGENT_WAITING; i++)
 		p[POLL_WAITING + i] = (struct pollfd){g->waiting[i], POLLIN, 0};
-	if (poll(p, POLLS, g->resume_due ? RETRY_MS : -1) < 0)
+	if (poll(p, POLLS, due(g) ? RETRY_MS : -1) < 0)
 		return errno == EINTR;
 	if (p[POLL_STOP].revents != 0)
 		return false;
-	if (g->resume_due)
+	if (due(g))
 		lease_end(g);
 	if (p[POLL_SESSION].revents & POLLHUP) {
 		/* Its last requests, then its end, before another may say hello. */

@@ -292,7 +292,7 @@ void source_flows_nic(struct session *s)
 	if (flows_nic_map(s, &e) < 0 || take_lanes(s, NULL, &e) < 0)
 		session_fail(s, &e);
 	else
-		peer_ask(s, tell_lanes(s), on_lanes);
+		peer_ask(s, source_flows_tell(s, tell_lanes(s)), on_lanes);
 }
 
 void target_flows_nic(struct session *s, json_t *msg)

@@ -151,7 +151,7 @@ static void on_answer(struct session *s, json_t *answer)
 
 static void source_up(struct session *s)
 {
-	peer_ask(s, json_object(), on_answer);
+	peer_ask(s, source_flows_tell(s, json_object()), on_answer);
 }
 
 void source_flows_rdma(struct session *s)

@@ -12,6 +12,7 @@
 #include "carry.h"
 #include "clock.h"
 #include "conn.h"
+#include "figures.h"
 #include "flow.h"
 #include "flows.h"
 #include "journal.h"
@@ -61,39 +62,6 @@ struct session_watch {
 	struct event *late; /* reports "end" to one who came late */
 	void (*fn)(void *arg, json_t *event);
 	void *arg;
-};
-
-/* Figures of the report. */
-struct session_figures {
-	uint64_t began_ns, ended_ns;
-	uint64_t copy_began_ns, copy_ended_ns; /* first look to last barrier */
-	uint64_t pause_began_ns, pause_ns;     /* asking to pause until the target said running */
-	uint64_t populated_bytes, skipped_pages;
-	uint64_t balloon_pages, free_pages; /* left out at the end of the last pass */
-	uint64_t balloon_bytes;             /* of its bitmap on the wire */
-	uint64_t balloon_paused_bytes;      /* of those, while the guest was paused */
-	uint64_t pages_per_s;               /* of the last pass that moved enough to tell */
-	uint64_t pass_began_ns;
-	uint64_t state_bytes;
-	uint64_t verified_pages, verify_ns;
-	uint64_t stats[STATS];      /* sum over flows */
-	uint64_t stats_gone[STATS]; /* of those, of flows that a lost network ended */
-	unsigned reconnects;
-	unsigned begun; /* passes that went to the flows; their numbers may have gaps */
-	json_t *passes; /* array, one object a pass */
-};
-
-/* What was seen when the last event of progress.c went out. Its own copies: others look at the
- * counters at any time. */
-#define PROGRESS_CYCLES (STAT_cycles_idle + 1 - STAT_cycles_claim)
-struct session_seen {
-	uint64_t at_ns, stats[STATS];
-	uint64_t stall_ns;    /* when the vCPUs were looked at */
-	uint64_t pass[STATS]; /* counters when the pass began */
-	uint64_t cycles[SESSION_FLOWS][PROGRESS_CYCLES];
-	uint64_t looked_ns, back_pages; /* when the last pass looked; what it put back */
-	bool dirty_known;
-	double dirty_per_s;
 };
 
 typedef void (*peer_fn)(struct session *s, json_t *answer);
@@ -276,10 +244,15 @@ void source_save(struct session *s);
 void source_verify(struct session *s);
 void source_load(struct session *s);
 
+/* stage_source.c: figures' populated_bytes. 0 or -errno with e set. */
+int source_count_populated(struct session *s, struct err *e);
+
 /* stage_ready.c */
 /* The end of stage prepare: at once, or with --prepare when `begin` is asked for. */
 void source_ready(struct session *s);
 void source_ready_tick(struct session *s);
+/* The request of stage flows: with what the guest has now, where its beginning was waited for. */
+json_t *source_flows_tell(struct session *s, json_t *msg);
 
 /* source_verify.c, for both sides */
 /* The digest of all memory is taken. False: it is not, and the session ends, or has ended. */
@@ -322,6 +295,8 @@ void target_load(struct session *s, json_t *msg);
 /* From the tick. */
 void target_tick(struct session *s);
 void target_prepare_on(struct session *s); /* one step of it */
+/* Request flows of a source that was told to wait: its guest may have grown since preflight. */
+int target_book_again(struct session *s, json_t *msg, struct err *e);
 /* What only the target holds. Its flows are gone. */
 void target_fini(struct session *s);
 /* A source's control connection said hello for this session; takes the connection over. */

@@ -67,7 +67,7 @@ static void on_flow_dialled(void *arg, int fd, struct tls *tls, const struct err
 	if (s->flows_up < s->nflows)
 		source_flows(s);
 	else
-		peer_ask(s, json_object(), on_flows);
+		peer_ask(s, source_flows_tell(s, json_object()), on_flows);
 }
 
 /* One after the other: a handful of connections, and clear whose error it is. */

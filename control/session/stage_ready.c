@@ -9,8 +9,23 @@
 
 #include <errno.h>
 
+json_t *source_flows_tell(struct session *s, json_t *msg)
+{
+	if (s->opt.prepare)
+		json_object_set_new(
+			msg, "populated_bytes", json_integer((json_int_t)s->fig.populated_bytes));
+	return msg;
+}
+
 static void go_on(struct session *s)
 {
+	struct err e;
+
+	/* The guest ran on: the target books what came since, or refuses. */
+	if (source_count_populated(s, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
 	s->readying = false;
 	session_set_state(s, SESSION_PREPARING);
 	s->fig.began_ns = clock_ns(); /* the report is of the migration, not of the wait */

@@ -121,7 +121,7 @@ void source_connect(struct session *s)
 }
 
 /* Bytes that are no holes; the regions are mapped later. */
-static int count_populated(struct session *s, struct err *e)
+int source_count_populated(struct session *s, struct err *e)
 {
 	s->fig.populated_bytes = 0;
 	for (unsigned i = 0; i < s->vmm->map.n; i++) {
@@ -169,7 +169,7 @@ void source_preflight(struct session *s)
 	struct err e;
 	json_t *ask;
 
-	if (count_populated(s, &e) < 0 || session_seal_choose(s, &e) < 0 ||
+	if (source_count_populated(s, &e) < 0 || session_seal_choose(s, &e) < 0 ||
 		flows_nic_choose(s, &e) < 0 || peer_can_all(s, &e) < 0) {
 		session_fail(s, &e);
 		return;

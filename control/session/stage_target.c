@@ -222,6 +222,12 @@ void target_flow(struct session *s, int fd, uint32_t i)
 
 void target_flows(struct session *s, json_t *msg)
 {
+	struct err e;
+
+	if (target_book_again(s, msg, &e) < 0) {
+		session_fail(s, &e);
+		return;
+	}
 	if (s->nic.port != NULL)
 		target_flows_nic(s, msg);
 	else if (s->flows_up == s->nflows)

@@ -107,3 +107,20 @@ void target_prepare_on(struct session *s)
 	else if (rc == 1)
 		prepared(s);
 }
+
+int target_book_again(struct session *s, json_t *msg, struct err *e)
+{
+	uint64_t populated, before = s->reserved_bytes;
+
+	if (json_object_get(msg, "populated_bytes") == NULL)
+		return 0;
+	if (!peer_get_u64(msg, "populated_bytes", REGION_TOTAL_MAX, &populated, e))
+		return -e->errnum;
+	if (s->populate || populated <= before)
+		return 0;
+	s->reserved_bytes = 0; /* its own promise is not in its way */
+	if (session_reserve(&s->vmm->map, populated, e) < 0)
+		return -e->errnum;
+	s->reserved_bytes = s->fig.populated_bytes = populated;
+	return 0;
+}

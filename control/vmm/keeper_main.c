@@ -17,9 +17,10 @@
 #include "keeper.h"
 #include "qmp.h"
 
-#define ANSWER_MS 10000
-#define TRIES     600 /* of one command that QEMU refuses for now: a minute */
-#define REST_MS   100
+#define ANSWER_MS   10000
+#define TRIES       600 /* of one command that QEMU refuses for now: a minute */
+#define TRIES_HUMAN 20  /* of one of its human monitor, whose text does not tell why */
+#define REST_MS     100
 
 /* What the daemon left of a message that it had read in part. */
 static void drop_rest_of_line(void)
@@ -51,10 +52,13 @@ static int carry_out(struct qmp *q, const json_t *command)
 {
 	const char *what = json_string_value(json_object_get(command, "execute"));
 	json_t *arguments = json_object_get(command, "arguments");
+	/* A disk that went stays away, and the next one waits for its turn. */
+	int tries =
+		what != NULL && strcmp(what, "human-monitor-command") == 0 ? TRIES_HUMAN : TRIES;
 	struct err e = {0};
 	int rc = -EINVAL;
 
-	for (int i = 0; what != NULL && i < TRIES; i++) {
+	for (int i = 0; what != NULL && i < tries; i++) {
 		json_t *answer = NULL;
 
 		rc = qmp_call(q, what, json_incref(arguments), &answer, &e);

@@ -58,6 +58,32 @@ def fill(folder):
     return folder / "filler"
 
 
+def goes(stage, pair, here, folder, ram):
+    again = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
+    stage.migrate(*pair, here, again, "again", "--verify", "memory").done()
+    assert again.state() == "running"
+
+
+@pytest.mark.parametrize("small", ["tmpfs"], indirect=True)
+def test_grown_since_it_was_ready(stage, pair, small):
+    """What a guest took while its beginning was waited for is looked for before anything goes."""
+    source, target = pair
+    folder, ram = small
+    here = Machine(stage, mib=GUEST_MIB)
+    there = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
+    migration = stage.migrate(source, target, here, there, "guest", "--prepare")
+    source.wait_state("guest", "ready")
+    populate(here.path)
+    filler = fill(folder)
+    source.ok("begin", "guest")
+    end = migration.failed()
+    assert "free" in end["error"], end["error"]
+    assert here.state() == "running"
+    there.close()
+    filler.unlink()
+    goes(stage, pair, here, folder, ram)
+
+
 @pytest.mark.parametrize("small", ["tmpfs", pytest.param("2M", marks=pytest.mark.long)],
                          indirect=True)
 def test_memory_goes_away_meanwhile(stage, pair, small):
@@ -80,12 +106,6 @@ def test_memory_goes_away_meanwhile(stage, pair, small):
     there.close()
     filler.unlink()
     goes(stage, pair, here, folder, ram)
-
-
-def goes(stage, pair, here, folder, ram):
-    again = Machine(stage, mib=GUEST_MIB, incoming=True, folder=folder, ram=ram)
-    stage.migrate(*pair, here, again, "again", "--verify", "memory").done()
-    assert again.state() == "running"
 
 
 SAYS = {"late": "its tmpfs or pool of huge pages is used up",
