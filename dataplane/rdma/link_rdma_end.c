@@ -161,10 +161,11 @@ static struct rdma_conn_param param_of(
 static int connect_now(struct link_rdma_end *d)
 {
 	uint8_t hello[RDMA_HELLO_BYTES];
-	struct rdma_conn_param p = param_of(d, hello);
+	struct rdma_conn_param p;
 
 	d->ask.mtu = d->host->info.mtu;
 	rdma_hello_put_ask(hello, &d->ask);
+	p = param_of(d, hello);
 	return rdma_connect(d->id, &p);
 }
 
@@ -172,7 +173,7 @@ int rdma_end_accept(struct link_rdma_end *d, struct err *e)
 {
 	uint32_t most = d->host->info.mtu;
 	uint8_t hello[RDMA_HELLO_BYTES];
-	struct rdma_conn_param p = param_of(d, hello);
+	struct rdma_conn_param p;
 	struct rdma_hello_accept a;
 	int rc = rdma_qp_connect(d, d->ask.mtu < most ? d->ask.mtu : most, e);
 
@@ -181,6 +182,7 @@ int rdma_end_accept(struct link_rdma_end *d, struct err *e)
 	link_rdma_offer(d->link, &a);
 	a.mtu = d->mtu;
 	rdma_hello_put_accept(hello, &a);
+	p = param_of(d, hello);
 	d->state = RDMA_END_ACCEPT;
 	if (rdma_accept(d->id, &p) != 0)
 		return err_sys(e, errno, "rdma: cannot accept the connection of %s", d->peer);
