@@ -4,8 +4,9 @@
 // loop only.
 //
 // Invariant: only memory of a VMM that gives none of it back is lent: the device would go on to
-// read a page that was punched and came anew where it was, and no look at holes tells of that. But
-// one that has pages on demand follows this process's page table.
+// read a page that was punched and came anew where it was, and no look at holes tells of that. One
+// that has pages on demand follows this process's page table, but it fills a hole that was just
+// made: as it fetches ahead, or sends again what the target has placed and drops (laws 11, 12).
 
 #include "session_impl.h"
 
@@ -26,8 +27,7 @@ static const char *why_not(const struct session *s)
 	if (!s->rdma.info.on_demand &&
 		link_rdma_locked_check("", s->opt.flows, s->fig.populated_bytes, &unused) < 0)
 		return "this godwitd may not lock as much as the guest has (RLIMIT_MEMLOCK)";
-	/* What the device asks for it is told when that is gone. */
-	return s->rdma.info.on_demand ? NULL : vmm_gives_back(s->vmm);
+	return vmm_gives_back(s->vmm);
 }
 
 void flows_rdma_lend(struct session *s)

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What a target agrees to over RDMA: a source that says it may write guest memory by itself is
 // believed only where this side trusts the fabric, and nothing is sealed; and what is not written
-// so is said.
+// so is said. What a source lends.
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -38,7 +41,34 @@ static int dealloc_pd(struct ibv_pd *of)
 	return 0;
 }
 
-static const struct verbs verbs = {.alloc_pd = alloc_pd, .dealloc_pd = dealloc_pd};
+static struct ibv_mr mr;
+
+static struct ibv_mr *reg_mr(struct ibv_pd *in, void *addr, size_t bytes, int access)
+{
+	assert_int_equal(access, IBV_ACCESS_ON_DEMAND);
+	mr = (struct ibv_mr){.pd = in, .addr = addr, .length = bytes};
+	return &mr;
+}
+
+static int dereg_mr(struct ibv_mr *of)
+{
+	assert_ptr_equal(of, &mr);
+	return 0;
+}
+
+static int advise_mr(struct ibv_pd *in, enum ibv_advise_mr_advice advice, struct ibv_sge *sge)
+{
+	(void)in;
+	(void)advice;
+	(void)sge;
+	return 0;
+}
+
+static const struct verbs verbs = {.alloc_pd = alloc_pd,
+	.dealloc_pd = dealloc_pd,
+	.reg_mr = reg_mr,
+	.dereg_mr = dereg_mr,
+	.advise_mr = advise_mr};
 
 static int begin(void **state)
 {
@@ -46,6 +76,7 @@ static int begin(void **state)
 	memset(&s, 0, sizeof(s));
 	memset(&device, 0, sizeof(device));
 	LIST_INIT(&s.watches);
+	memset(&vmm, 0, sizeof(vmm));
 	region_map_init(&vmm.map);
 	assert_int_equal(region_add(&vmm.map, "low", -1, 4 * CHUNK_BYTES, PAGE_BYTES, NULL), 0);
 	device.info.most_mr = UINT64_MAX;
@@ -61,7 +92,9 @@ static int end(void **state)
 {
 	(void)state;
 	flows_rdma_gone(&s);
+	rdma_memory_reap(&device, true);
 	assert_int_equal(pds, 0);
+	region_map_close(&vmm.map);
 	return 0;
 }
 
@@ -204,12 +237,55 @@ static void keys_cover_regions(void **state)
 			fail_msg("%s was taken", bad[i]);
 }
 
+static void begin_source(void)
+{
+	struct region *r = &vmm.map.r[0];
+
+	s.source = s.rdma.on = true;
+	s.opt.codec = &codec_raw;
+	s.rdma.info.on_demand = device.cfg.on_demand = true;
+	assert_int_equal(link_rdma_domain_new(&s.rdma.domain, &device, NULL), 0);
+	r->fd = memfd_create("low", MFD_CLOEXEC);
+	assert_return_code(ftruncate(r->fd, (off_t)r->bytes), errno);
+	assert_int_equal(region_mmap(r, true, NULL), 0);
+	memset(r->base, 1, r->bytes);
+}
+
+static json_int_t lent_bytes(void)
+{
+	json_t *report = flows_rdma_report(&s);
+	json_int_t n = json_integer_value(json_object_get(report, "lent_bytes"));
+
+	json_decref(report);
+	return n;
+}
+
+// Law 11: a device fills holes that a balloon just made, with pages on demand too.
+static void only_kept_memory_is_lent(void **state)
+{
+	(void)state;
+	begin_source();
+	flows_rdma_lend(&s);
+	assert_null(s.rdma.memory);
+	assert_non_null(strstr(s.rdma.copied, "gives no memory back"));
+	assert_int_equal(lent_bytes(), 0);
+	s.rdma.copied[0] = '\0';
+	vmm.hint_flags = AGENT_HINT_KEEPS;
+	flows_rdma_lend(&s);
+	assert_non_null(s.rdma.memory);
+	assert_string_equal(s.rdma.copied, "");
+	while (link_rdma_memory_ready(s.rdma.memory, NULL) == 0)
+		sched_yield();
+	assert_int_equal(lent_bytes(), vmm.map.bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(writes_where_both_trust, begin, end),
 		cmocka_unit_test_setup_teardown(goes_through_slots, begin, end),
 		cmocka_unit_test_setup_teardown(keys_cover_regions, begin, end),
+		cmocka_unit_test_setup_teardown(only_kept_memory_is_lent, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
