@@ -48,7 +48,8 @@ struct session_rdma {
 	bool registering;
 	struct link_rdma_key keys[REGION_MAX];        /* source: of the target's regions */
 	struct link_rdma_windows windows[REGION_MAX]; /* of those that have no one key */
-	struct link_rdma_registered figures;
+	struct link_rdma_registered figures;          /* of the target's memory */
+	struct link_rdma_registered lent;      /* source: of its own, once that was let go of */
 	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
 	uint16_t port;
 	struct link_rdma_info info; /* of the device here */

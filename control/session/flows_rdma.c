@@ -227,6 +227,8 @@ void flows_rdma_cancel(struct session *s)
 
 void flows_rdma_gone(struct session *s)
 {
+	if (s->source && s->rdma.memory != NULL)
+		link_rdma_memory_figures(s->rdma.memory, &s->rdma.lent);
 	link_rdma_memory_free(s->rdma.memory);
 	s->rdma.memory = NULL;
 	link_rdma_domain_free(s->rdma.domain);

@@ -52,7 +52,7 @@ void flows_rdma_lend(struct session *s)
 void flows_rdma_tell_lent(const struct session *s, json_t *report)
 {
 	const struct session_rdma *r = &s->rdma;
-	struct link_rdma_registered f = {0};
+	struct link_rdma_registered f = r->lent;
 	char copied[sizeof(r->copied)];
 
 	strcpy(copied, r->copied);

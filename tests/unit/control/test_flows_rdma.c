@@ -277,6 +277,9 @@ static void only_kept_memory_is_lent(void **state)
 	while (link_rdma_memory_ready(s.rdma.memory, NULL) == 0)
 		sched_yield();
 	assert_int_equal(lent_bytes(), vmm.map.bytes);
+	// The report of a session that has ended too.
+	flows_rdma_gone(&s);
+	assert_int_equal(lent_bytes(), vmm.map.bytes);
 }
 
 int main(void)
