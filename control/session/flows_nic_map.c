@@ -2,8 +2,9 @@
 // Whether pages of a guest leave its memory by the port's device itself, and if not, why. Run by
 // the control loop of the source.
 //
-// Invariant: memory is mapped for a device only where its VMM keeps it. Where a hole comes up all
-// the same, the session fails before its commit: what was sent of that memory may be old.
+// Invariant: memory is mapped for a device only where its VMM says that it keeps it, and nobody
+// proves that. Where a look finds a hole by the stage "load" the session fails, as what was sent of
+// that memory may be old. The pause does not wait for a look: one takes some ms a GiB.
 
 #include "session_impl.h"
 

@@ -389,6 +389,9 @@ void source_load(struct session *s)
 	/* The digest's time is reported apart from the pause. */
 	if (s->verify_began_ns != 0)
 		s->verify_took_ns = clock_ns() - s->verify_began_ns;
+	/* What was found since the last tick is not looked at later. */
+	if (!flows_nic_work(s))
+		return;
 	/* All is placed: the target says goodbye to the flows now. */
 	s->leaving = true;
 	peer_ask(s, json_object(), on_loaded);
