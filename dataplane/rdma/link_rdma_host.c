@@ -323,6 +323,8 @@ void link_rdma_host_poll(struct link_rdma_host *h)
 {
 	struct rdma_cm_event *event;
 
+	/* First what the device says of its port: who asks just after it is up is not refused. */
+	rdma_host_listen(h);
 	while (rdma_get_cm_event(h->channel, &event) == 0) {
 		struct rdma_said said = {.event = event->event, .status = event->status};
 		struct rdma_cm_id *id = event->id;
