@@ -250,8 +250,8 @@ static int start_workers(struct daemon *d, struct err *e)
 	d->host.nlcores = d->eal.nlcores;
 	rc = ports_open(&d->ports, e);
 	if (rc == 0)
-		rc = rdma_start(
-			&d->rdma, &d->host.rdma, d->base, &d->options, flows_rdma_asked, NULL, e);
+		rc = rdma_start(&d->rdma, &d->host.rdma, d->base, &d->options, flows_rdma_asked,
+			flows_rdma_removed, NULL, e);
 	return rc;
 }
 

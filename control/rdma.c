@@ -16,6 +16,8 @@ struct rdma {
 	struct link_rdma_host *host;   /* NULL: the device was removed, and let go of */
 	struct link_rdma_host **shown; /* the same for sessions, from the removal on NULL */
 	struct event *readable, *tick;
+	void (*removed)(void *arg);
+	void *arg;
 };
 
 static void no_events(struct rdma *r)
@@ -38,8 +40,9 @@ static void removed(struct rdma *r)
 			"device %s was removed or has failed: no --link rdma until godwitd is "
 			"started again; look in the kernel's log",
 			i.device);
+		*r->shown = NULL;
+		r->removed(r->arg);
 	}
-	*r->shown = NULL;
 	if (!link_rdma_host_idle(r->host))
 		return;
 	no_events(r);
@@ -83,7 +86,7 @@ static void say(const struct rdma *r)
 int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_base *base,
 	const struct option_set *o,
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w),
-	void *arg, struct err *e)
+	void (*removed_fn)(void *arg), void *arg, struct err *e)
 {
 	struct link_rdma_host_config c = {
 		.address = option_text(o, "rdma"),
@@ -108,6 +111,8 @@ int rdma_start(struct rdma **out, struct link_rdma_host **host, struct event_bas
 	r = calloc(1, sizeof(*r));
 	if (r == NULL)
 		return err_set(e, ENOMEM, "rdma: no memory");
+	r->removed = removed_fn;
+	r->arg = arg;
 	rc = link_rdma_host_open(&r->host, &c, e);
 	if (rc == 0)
 		rc = watch(r, base, e);

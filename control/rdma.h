@@ -13,11 +13,12 @@
 struct rdma;
 
 /* By the options of godwitd; *r and *host stay NULL where they name no device. *host is the device
- * for sessions, and NULL once it was removed. asked: see link_rdma.h. 0 or -errno with e set. */
+ * for sessions, and NULL once it was removed: then removed() is called, once, for sessions to let
+ * go of it. asked: see link_rdma.h. 0 or -errno with e set. */
 int rdma_start(struct rdma **r, struct link_rdma_host **host, struct event_base *base,
 	const struct option_set *o,
 	bool (*asked)(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w),
-	void *arg, struct err *e);
+	void (*removed)(void *arg), void *arg, struct err *e);
 /* No session is left. NULL is allowed. */
 void rdma_stop(struct rdma *r);
 

@@ -37,6 +37,12 @@ static bool registers(const struct session *s, const struct region *r)
 	return s->rdma.direct && s->populate && r->bytes > 0;
 }
 
+static int removed(struct err *e, const struct session *s)
+{
+	return err_set(e, ENODEV, "rdma: device %s was removed; look in the kernel's log",
+		s->rdma.info.device);
+}
+
 int flows_rdma_choose(struct session *s, struct err *e)
 {
 	json_t *there = json_object_get(s->peer, "rdma");
@@ -160,8 +166,8 @@ void source_flows_rdma(struct session *s)
 
 	s->rdma.all_up = source_up;
 	if (s->host->rdma == NULL) {
-		session_failf(s, ENODEV, "rdma: device %s was removed; look in the kernel's log",
-			s->rdma.info.device);
+		removed(&e, s);
+		session_fail(s, &e);
 		return;
 	}
 	for (unsigned i = 0; i < s->nflows; i++) {
@@ -215,6 +221,23 @@ bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rd
 	*w = (struct link_rdma_welcome){
 		.domain = f.found->rdma.domain, .up = on_up, .arg = lane, .end = &lane->end};
 	return true;
+}
+
+/* While pages are copied flows tell of it; after that nothing here needs the device. */
+static void fail_idle(void *arg, struct session *s)
+{
+	struct err e;
+
+	(void)arg;
+	if (!s->rdma.on || s->state >= SESSION_COPYING)
+		return;
+	removed(&e, s);
+	session_fail(s, &e);
+}
+
+void flows_rdma_removed(void *arg)
+{
+	session_each(fail_idle, arg);
 }
 
 void flows_rdma_cancel(struct session *s)
@@ -282,8 +305,7 @@ static int begin_register(struct session *s, struct err *e)
 	if (!any)
 		return 1;
 	if (s->host->rdma == NULL)
-		return err_set(e, ENODEV, "rdma: device %s was removed; look in the kernel's log",
-			s->rdma.info.device);
+		return removed(e, s);
 	s->rdma.registering = true;
 	if (link_rdma_memory_new(&s->rdma.memory, s->rdma.domain, map, which, e) < 0)
 		return -e->errnum;

@@ -127,6 +127,8 @@ void session_accept(struct session_host *h, int fd, struct tls *tls, const struc
 
 /* From the RDMA listener: does a session wait for this flow? */
 bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rdma_welcome *w);
+/* The RDMA device was removed, which no flow tells those that have none: they fail. */
+void flows_rdma_removed(void *arg);
 
 /* At start: reads journals, and gives guests back where that is certain to be right. */
 int session_recover(struct session_host *h, struct err *e);

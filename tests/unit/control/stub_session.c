@@ -368,6 +368,11 @@ bool flows_rdma_asked(void *arg, const struct link_rdma_ask *ask, struct link_rd
 	return false;
 }
 
+void flows_rdma_removed(void *arg)
+{
+	(void)arg;
+}
+
 void session_counters(uint64_t sum[2][STATS])
 {
 	memset(sum, 0, 2 * sizeof(sum[0]));

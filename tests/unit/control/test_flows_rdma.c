@@ -282,6 +282,48 @@ static void only_kept_memory_is_lent(void **state)
 	assert_int_equal(lent_bytes(), vmm.map.bytes);
 }
 
+// A session that waits to begin has no flow that tells of a removal, and the removal waits for it.
+// One that copies is told; past its commit the guest's owner is not for this to choose.
+static void removal_ends_who_waits(void **state)
+{
+	static const struct {
+		enum session_state state;
+		bool source, on, fails;
+	} rows[] = {
+		{SESSION_READY, true, true, true},
+		{SESSION_PREPARING, false, true, true},
+		{SESSION_RECONNECTING, false, true, true},
+		{SESSION_PREPARING, false, false, false},
+		{SESSION_WAITING, false, false, false},
+		{SESSION_COPYING, true, true, false},
+		{SESSION_COMMITTING, true, true, false},
+		{SESSION_UNDECIDED, true, true, false},
+		{SESSION_COMMITTING, false, true, false},
+	};
+	const struct vmm_where where = {.driver = VMM_AGENT};
+	enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
+	struct session *of[ROWS];
+
+	(void)state;
+	host.base = event_base_new();
+	for (int i = 0; i < ROWS; i++) {
+		const char name[] = {(char)('a' + i), '\0'};
+
+		of[i] = session_new(&host, name, &where, rows[i].source, NULL);
+		of[i]->state = rows[i].state;
+		of[i]->stage = stage_find("prepare");
+		of[i]->rdma.on = rows[i].on;
+		strcpy(of[i]->rdma.info.device, "rxe7");
+	}
+	flows_rdma_removed(NULL);
+	for (int i = 0; i < ROWS; i++) {
+		assert_int_equal(of[i]->state, rows[i].fails ? SESSION_ENDING : rows[i].state);
+		assert_int_equal(of[i]->result, rows[i].fails ? RESULT_FAILED : RESULT_NONE);
+		if (rows[i].fails)
+			assert_non_null(strstr(of[i]->why.text, "device rxe7 was removed"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +331,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(goes_through_slots, begin, end),
 		cmocka_unit_test_setup_teardown(keys_cover_regions, begin, end),
 		cmocka_unit_test_setup_teardown(only_kept_memory_is_lent, begin, end),
+		cmocka_unit_test_setup_teardown(removal_ends_who_waits, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
