@@ -106,8 +106,8 @@ def look(request, machines, name):
     "raw", "direct", *COVER, "stray", "kill_target", "source_trusts", "no_device", "kill_source",
     "bad_key", "ipv6", "removed",
     *long("sealed_deflate", "target_trusts", "nobody_trusts", "locked", "direct_huge",
-          "direct_windows", "no_odp", "port_down", *(m for m in cases.MOVES if m not in COVER),
-          *cases.KILLS)])
+          "direct_windows", "no_odp", "port_down", "removed_ready",
+          *(m for m in cases.MOVES if m not in COVER), *cases.KILLS)])
 def test_one_machine(request, name):
     look(request, one, name)
 

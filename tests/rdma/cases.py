@@ -272,6 +272,26 @@ def port_down(source, target):
     source.run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
 
 
+def device_back(source, target, removal):
+    """Soft-RoCE lets a device go when no process has it open, and librdmacm keeps the last one
+    so."""
+    source.close()
+    target.close()
+    assert removal.wait() == 0
+    source.run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+
+
+def removed_ready(source, target):
+    """The device is removed while both hosts wait for the operator to begin: nothing moves, so no
+    flow tells them, and nobody else does."""
+    migration = begin(source, target, "--prepare")
+    source.daemon.wait_state("guest", "ready")
+    removal = godwit.Child("removal", ["rdma", "link", "delete", "rxe0"])
+    stays(source, migration, "was removed")
+    assert target.ended("guest") == "failed"
+    device_back(source, target, removal)
+
+
 @needs(both={"rdma": 6}, source={"mtu": 1024})  # as ipv6(), which comes before it
 def removed(source, target):
     """The device is removed while pages move. On one machine: it is that of both daemons."""
@@ -282,11 +302,7 @@ def removed(source, target):
     source.log("device rxe0 was removed or has failed", since[0])
     target.log("device rxe0 was removed or has failed", since[1])
     stays(source, begin(source, target), "no RDMA device")
-    source.close()
-    target.close()
-    # Soft-RoCE lets a device go when no process has it open, and librdmacm keeps the last one so.
-    assert removal.wait() == 0
-    source.run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+    device_back(source, target, removal)
 
 
 def kill_target(source, target):
