@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Source. NULL: the device may read the guest's memory by itself; else why not. */
 static const char *why_copied(const struct session *s)
@@ -52,6 +53,45 @@ int flows_nic_map(struct session *s, struct err *e)
 	return 0;
 }
 
+/* Of windows that nothing refused: false: a look found nothing that is copied, or none was. */
+static bool say_holes(struct session_nic *n)
+{
+	const struct extmem_window_info *i = &n->mapped;
+	uint64_t bytes = i->holed_bytes + i->small_bytes;
+
+	if (i->refused_bytes > 0 || i->looks == 0 || bytes == 0)
+		return false;
+	snprintf(n->copies, sizeof(n->copies),
+		"%llu of %llu MiB: they lie in regions below %u MiB or windows that are not "
+		"populated whole",
+		(unsigned long long)(bytes + (1 << 20) - 1) >> 20,
+		(unsigned long long)i->bytes >> 20, (unsigned)(EXTMEM_ALIGN_BYTES >> 20));
+	return true;
+}
+
+/* Once for each reason. False: the session has failed. */
+static bool tell_copies(struct session *s)
+{
+	struct session_nic *n = &s->nic;
+	const char *why = n->mapped.why.text;
+	bool refused = n->mapped.refused_bytes > 0 && why[0] != '\0';
+
+	if (refused && strcmp(n->copies, why) != 0)
+		snprintf(n->copies, sizeof(n->copies), "%s", why);
+	else if (n->copies[0] != '\0' || !say_holes(n))
+		return true;
+	if (refused && n->info.must_zero_copy) {
+		session_failf(s, n->mapped.why.errnum,
+			"port %s is to send pages without a copy, and can't: %.200s; set its "
+			"zero-copy to auto",
+			n->offer.name, why);
+		return false;
+	}
+	watch_text(
+		s, refused ? LOG_WARN : LOG_INFO, "pages are copied into packets: %s", n->copies);
+	return true;
+}
+
 bool flows_nic_work(struct session *s)
 {
 	struct session_nic *n = &s->nic;
@@ -66,18 +106,7 @@ bool flows_nic_work(struct session *s)
 			n->offer.name);
 		return false;
 	}
-	if (n->mapped.refused_bytes == 0 || n->copies[0] != '\0')
-		return true;
-	snprintf(n->copies, sizeof(n->copies), "%s", n->mapped.why.text);
-	if (n->info.must_zero_copy) {
-		session_failf(s, n->mapped.why.errnum,
-			"port %s is to send pages without a copy, and can't: %.200s; set its "
-			"zero-copy to auto",
-			n->offer.name, n->mapped.why.text);
-		return false;
-	}
-	watch_text(s, LOG_WARN, "pages are copied into packets: %s", n->copies);
-	return true;
+	return tell_copies(s);
 }
 
 void flows_nic_look(struct session *s)
@@ -88,16 +117,10 @@ void flows_nic_look(struct session *s)
 
 void flows_nic_unmap(struct session *s)
 {
-	struct extmem_window_info *i = &s->nic.mapped;
-
 	if (s->nic.windows == NULL)
 		return;
-	extmem_window_info(s->nic.windows, i);
-	if (s->nic.copies[0] == '\0' && i->mapped_bytes < i->bytes)
-		snprintf(s->nic.copies, sizeof(s->nic.copies),
-			"%llu of %llu MiB: they lie in windows that are not populated whole",
-			(unsigned long long)(i->bytes - i->mapped_bytes) >> 20,
-			(unsigned long long)i->bytes >> 20);
+	extmem_window_info(s->nic.windows, &s->nic.mapped);
+	say_holes(&s->nic); /* as they were last */
 	extmem_window_free(s->nic.windows);
 	s->nic.windows = NULL;
 }

@@ -34,6 +34,8 @@
 
 #define NAP_NS 100000
 
+enum extmem_full { EXTMEM_EMPTY, EXTMEM_PART, EXTMEM_WHOLE };
+
 struct extmem_run {
 	uint64_t offset, bytes;
 };
@@ -67,19 +69,27 @@ static int first_run(void *arg, uint64_t offset, uint64_t bytes)
 	return 1;
 }
 
-// Is all of [off, off + len) there? Huge pages don't tell where their holes are, only how many.
-static bool is_whole(
+// How full is [off, off + len)? Huge pages don't tell where their holes are, only how many.
+static enum extmem_full how_full(
 	const struct extmem_window *w, const struct extmem_area *a, uint64_t off, uint64_t len)
 {
 	struct extmem_run r = {0};
 	struct stat st;
+	int rc;
 
 	if (fstat(a->fd, &st) != 0 || (uint64_t)st.st_size < off + len)
-		return false;
+		return EXTMEM_PART;
+	if (st.st_blocks == 0)
+		return EXTMEM_EMPTY;
 	if ((uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size)
-		return true;
-	return a->page_bytes == PAGE_BYTES && w->walk(a->fd, off, len, first_run, &r) == 1 &&
-	       r.offset <= off && r.offset + r.bytes >= off + len;
+		return EXTMEM_WHOLE;
+	if (a->page_bytes != PAGE_BYTES)
+		return EXTMEM_PART;
+	rc = w->walk(a->fd, off, len, first_run, &r);
+	if (rc == 0)
+		return EXTMEM_EMPTY;
+	return rc == 1 && r.offset <= off && r.offset + r.bytes >= off + len ? EXTMEM_WHOLE
+									     : EXTMEM_PART;
 }
 
 static int register_area(struct extmem_area *a)
@@ -168,30 +178,45 @@ static void end_window(
 	add(&w->mapped_bytes, -len);
 }
 
+// One look at a window, or the last. Returns its bytes where holes are among its memory.
+static uint64_t look(struct extmem_window *w, struct extmem_area *a, uint64_t n, bool ending)
+{
+	uint64_t off = (n - a->first) * w->window_bytes, left = a->bytes - off;
+	uint64_t len = left < w->window_bytes ? left : w->window_bytes;
+	uint8_t state = atomic_load_explicit(&w->state[n], memory_order_relaxed);
+	enum extmem_full full = EXTMEM_EMPTY;
+
+	if (state == EXTMEM_REFUSED)
+		return 0;
+	if (!ending)
+		full = how_full(w, a, off, len);
+	if (state == EXTMEM_COPIED && full == EXTMEM_WHOLE)
+		begin_window(w, a, n, off, len);
+	if (state == EXTMEM_MAPPED && full != EXTMEM_WHOLE) {
+		if (!ending)
+			atomic_fetch_add_explicit(&w->discarded, 1, memory_order_relaxed);
+		end_window(w, a, n, off, len);
+	}
+	return full == EXTMEM_PART ? len : 0;
+}
+
 // One walk over all windows. ending: none is to be mapped any more.
 static void walk(struct extmem_window *w, bool ending)
 {
+	uint64_t holed_bytes = 0;
+
 	for (unsigned i = 0; i < w->nareas; i++) {
 		struct extmem_area *a = &w->area[i];
-		uint64_t n = a->first;
+		uint64_t end = a->first + (a->bytes + w->window_bytes - 1) / w->window_bytes;
 
-		for (uint64_t off = 0; off < a->bytes; off += w->window_bytes, n++) {
-			uint64_t left = a->bytes - off;
-			uint64_t len = left < w->window_bytes ? left : w->window_bytes;
-			uint8_t state = atomic_load_explicit(&w->state[n], memory_order_relaxed);
-			bool want = !ending && state != EXTMEM_REFUSED && is_whole(w, a, off, len);
-
+		for (uint64_t n = a->first; n < end; n++) {
 			if (!ending && atomic_load_explicit(&w->ending, memory_order_relaxed))
 				return;
-			if (state == EXTMEM_COPIED && want)
-				begin_window(w, a, n, off, len);
-			if (state != EXTMEM_MAPPED || want)
-				continue;
-			if (!ending)
-				atomic_fetch_add_explicit(&w->discarded, 1, memory_order_relaxed);
-			end_window(w, a, n, off, len);
+			holed_bytes += look(w, a, n, ending);
 		}
 	}
+	if (!ending)
+		atomic_store_explicit(&w->holed_bytes, holed_bytes, memory_order_relaxed);
 }
 
 static void area_free(struct extmem_window *w, struct extmem_area *a)
@@ -273,6 +298,7 @@ static int areas_new(struct extmem_window *w, const struct region_map *map, stru
 		int rc;
 
 		w->bytes += r->bytes;
+		w->small_bytes += r->bytes & (align - 1);
 		*a = (struct extmem_area){.seen = r->base,
 			.bytes = r->bytes & ~(align - 1),
 			.first = w->nwindows,
@@ -369,6 +395,8 @@ void extmem_window_info(struct extmem_window *w, struct extmem_window_info *i)
 		.looks = atomic_load_explicit(&w->looks, memory_order_acquire),
 		.bytes = w->bytes,
 		.mapped_bytes = atomic_load_explicit(&w->mapped_bytes, memory_order_relaxed),
+		.holed_bytes = atomic_load_explicit(&w->holed_bytes, memory_order_relaxed),
+		.small_bytes = w->small_bytes,
 		.refused_bytes = atomic_load_explicit(&w->refused_bytes, memory_order_relaxed),
 		.discarded = atomic_load_explicit(&w->discarded, memory_order_relaxed),
 	};

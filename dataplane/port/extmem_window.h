@@ -36,6 +36,8 @@ struct extmem_window_config {
 
 struct extmem_window_info {
 	uint64_t bytes, mapped_bytes; /* of the guest's memory; what the device reads by itself */
+	uint64_t holed_bytes;         /* of windows with holes and memory, as of the last look */
+	uint64_t small_bytes;         /* of regions, or their ends, less than a window can be */
 	uint64_t refused_bytes;       /* could not be mapped: why says the first reason */
 	unsigned discarded;           /* windows in which a hole came up while they were mapped */
 	unsigned looks;               /* how often all windows were looked at */

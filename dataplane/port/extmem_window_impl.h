@@ -46,11 +46,11 @@ struct extmem_window {
 	uint64_t left_bytes; /* that may still be locked */
 	bool stuck;          /* a window could not be unmapped: its memory stays */
 	/* thread: wo, control: ro */
-	_Atomic uint64_t mapped_bytes, refused_bytes;
+	_Atomic uint64_t mapped_bytes, refused_bytes, holed_bytes;
 	_Atomic unsigned discarded, looks;
 	_Atomic bool has_why; /* why is whole */
 	struct err why;
-	uint64_t bytes;
+	uint64_t bytes, small_bytes;
 	_Atomic bool ending; /* control: wo */
 	_Atomic bool asked;  /* turn is up for a look that has not begun */
 	sem_t turn;

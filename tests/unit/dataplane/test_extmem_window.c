@@ -221,6 +221,8 @@ static void is_mapped_and_taken_back(void **state)
 	extmem_window_info(w, &i);
 	assert_int_equal(i.mapped_bytes, WINDOWS * WINDOW);
 	assert_int_equal(i.bytes, map.bytes);
+	assert_int_equal(i.small_bytes, 2 * CHUNK_BYTES);
+	assert_int_equal(i.holed_bytes, 0);
 	assert_int_equal(i.refused_bytes, 0);
 	// The device finds the same page at an address of its own.
 	assert_true(take(0, WINDOW + PAGE_BYTES, &p));
@@ -289,20 +291,28 @@ static void can_not_be_registered(void **state)
 static void holes_stay_unmapped(void **state)
 {
 	struct extmem_piece p = {0};
+	struct extmem_window_info i;
 
 	(void)state;
 	punch(1);
+	assert_return_code(fallocate(map.r[1].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   2 * (off_t)WINDOW, (off_t)WINDOW),
+		errno);
 	open_windows("");
-	assert_string_equal(fake.log, "r023");
+	assert_string_equal(fake.log, "r03");
+	extmem_window_info(w, &i);
+	assert_int_equal(i.holed_bytes, WINDOW); // in an empty one is nothing to copy
 	assert_false(take(0, WINDOW, &p));
 	assert_int_equal(pwrite(map.r[1].fd, "x", 1, page_of(1)), 1);
 	extmem_window_look(w);
 	wait_looks(2);
-	assert_string_equal(fake.log, "r0231");
+	assert_string_equal(fake.log, "r031");
+	extmem_window_info(w, &i);
+	assert_int_equal(i.holed_bytes, 0);
 	assert_true(take(0, WINDOW, &p));
 	extmem_window_give(&p, 1);
 	close_windows();
-	assert_string_equal(fake.log, "r0231abcdu");
+	assert_string_equal(fake.log, "r031abdu");
 }
 
 // A hole comes up while the device holds a piece: nothing more is given to it, and the window stays
