@@ -84,4 +84,11 @@ for name in names:
             bad.append(f'{name}: "{header}" is no header of ours; use <> for those of others')
         elif folder(found) not in ARROWS[own]:
             bad.append(f'{name}: {own} may not include "{header}" of {folder(found)}')
+    # What may not be the same in a build that has planted bugs.
+    if own.split("/")[0] in ("dataplane", "kvm") and own != "kvm/vm" and \
+            '"plant.h"' in tree.text(name):
+        top, _, rest = name.partition("/")
+        text = tree.text(f"{top}/meson.build")
+        if f"'{rest}'" not in text.partition(f"{top}_planted = ")[2].partition(")")[0]:
+            bad.append(f"{name}: it includes plant.h: name it in meson.build's {top}_planted")
 tree.end(bad, len(names))
