@@ -241,12 +241,14 @@ static void looked_live(struct session *s)
 			CONVERGE_SWITCH, d.expected_pause_ns, "the operator said switch-now"};
 	progress_pass(s, &d);
 	if (d.what == CONVERGE_GIVE_UP) {
+		/* Nobody slows an unmodified QEMU's vCPUs down from outside. */
 		session_failf(s, ETIME,
 			"gave up after %u live passes: %s. %llu pages are dirty and would mean a "
 			"pause of about %.0f ms; raise the downtime limit or the bandwidth, or say "
-			"--throttle or --on-timeout pause",
+			"%s--on-timeout pause",
 			s->live_passes, d.reason, (unsigned long long)s->pass.facts.dirty_pages,
-			(double)d.expected_pause_ns / 1e6);
+			(double)d.expected_pause_ns / 1e6,
+			s->where.driver == VMM_QEMU ? "" : "--throttle or ");
 		return;
 	}
 	if (d.what == CONVERGE_SWITCH && (!s->opt.hold || s->switch_now)) {

@@ -56,8 +56,7 @@ static void on_vmm(void *arg, struct vmm_answer *a)
 	if (s->vmm->state != GODWIT_RUNNING) {
 		session_failf(s, EBUSY,
 			"the VMM at %s does not run a guest (it is %s); give the socket of the VMM "
-			"whose "
-			"guest is to go",
+			"whose guest is to go",
 			s->where.socket,
 			s->vmm->state == GODWIT_INCOMING || s->vmm->state == GODWIT_LOADED
 				? "waiting for one"
@@ -348,6 +347,9 @@ static void on_saved(void *arg, struct vmm_answer *a)
 	struct session *s = arg;
 	struct err e;
 
+	/* The network was lost meanwhile, and the VMM told to let it be: the next pause saves. */
+	if (s->state == SESSION_RECONNECTING && a->status == -ECANCELED)
+		return;
 	if (failed(s, a)) {
 		close_fd(&a->fd);
 		return;

@@ -17,7 +17,8 @@
 #include "keeper.h"
 #include "qmp.h"
 
-#define ANSWER_MS   10000
+/* Nobody else gives the guest back: a QEMU that hangs, on a disk say, is waited for. */
+#define ANSWER_MS   600000
 #define TRIES       600 /* of one command that QEMU refuses for now: a minute */
 #define TRIES_HUMAN 20  /* of one of its human monitor, whose text does not tell why */
 #define REST_MS     100

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Saving and loading device state. Run by the driver's thread, which waits. The stream is drained
-// to its end into a memfd, whole, before anybody gets a byte of it (law 9).
+// Saving and loading device state. Run by the driver's thread, which waits: for a stream that does
+// not move no longer than the monitor waits for an answer. The stream is drained to its end into a
+// memfd, whole, before anybody gets a byte of it (law 9).
 
 #include "qemu_state.h"
 
@@ -18,8 +19,7 @@
 
 #define STREAM_NAME "godwit-state"
 #define PIECE_BYTES (256u << 10)
-#define LOOK_MS     1               /* between questions how QEMU's migration stands */
-#define STILL_NS    (30 * NS_PER_S) /* a stream that does not move for so long is given up */
+#define LOOK_MS     1 /* between questions how QEMU's migration stands */
 #define LET_GO_NS   (10 * NS_PER_S)
 
 enum outcome { UNDER_WAY, COMPLETED, ENDED };
@@ -96,109 +96,195 @@ static int open_stream(struct qemu *u, int *sock, struct err *e)
 	return 0;
 }
 
-/* Waits a little for the stream. 1: it is ready; 0: not yet; -ECANCELED. */
-static int await_stream(int sock, short events, int give_up_fd, struct err *e)
+/* QEMU is told to use the stream. */
+static int start(struct qemu *u, const char *command, struct err *e)
 {
-	struct pollfd p[2] = {{sock, events, 0}, {give_up_fd, POLLIN, 0}};
-	int n = poll(p, 2, LOOK_MS);
+	int rc = qmp_call(u->qmp, command, json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, e);
+	struct err ignored;
 
-	if (n > 0 && (p[1].revents & POLLIN) != 0)
-		return err_set(e, ECANCELED, "the session ended while QEMU handled device state");
-	return n > 0;
+	/* Who refuses has not taken it. */
+	if (rc == -EREMOTEIO)
+		qmp_call(u->qmp, "closefd", json_pack("{s:s}", "fdname", STREAM_NAME), NULL,
+			&ignored);
+	return rc;
 }
 
-/* What has come into the memfd. 1: the end of it; 0: no more now. */
-static int drain(int sock, int fd, uint64_t *bytes, struct err *e)
+static int gave_up(struct err *e)
+{
+	return err_set(e, ECANCELED, "the session ended while QEMU handled device state");
+}
+
+/* What QEMU saves, on its way into the memfd. QEMU holds its big lock while it writes, and answers
+ * nothing before it could: not even `migrate` itself, which it may answer after it began to write.
+ * So the stream is taken whatever QEMU is waited for. */
+struct stream {
+	struct qmp_meanwhile meanwhile; /* of the stream, until its end; and who gives up */
+	int sock, fd;
+	uint64_t bytes;
+	bool ended;
+	struct err why; /* errnum != 0: it can't be had, or is not wanted any more */
+};
+
+/* What has come. 1: the end of it; 0: no more now. */
+static int drain(struct stream *s)
 {
 	uint8_t buf[PIECE_BYTES];
 
 	for (;;) {
-		ssize_t n = recv(sock, buf, sizeof(buf), 0);
+		ssize_t n = recv(s->sock, buf, sizeof(buf), 0);
 
 		if (n == 0)
 			return 1;
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR
 				       ? 0
-				       : err_sys(e, errno, "cannot read QEMU's device state");
-		if (*bytes + (uint64_t)n > SPOOL_BYTES_MAX)
-			return err_set(e, EFBIG,
+				       : err_sys(&s->why, errno, "cannot read QEMU's device state");
+		if (s->bytes + (uint64_t)n > SPOOL_BYTES_MAX)
+			return err_set(&s->why, EFBIG,
 				"QEMU's device state is larger than %u MiB; does it hold RAM?",
 				(unsigned)(SPOOL_BYTES_MAX >> 20));
-		if (pwrite(fd, buf, (size_t)n, (off_t)*bytes) != n)
-			return err_sys(e, errno, "cannot keep the device state");
-		*bytes += (uint64_t)n;
+		if (pwrite(s->fd, buf, (size_t)n, (off_t)s->bytes) != n)
+			return err_sys(&s->why, errno, "cannot keep the device state");
+		s->bytes += (uint64_t)n;
 	}
 }
 
-/* To its end, which QEMU makes whether it completes or fails. QEMU holds its big lock while it
- * writes, and answers nothing: so it is not asked anything before. */
-static int take_stream(int sock, int fd, uint64_t *bytes, int give_up_fd, struct err *e)
+/* True: it moved. */
+static bool take_some(struct qmp_meanwhile *m)
 {
-	uint64_t moved_ns = clock_ns(), had = 0;
-	int rc = 0;
+	struct stream *s = (struct stream *)m; /* its first member */
+	struct pollfd p = {m->fd[1], POLLIN, 0};
+	uint64_t had = s->bytes;
+	int rc = poll(&p, 1, 0) > 0 ? gave_up(&s->why) : s->ended ? 0 : drain(s);
 
-	while (rc == 0) {
-		rc = await_stream(sock, POLLIN, give_up_fd, e);
-		if (rc > 0)
-			rc = drain(sock, fd, bytes, e);
-		if (*bytes != had)
-			moved_ns = clock_ns();
-		had = *bytes;
-		if (rc == 0 && clock_ns() - moved_ns > STILL_NS)
-			rc = err_set(e, ETIMEDOUT, "QEMU stopped sending its device state");
+	if (rc == 0)
+		return s->bytes != had;
+	m->fd[0] = -1;
+	if (rc > 0) {
+		s->ended = true;
+	} else {
+		m->fd[1] = -1;
+		/* QEMU's end fails at once: what it can't write any more is not waited for. */
+		shutdown(s->sock, SHUT_RDWR);
 	}
-	return rc < 0 ? rc : 0;
+	return true;
+}
+
+/* What was seen goes into the sentence. */
+static int stood_still(struct qemu *u, const char *what, struct err *e)
+{
+	json_t *answer = NULL;
+	const char *status = NULL;
+	struct err ignored;
+
+	if (qmp_call(u->qmp, "query-migrate", NULL, &answer, &ignored) == 0)
+		status = json_string_value(json_object_get(answer, "status"));
+	err_set(e, ETIMEDOUT, "%s for %u ms, and QEMU says of it: %.30s", what,
+		qmp_patience(u->qmp, 0), status != NULL ? status : "nothing");
+	json_decref(answer);
+	return -ETIMEDOUT;
+}
+
+static uint64_t patience_ns(struct qemu *u)
+{
+	return qmp_patience(u->qmp, 0) * NS_PER_MS;
+}
+
+/* To its end, which QEMU makes whether it completes or fails. */
+static int take_stream(struct qemu *u, struct stream *s, struct err *e)
+{
+	uint64_t moved_ns = clock_ns();
+
+	while (!s->ended && s->why.errnum == 0) {
+		struct pollfd p[2] = {
+			{s->meanwhile.fd[0], POLLIN, 0}, {s->meanwhile.fd[1], POLLIN, 0}};
+
+		poll(p, 2, LOOK_MS);
+		if (take_some(&s->meanwhile))
+			moved_ns = clock_ns();
+		else if (clock_ns() - moved_ns > patience_ns(u))
+			return stood_still(u, "QEMU's device state stood still", e);
+	}
+	return 0;
 }
 
 /* After the end of the stream. */
-static int await_completed(struct qemu *u, struct err *e)
+static int await_completed(struct qemu *u, struct stream *s, struct err *e)
 {
 	uint64_t began_ns = clock_ns();
 	enum outcome now = UNDER_WAY;
 	int rc = 0;
 
-	while (rc == 0 && now != COMPLETED) {
+	while (rc == 0 && now != COMPLETED && s->why.errnum == 0) {
 		rc = ask_outcome(u, &now, e);
-		if (rc == 0 && now != COMPLETED && clock_ns() - began_ns > STILL_NS)
-			rc = err_set(e, ETIMEDOUT, "QEMU does not complete its device state");
-		if (rc == 0 && now != COMPLETED)
-			poll(NULL, 0, LOOK_MS);
+		if (rc < 0 || now == COMPLETED)
+			break;
+		if (clock_ns() - began_ns > patience_ns(u))
+			return stood_still(u, "QEMU's device state was not completed", e);
+		poll(NULL, 0, LOOK_MS);
+		take_some(&s->meanwhile); /* nothing more, or who gives up */
 	}
 	return rc;
+}
+
+static int save(struct qemu *u, struct stream *s, struct err *e)
+{
+	struct err why;
+	int rc;
+
+	qmp_meanwhile(u->qmp, &s->meanwhile);
+	rc = start(u, "migrate", e);
+	if (rc == 0)
+		rc = take_stream(u, s, e);
+	if (rc == 0)
+		rc = await_completed(u, s, e);
+	qmp_meanwhile(u->qmp, NULL);
+	if (s->why.errnum != 0) {
+		*e = s->why;
+		return -e->errnum;
+	}
+	if (rc != -ETIMEDOUT)
+		return rc;
+	why = *e;
+	return err_set(e, ETIMEDOUT, "%.240s (%llu bytes of its device state came, and %s)",
+		why.text, (unsigned long long)s->bytes, s->ended ? "their end" : "no end");
 }
 
 int qemu_save(struct qemu *u, int give_up_fd, int *out, uint64_t *bytes, struct err *e)
 {
 	_cleanup_(close_fd) int sock = -1;
 	_cleanup_(close_fd) int fd = memfd_create("godwit-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct stream s = {.fd = fd};
+	struct err ignored;
 	int rc;
 
 	*bytes = 0;
 	if (fd < 0)
 		return err_sys(e, errno, "cannot make a memfd for the device state");
 	rc = open_stream(u, &sock, e);
-	if (rc == 0)
-		rc = qmp_call(
-			u->qmp, "migrate", json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, e);
 	if (rc < 0)
 		return rc;
-	rc = take_stream(sock, fd, bytes, give_up_fd, e);
-	if (rc == 0)
-		rc = await_completed(u, e);
+	s.sock = sock;
+	s.meanwhile = (struct qmp_meanwhile){{sock, give_up_fd}, take_some};
+	rc = save(u, &s, e);
 	if (rc < 0) {
-		struct err ignored;
-
-		/* QEMU's end fails at once, so it need not be waited for what it could not write.
-		 */
 		close_fd(&sock);
-		sock = -1;
 		qemu_cancel(u, &ignored);
 		return rc;
 	}
+	*bytes = s.bytes;
 	*out = fd;
 	fd = -1;
 	return 0;
+}
+
+/* Waits a little for the stream. 1: it is ready; 0: not yet; -ECANCELED. */
+static int await_stream(int sock, short events, int give_up_fd, struct err *e)
+{
+	struct pollfd p[2] = {{sock, events, 0}, {give_up_fd, POLLIN, 0}};
+	int n = poll(p, 2, LOOK_MS);
+
+	return n > 0 && (p[1].revents & POLLIN) != 0 ? gave_up(e) : n > 0;
 }
 
 /* The next pieces of the memfd, as many as the socket takes. */
@@ -232,8 +318,7 @@ int qemu_load(struct qemu *u, int fd, uint64_t bytes, int give_up_fd, struct err
 	int rc = open_stream(u, &sock, e);
 
 	if (rc == 0)
-		rc = qmp_call(u->qmp, "migrate-incoming",
-			json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, e);
+		rc = start(u, "migrate-incoming", e);
 	while (rc >= 0 && now != COMPLETED) {
 		rc = await_stream(at < bytes ? sock : -1, POLLOUT, give_up_fd, e);
 		if (rc > 0)
@@ -243,8 +328,10 @@ int qemu_load(struct qemu *u, int fd, uint64_t bytes, int give_up_fd, struct err
 		if (at != had)
 			moved_ns = clock_ns();
 		had = at;
-		if (rc >= 0 && clock_ns() - moved_ns > STILL_NS)
-			rc = err_set(e, ETIMEDOUT, "QEMU stopped taking its device state");
+		if (rc >= 0 && clock_ns() - moved_ns > patience_ns(u))
+			rc = err_set(e, ETIMEDOUT,
+				"QEMU stopped taking its device state (%llu bytes of %llu went)",
+				(unsigned long long)at, (unsigned long long)bytes);
 	}
 	if (rc == -EPIPE)
 		err_set(e, EPIPE,

@@ -31,6 +31,7 @@ struct qmp {
 	size_t have, room;
 	qmp_event_fn event;
 	void *event_arg;
+	struct qmp_meanwhile *meanwhile; /* NULL: nothing is done while QEMU is waited for */
 };
 
 /* The conversation is over; every later call fails like this one. */
@@ -49,32 +50,37 @@ static uint64_t deadline_of(const struct qmp *q)
 }
 
 /* Until the socket is ready. what: for the sentence. */
-static int wait_for(struct qmp *q, short events, uint64_t deadline, const char *what, struct err *e)
+static int wait_for(
+	struct qmp *q, short events, uint64_t *deadline, const char *what, struct err *e)
 {
-	struct pollfd p[2] = {{.fd = q->fd, .events = events}, {q->cancel_fd, POLLIN, 0}};
+	struct qmp_meanwhile *m = q->meanwhile;
 	struct err why;
 
 	for (;;) {
+		struct pollfd p[4] = {{q->fd, events, 0}, {q->cancel_fd, POLLIN, 0},
+			{m != NULL ? m->fd[0] : -1, POLLIN, 0},
+			{m != NULL ? m->fd[1] : -1, POLLIN, 0}};
 		uint64_t now = clock_ns();
-		int ms = now < deadline ? (int)((deadline - now) / NS_PER_MS) + 1 : 0;
-		int n = poll(p, 2, ms);
+		int ms = now < *deadline ? (int)((*deadline - now) / NS_PER_MS) + 1 : 0;
+		int n = poll(p, 4, ms);
 
 		if (n < 0 && errno != EINTR)
 			err_sys(&why, errno, "cannot wait for QEMU");
 		else if (n > 0 && (p[1].revents & POLLIN) != 0)
 			err_set(&why, ECANCELED, "told not to wait for QEMU's answer to %s", what);
-		else if (n > 0)
+		else if (n > 0 && p[0].revents != 0)
 			return 0;
 		else if (n == 0 && ms == 0)
 			err_set(&why, ETIMEDOUT,
 				"QEMU did not answer %s within %u ms; it may be stopped or stuck, "
-				"or "
-				"another program holds this monitor: see whether it answers, or "
-				"give "
-				"QEMU a second -qmp socket",
+				"or another program holds this monitor: see whether it answers, or "
+				"give QEMU a second -qmp socket",
 				what, q->timeout_ms);
-		else
+		else {
+			if (n > 0 && m != NULL && m->fn(m))
+				*deadline = deadline_of(q);
 			continue;
+		}
 		return give_up(q, &why, e);
 	}
 }
@@ -149,7 +155,7 @@ static int next(struct qmp *q, const char *what, json_t **msg, struct err *e)
 			json_decref(*msg);
 		}
 		if (rc == 0)
-			rc = wait_for(q, POLLIN, deadline, what, e);
+			rc = wait_for(q, POLLIN, &deadline, what, e);
 		if (rc == 0)
 			rc = fill(q, e);
 		if (rc < 0)
@@ -184,7 +190,7 @@ static int send_text(struct qmp *q, const char *what, const char *text, int fd, 
 			text += n;
 			left -= (size_t)n;
 		} else if (n < 0 && errno == EAGAIN) {
-			int rc = wait_for(q, POLLOUT, deadline, what, e);
+			int rc = wait_for(q, POLLOUT, &deadline, what, e);
 
 			if (rc < 0)
 				return rc;
@@ -272,21 +278,6 @@ int qmp_call_fd(struct qmp *q, const char *command, json_t *arguments, int fd, s
 	return call(q, command, arguments, fd, NULL, e);
 }
 
-int qmp_human(struct qmp *q, const char *line, char **text, struct err *e)
-{
-	json_t *answer = NULL;
-	int rc = call(q, "human-monitor-command", json_pack("{s:s}", "command-line", line), -1,
-		&answer, e);
-
-	if (rc < 0)
-		return rc;
-	*text = json_is_string(answer) ? strdup(json_string_value(answer)) : NULL;
-	json_decref(answer);
-	return *text != NULL
-		       ? 0
-		       : err_set(e, EPROTO, "QEMU's monitor answered \"%s\" with no text", line);
-}
-
 int qmp_poll(struct qmp *q, struct err *e)
 {
 	json_t *msg;
@@ -331,12 +322,8 @@ struct qmp *qmp_adopt(int fd, unsigned timeout_ms)
 	struct qmp *q = calloc(1, sizeof(*q));
 
 	if (q != NULL) {
-		q->fd = fd;
-		q->cancel_fd = -1;
-		q->timeout_ms = timeout_ms;
-		q->adopted = true;
 		/* Not the ids of the one who spoke before. */
-		q->id = UINT32_MAX;
+		*q = (struct qmp){fd, -1, timeout_ms, .adopted = true, .id = UINT32_MAX};
 	}
 	return q;
 }
@@ -358,8 +345,7 @@ int qmp_open(struct qmp **out, const char *path, unsigned timeout_ms, int cancel
 	q->adopted = false;
 	q->id = 0;
 	q->cancel_fd = cancel_fd;
-	/* A monitor that another one holds stays silent: no need to wait for that as for an answer.
-	 */
+	/* A monitor that another one holds stays silent: that is not waited for as an answer is. */
 	q->timeout_ms = timeout_ms < GREETING_MS ? timeout_ms : GREETING_MS;
 	rc = read_greeting(q, e);
 	q->timeout_ms = timeout_ms;
@@ -386,6 +372,20 @@ void qmp_on_event(struct qmp *q, qmp_event_fn fn, void *arg)
 {
 	q->event = fn;
 	q->event_arg = arg;
+}
+
+void qmp_meanwhile(struct qmp *q, struct qmp_meanwhile *m)
+{
+	q->meanwhile = m;
+}
+
+unsigned qmp_patience(struct qmp *q, unsigned timeout_ms)
+{
+	unsigned was = q->timeout_ms;
+
+	if (timeout_ms != 0)
+		q->timeout_ms = timeout_ms;
+	return was;
 }
 
 int qmp_fd(const struct qmp *q)

@@ -27,6 +27,17 @@ struct qmp *qmp_adopt(int fd, unsigned timeout_ms);
 void qmp_close(struct qmp *q); /* NULL is allowed */
 
 void qmp_on_event(struct qmp *q, qmp_event_fn fn, void *arg);
+/* What must be done for QEMU to be able to answer. fn: called while an answer is waited for and one
+ * of fd (-1: none) is readable, until it takes that away; true: something moved, and the time for
+ * the answer begins anew. */
+struct qmp_meanwhile {
+	int fd[2];
+	bool (*fn)(struct qmp_meanwhile *m);
+};
+/* m stays the caller's; NULL: nothing any more. */
+void qmp_meanwhile(struct qmp *q, struct qmp_meanwhile *m);
+/* How long answers are waited for from now on; 0: as before. Returns what it was. */
+unsigned qmp_patience(struct qmp *q, unsigned timeout_ms);
 int qmp_fd(const struct qmp *q);
 /* From the greeting: 7.2.22 is 70222; 0 for an adopted one. */
 unsigned qmp_version(const struct qmp *q);
@@ -37,7 +48,7 @@ unsigned qmp_version(const struct qmp *q);
 int qmp_call(struct qmp *q, const char *command, json_t *arguments, json_t **answer, struct err *e);
 /* The same, and fd goes along (getfd). */
 int qmp_call_fd(struct qmp *q, const char *command, json_t *arguments, int fd, struct err *e);
-/* A command of the human monitor: what it printed, for free(). */
+/* qmp_human.c: a command of the human monitor: what it printed, for free(). */
 int qmp_human(struct qmp *q, const char *line, char **text, struct err *e);
 /* Takes in what has come, without waiting: events. 0, or -errno: given up. */
 int qmp_poll(struct qmp *q, struct err *e);

@@ -58,7 +58,6 @@ struct vmm_qemu {
 	json_t *undo_disks, *undo_tuning; /* commands that put things back; NULL: nothing */
 	bool was_running;                 /* before the pause */
 	bool stopped;                     /* the guest was told to stop by us */
-	bool migrating;                   /* QEMU's migration may be under way */
 	bool woken;                       /* the guest was resumed, and not by us */
 	struct attach *attach;
 	struct source *source;

@@ -22,6 +22,12 @@
 #define RETRY_MS 20
 #define CONT_NS  (5 * NS_PER_S) /* QEMU refuses cont while it ends a migration */
 #define END_MS   5000
+/* The guest stands still: so long for an answer, or for more of the device state. It leaves QEMU at
+ * memory's speed, after `stop` has written the disks out: a QEMU that works needs a part of a
+ * second, and the rest is for a host that is short of CPU or has a slow disk. */
+#define SAVE_MS 10000
+/* Nobody sees how far QEMU is with it: for all of it, that is. */
+#define LOAD_MS 30000
 
 void vmm_qemu_event(void *arg, const char *event, const json_t *data)
 {
@@ -170,6 +176,7 @@ static int do_resume(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e
 
 static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 {
+	unsigned patience = qmp_patience(q->qemu.qmp, SAVE_MS);
 	int rc = not_woken(q, NULL, e);
 
 	if (rc == 0)
@@ -179,11 +186,13 @@ static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 		rc = qemu_check_plugged(&q->qemu, e);
 	if (rc == 0)
 		untune(q);
+	qmp_patience(q->qemu.qmp, patience);
 	return rc;
 }
 
 static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct err *e)
 {
+	unsigned patience = qmp_patience(q->qemu.qmp, LOAD_MS);
 	json_t *change = NULL, *undo = NULL;
 	int rc = ask->fd < 0 ? err_set(e, EINVAL, "no file with device state came")
 			     : qemu_check_plugged(&q->qemu, e);
@@ -200,6 +209,7 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 	/* The guest is whole here; a setting that stays changed is no reason to refuse it. */
 	if (rc == 0 && qemu_run(q->qemu.qmp, undo, NULL) == -EPIPE)
 		rc = err_set(e, EPIPE, "QEMU ended after it had loaded the device state");
+	qmp_patience(q->qemu.qmp, patience);
 	json_decref(change);
 	json_decref(undo);
 	return rc;

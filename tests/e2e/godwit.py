@@ -71,6 +71,14 @@ def wait_until(what, condition, timeout=WAIT_S):
         time.sleep(0.02)
 
 
+def read_there(path):
+    """A file of /proc, nothing where the thread or process that it tells of has ended."""
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -160,7 +168,7 @@ class Child:
         self.signal(signal.SIGSTOP)
         tasks = pathlib.Path(f"/proc/{self.popen.pid}/task")
         wait_until(f"{self.name} stands still", lambda: not self.alive() or all(
-            task.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+            read_there(task / "stat").rsplit(")", 1)[-1].split()[:1] in ([], ["T"])
             for task in tasks.iterdir()))
 
     def thaw(self):
@@ -229,11 +237,12 @@ class Daemon(Child):
 
     def child_of(self, name):
         """The process of that name which the daemon has started."""
-        tasks = pathlib.Path(f"/proc/{self.popen.pid}/task")
-        pids = [pid for path in tasks.glob("*/children") for pid in path.read_text().split()]
-        found = [int(pid) for pid in pids
-                 if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == name]
-        assert len(found) == 1, f"{name}: {found} of {pids}"
+        found = []
+        for path in pathlib.Path(f"/proc/{self.popen.pid}/task").glob("*/children"):
+            for pid in read_there(path).split():
+                if read_there(f"/proc/{pid}/comm").strip() == name:
+                    found.append(int(pid))
+        assert len(found) == 1, f"{name}: {found}"
         return found[0]
 
     def run(self, command, *args, timeout=WAIT_S, api=True):

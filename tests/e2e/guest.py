@@ -33,6 +33,8 @@ class Guest:
         there = self.waiting()
         last = self.at.wait_beats()
         here, away = pair
+        if "--downtime" not in how:
+            how += ("--downtime", "5s")  # a host that is short of CPU takes longer than 300 ms
         report = self.stage.migrate(here, away, self.at, there, f"hop{self.hops}", "--verify",
                                     "memory", *how).done()
         assert report["verified_pages"] > 0

@@ -71,7 +71,7 @@ class Machine(Child):
 class Between:
     """A monitor's socket that passes on what both say, until plan() says what happens at a command:
     "error" (QEMU refuses), "always" (and goes on refusing), "garbage", "late" (after a while),
-    "silence" (for ever)."""
+    "silence" (for ever), "behind" (QEMU does as it is told, and is not heard until let_go())."""
 
     def __init__(self, machine, path):
         self.machine = machine
@@ -79,6 +79,8 @@ class Between:
         self.at = self.then = None
         self.seen = []
         self.socks = []
+        self.heard = threading.Event()
+        self.heard.set()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(1)
@@ -114,6 +116,7 @@ class Between:
     def _pass_back(self, real, client):
         try:
             while data := real.recv(65536):
+                self.heard.wait()
                 client.sendall(data)
         except OSError:
             pass
@@ -159,9 +162,15 @@ class Between:
             client.sendall(b"(qemu) unknown command\r\n")
         elif what == "late":
             time.sleep(1)
-        return what == "late"
+        elif what == "behind":
+            self.heard.clear()
+        return what in ("late", "behind")
+
+    def let_go(self):
+        self.heard.set()
 
     def close(self):
+        self.let_go()
         self.listener.close()
         for sock in self.socks:
             try:

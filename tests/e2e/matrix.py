@@ -99,6 +99,11 @@ SHORT = {cell for cell in CELLS if short(*cell)}
 
 
 WINDOW = """\
+A guest that is paused does not wait long for its own QEMU: 10 s without an answer or a byte
+more of the device state, which otherwise takes a part of a second, end the migration. The guest
+runs on, and the error says how far QEMU was. One that hangs just then gets its guest back from
+godwit-keeper, once it goes on.
+
 ## When neither side can know
 
 **It opens** when the source fences its guest, right before it sends the commit, which its

@@ -3,11 +3,12 @@
 
 import json
 import socket
+import threading
 import time
 
 
 class Qmp:
-    """One QMP connection."""
+    """One QMP connection, for one thread at a time: an answer is that of the command before."""
 
     class Refused(Exception):
         """An error that QEMU answered."""
@@ -18,6 +19,7 @@ class Qmp:
         self._connect(str(path))
         self.file = self.socket.makefile("rb")
         self.events = []
+        self.lock = threading.Lock()
         assert "QMP" in self._read()
         self.run("qmp_capabilities")
 
@@ -39,14 +41,15 @@ class Qmp:
         asked = {"execute": command}
         if arguments:
             asked["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
-        self.socket.sendall(json.dumps(asked).encode() + b"\n")
-        while True:
-            said = self._read()
-            if "return" in said:
-                return said["return"]
-            if "error" in said:
-                raise self.Refused(said["error"]["desc"])
-            self.events.append(said["event"])
+        with self.lock:
+            self.socket.sendall(json.dumps(asked).encode() + b"\n")
+            while True:
+                said = self._read()
+                if "return" in said:
+                    return said["return"]
+                if "error" in said:
+                    raise self.Refused(said["error"]["desc"])
+                self.events.append(said["event"])
 
     def close(self):
         self.file.close()

@@ -12,7 +12,7 @@ import pytest
 
 import matrix
 from godwit import wait_until
-from machine import Machine
+from machine import Between, Machine
 
 pytestmark = [pytest.mark.insecure, pytest.mark.usefixtures("pagemap_scan")]
 LONG = pytest.mark.long
@@ -132,6 +132,36 @@ def test_keeper_hangs(stage, at):
     else:
         assert "godwit-keeper" in end["error"]
         death.runs_at_the_source()
+
+
+@LONG
+def test_keeper_waits_for_its_qemu(stage):
+    """Nobody else gives the guest back, whenever a QEMU that hangs on its disk goes on."""
+    death = Death(stage, "late")
+    death.here.freeze()
+    death.kill("source daemon")
+    time.sleep(15)
+    death.here.thaw()
+    death.runs_at_the_source()
+
+
+def test_network_is_lost_while_qemu_saves(stage):
+    """QEMU is told to let it be, the guest runs on, and all of it is saved at the next pause."""
+    source, target = stage.source(), stage.target()
+    here, there = Machine(stage), Machine(stage, incoming=True)
+    between, wire = Between(here, stage.folder / "between.qmp"), stage.wire(target)
+    stage.wires.append(between)
+    between.plan("migrate", "behind")
+    migration = stage.migrate(source, target, between, there, "guest", "--reconnect", 60,
+                              "--downtime", "60s", to=wire.address)
+    wait_until("QEMU is told to save", lambda: "migrate" in between.seen)
+    wire.cut()
+    source.wait_state("guest", "reconnecting")
+    between.let_go()
+    assert migration.done()["reconnects"] == 1
+    assert between.seen.count("migrate") == 2
+    assert there.state() == "running"
+    here.wait()
 
 
 @LONG

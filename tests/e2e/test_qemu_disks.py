@@ -177,7 +177,7 @@ def test_refused_with_cached_disks(shared, daemons):
     since = len(daemons[0].lines)
     shared.migrate(*daemons, at_source, at_target, "refused", "--disk-cache", "writeback").failed()
     there.wait()
-    assert here.state() == "running"
+    godwit.wait_until("the guest runs on", lambda: here.state() == "running")
     godwit.wait_until("the disk is as it was", lambda: all(direct(here)))
     daemons[0].wait_line("<warning> refused: .*announce-self.*planted", since)
     here.close()

@@ -153,7 +153,7 @@ def test_source_daemon_is_told_to_end(rig, at):
                                           for at in ("copying", "last"))])
 def test_network_is_back(rig, at):
     """The guest runs meanwhile, and goes in the same session."""
-    rig.begin(at, "--reconnect", 30)
+    rig.begin(at, "--reconnect", 60)
     rig.wire.stop_at = None
     rig.wire.cut()
     wait_until("the network is back", lambda: (rig.source.status(rig.name) or {})

@@ -68,6 +68,8 @@ def test_source(rig, command, what):
     end = rig.migrate(rig.between, there).failed()
     assert rig.between.at is None, f"{command} was never asked: {rig.between.seen}"
     assert ("planted" if what == "error" else "no QMP") in end["error"], end["error"]
+    if (command, what) == ("migrate", "error"):
+        assert "closefd" in rig.between.seen, "it keeps the socket that it did not use"
     rig.target.run("cancel", f"guest{rig.count}")
     rig.stayed(before)
 
@@ -79,6 +81,18 @@ def test_late(rig, command):
     rig.between.plan(command, "late")
     rig.migrate(rig.between, there).done()
     assert there.state() == "running"
+    rig.moved(there)
+
+
+def test_state_before_the_answer(rig):
+    """QEMU may save before it answers that it will, and holds its big lock while it writes: what it
+    writes is taken meanwhile, or it would never answer."""
+    there = rig.waiting()
+    rig.between.plan("migrate", "behind")
+    migration = rig.migrate(rig.between, there)
+    wait_until("QEMU has saved", lambda: rig.here.state() == "postmigrate")
+    rig.between.let_go()
+    assert migration.done()["state_bytes"] > 212992  # what a socket holds by default
     rig.moved(there)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A guest that writes faster than it is sent is slowed down where the operator says so, and only
-until the migration ends. The test guest keeps its pace in the time that it has, so what it writes
-falls with that time."""
+until the migration ends; not while a migration that is prepared waits to begin. The test guest
+keeps its pace in the time that it has, so what it writes falls with that time."""
 
 import pytest
 
@@ -33,7 +33,11 @@ def test_slowed_until_it_converges(stage, pair, vm):
     migration = stage.migrate(source, target, vm, waiting, "alone", *WIRE, "--max-passes", 3)
     assert "--throttle" in migration.failed()["error"]
     migration = stage.migrate(source, target, vm, waiting, "slowed", *WIRE, "--throttle", 5,
-                              "--verify", "memory")
+                              "--verify", "memory", "--prepare")
+    source.wait_state("slowed", "ready")
+    vm.wait_ticks()
+    assert not steps(migration), "nothing is copied yet"
+    source.ok("begin", "slowed")
     report = migration.done()
     assert steps(migration)[0] == 75 and steps(migration)[-1] == report["throttle_percent"] >= 5
     for event in migration.events():

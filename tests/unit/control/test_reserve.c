@@ -158,6 +158,68 @@ static void test_huge(void **state)
 	check(&two, 300, &one, 600, "huge pages of NUMA node 1 has 256 MiB;");
 }
 
+/* says: NULL where a guest that is all here finds room for what it touches next. */
+static void check_next(const struct region_map *map, const char *says)
+{
+	struct err e = {0};
+
+	assert_int_equal(reserve_check_next(map, root, &e), says != NULL ? -ENOMEM : 0);
+	if (says != NULL)
+		assert_has(e.text, says);
+}
+
+/* A few pages more, of a place that ends whoever finds none there; memory of the host that is
+ * short does not. */
+static void test_next(void **state)
+{
+	static const struct {
+		uint32_t page_bytes;
+		int node;
+		unsigned there_mib; /* of 4, or of 1024 */
+		unsigned free_pages, free_node1;
+		const char *says;
+	} rows[] = {
+		{PAGE_BYTES, -1, 0, 0, 0, NULL},
+		{PAGE_BYTES, 1, 0, 0, 0, NULL},
+		{HUGE, -1, 0, 1, 0, NULL},
+		{HUGE, -1, 2, 0, 0, "needs 2 MiB and the pool of 2048 KiB huge pages has 0 MiB;"},
+		{HUGE, -1, 4, 0, 0, NULL},
+		{HUGE, 1, 0, 0, 1, NULL},
+		{HUGE, 1, 0, 1, 0,
+			"needs 2 MiB and the pool of 2048 KiB huge pages of NUMA node 1"},
+		{1u << 30, -1, 0, 1, 0, NULL},
+		{1u << 30, -1, 0, 0, 0, "needs 1024 MiB and the pool of 1048576 KiB huge pages"},
+	};
+
+	(void)state;
+	host(1, 1, 1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsigned kib = rows[i].page_bytes >> 10;
+
+		put("proc/meminfo", "MemAvailable: 0 kB\n");
+		if (rows[i].page_bytes != PAGE_BYTES) {
+			char name[96];
+
+			snprintf(name, sizeof(name),
+				"sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
+			put(name, "%u\n", rows[i].free_pages);
+			snprintf(name, sizeof(name),
+				"sys/devices/system/node/node1/hugepages/hugepages-%ukB/"
+				"free_hugepages",
+				kib);
+			put(name, "%u\n", rows[i].free_node1);
+		}
+		add(&one, kib > 4096 ? 1024 : 4, rows[i].page_bytes, rows[i].node, -1);
+		if (rows[i].there_mib > 0)
+			assert_int_equal(
+				posix_fallocate(one.r[0].fd, 0, (off_t)(rows[i].there_mib * MIB)),
+				0);
+		check_next(&one, rows[i].says);
+		close_all(NULL);
+		fresh(NULL);
+	}
+}
+
 static void test_control_group(void **state)
 {
 	(void)state;
@@ -201,6 +263,21 @@ static void test_file_system(void **state)
 	add(&two, 6, PAGE_BYTES, -1, ram_file(folder, "c"));
 	check(&two, 6, &one, 2, NULL);
 	check(&two, 6, &one, 4, "RAM file has 4 MiB, less what other sessions were promised");
+	/* Others fill it up beneath a guest that is here. */
+	check_next(&two, NULL);
+	assert_int_equal(posix_fallocate(one.r[0].fd, 0, 6 * MIB), 0);
+	check_next(&two, NULL);
+	assert_int_equal(posix_fallocate(one.r[1].fd, 0, MIB), 0);
+	check_next(&two, "needs 2 MiB and the file system of its RAM file has 1 MiB;");
+	assert_int_equal(ftruncate(one.r[1].fd, 0), 0);
+	assert_int_equal(ftruncate(one.r[0].fd, 2 * MIB), 0);
+	assert_int_equal(posix_fallocate(two.r[0].fd, 0, 5 * MIB), 0);
+	check_next(&two, NULL); /* one more is all that it has holes for */
+	assert_int_equal(posix_fallocate(one.r[1].fd, 0, MIB), 0);
+	check_next(&two, "needs 1 MiB");
+	assert_int_equal(ftruncate(one.r[1].fd, 0), 0);
+	assert_int_equal(posix_fallocate(two.r[0].fd, 0, 6 * MIB), 0);
+	check_next(&two, NULL);
 	close_all(NULL);
 	one.n = two.n = 0;
 	umount(folder);
@@ -260,6 +337,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_host, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_node, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_huge, fresh, close_all),
+		cmocka_unit_test_setup_teardown(test_next, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_control_group, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_file_system, fresh, close_all),
 		cmocka_unit_test_setup_teardown(test_nodes_of_policies, fresh, close_all),
