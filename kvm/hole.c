@@ -35,52 +35,76 @@ static bool all_there(int fd, uint64_t offset, uint64_t end)
 	       there.cached + there.evicted >= (end - offset) >> PAGE_SHIFT;
 }
 
-static int walk(int fd, uint64_t offset, uint64_t len, bool whole, hole_fn fn, void *arg)
+/* The next data from offset on; its end is told as `end` where all up to there is there. whole: the
+ * rest of the file will be asked for. */
+static int find(int fd, uint64_t offset, uint64_t end, bool whole, struct hole_extent *x)
 {
-	uint64_t end = offset + len;
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole;
 
+	if (data < 0 && errno != ENXIO)
+		return -errno;
+	x->data = x->hole = data < 0 ? UINT64_MAX : (uint64_t)data & ~(PAGE_BYTES - 1);
+	if (x->data >= end)
+		return 0;
+	/* On tmpfs SEEK_HOLE looks at each page up to the next hole, however far beyond this range
+	 * that is: in pieces, a file without holes would cost its size squared. */
+	if (!whole && all_there(fd, x->data, end)) {
+		x->hole = end;
+		return 0;
+	}
+	hole = lseek(fd, data, SEEK_HOLE);
+	if (hole < 0 && errno != ENXIO)
+		return -errno;
+	/* ENXIO: punched, or the file cut, since: ask again from there. */
+	x->hole = hole < 0 ? x->data + PAGE_BYTES
+			   : ((uint64_t)hole + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	return 0;
+}
+
+static int walk(int fd, uint64_t offset, uint64_t end, bool whole, struct hole_extent *x,
+	hole_fn fn, void *arg)
+{
+	int rc = 0;
+
+	while (rc == 0 && offset < end) {
+		uint64_t to;
+
+		if (offset >= x->hole)
+			rc = find(fd, offset, end, whole, x);
+		if (rc != 0 || x->data >= end)
+			break;
+		if (offset < x->data)
+			offset = x->data;
+		to = x->hole < end ? x->hole : end;
+		if (offset < to)
+			rc = fn(arg, offset, to - offset);
+		offset = to;
+	}
+	return rc;
+}
+
+int hole_walk_next(
+	int fd, uint64_t offset, uint64_t len, struct hole_extent *known, hole_fn fn, void *arg)
+{
 	if (hole_huge_page_bytes(fd) != 0)
 		return hole_huge_walk(fd, offset, len, fn, arg);
-	while (offset < end) {
-		off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
-		off_t hole;
-		int rc;
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : -errno;
-		if ((uint64_t)data >= end)
-			return 0;
-		/* On tmpfs SEEK_HOLE looks at each page up to the next hole, however far beyond
-		 * this range that is: in pieces, a file without holes would cost its size squared.
-		 */
-		hole = !whole && all_there(fd, (uint64_t)data, end) ? (off_t)end
-								    : lseek(fd, data, SEEK_HOLE);
-		if (hole < 0) {
-			/* Punched, or the file cut, since: ask again from there. */
-			if (errno != ENXIO)
-				return -errno;
-			hole = data + (off_t)PAGE_BYTES;
-		}
-		data &= ~(off_t)(PAGE_BYTES - 1);
-		hole = (hole + (off_t)PAGE_BYTES - 1) & ~(off_t)(PAGE_BYTES - 1);
-		if ((uint64_t)hole > end)
-			hole = (off_t)end;
-		rc = fn(arg, (uint64_t)data, (uint64_t)(hole - data));
-		if (rc != 0)
-			return rc;
-		offset = (uint64_t)hole;
-	}
-	return 0;
+	return walk(fd, offset, offset + len, false, known, fn, arg);
 }
 
 int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg)
 {
-	return walk(fd, offset, len, false, fn, arg);
+	struct hole_extent nothing = {0};
+
+	return hole_walk_next(fd, offset, len, &nothing, fn, arg);
 }
 
 int hole_walk(int fd, uint64_t bytes, hole_fn fn, void *arg)
 {
-	return walk(fd, 0, bytes, true, fn, arg);
+	struct hole_extent nothing = {0};
+
+	if (hole_huge_page_bytes(fd) != 0)
+		return hole_huge_walk(fd, 0, bytes, fn, arg);
+	return walk(fd, 0, bytes, true, &nothing, fn, arg);
 }
 
 static int set_words(void *arg, uint64_t offset, uint64_t len)
@@ -119,8 +143,8 @@ int hole_measure(int fd, uint64_t bytes, uint64_t *populated_bytes)
 
 struct present {
 	int fd;
-	uint64_t at;         /* all before is done */
-	uint64_t data, hole; /* an extent of the file that is known: its end is dear to find */
+	uint64_t at; /* all before is done */
+	struct hole_extent known;
 	hole_fn fn;
 	void *arg;
 };
@@ -131,39 +155,6 @@ static int tell_present(struct present *p, uint64_t end)
 	return end > p->at ? p->fn(p->arg, p->at, end - p->at) : 0;
 }
 
-/* As hole_walk_range(), for ranges that come in order: an extent is asked for once, as the kernel
- * looks at each of its pages, however many ranges lie in it. */
-static int walk_absent(struct present *p, uint64_t offset, uint64_t end)
-{
-	int rc = 0;
-
-	while (rc == 0 && offset < end) {
-		uint64_t to;
-
-		if (offset >= p->hole) {
-			off_t data = lseek(p->fd, (off_t)offset, SEEK_DATA), hole;
-
-			if (data < 0)
-				return errno == ENXIO ? 0 : -errno;
-			hole = lseek(p->fd, data, SEEK_HOLE);
-			if (hole < 0 && errno != ENXIO)
-				return -errno;
-			p->data = (uint64_t)data & ~(PAGE_BYTES - 1);
-			p->hole = hole < 0 ? p->data + PAGE_BYTES
-					   : ((uint64_t)hole + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-		}
-		if (offset < p->data)
-			offset = p->data;
-		to = p->hole < end ? p->hole : end;
-		if (offset < to)
-			rc = p->fn(p->arg, offset, to - offset);
-		offset = to;
-		if (p->data >= end)
-			break;
-	}
-	return rc;
-}
-
 static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 {
 	struct present *p = arg;
@@ -171,7 +162,7 @@ static int on_absent(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 
 	(void)state;
 	p->at = offset + len;
-	return rc != 0 ? rc : walk_absent(p, offset, offset + len);
+	return rc != 0 ? rc : walk(p->fd, offset, offset + len, true, &p->known, p->fn, p->arg);
 }
 
 int hole_walk_mapped(int fd, uint64_t bytes, const void *base, hole_fn fn, void *arg)

@@ -11,10 +11,20 @@
  * populated page; on hugetlbfs what hole_huge.h says. */
 typedef int (*hole_fn)(void *arg, uint64_t offset, uint64_t len);
 int hole_walk(int fd, uint64_t bytes, hole_fn fn, void *arg);
-/* The same for [offset, offset + len), at the cost of that range (before Linux 6.5 of all up to the
- * next hole, wherever it is). A page of it that was allocated and never written may be told, too.
- */
+/* The same for [offset, offset + len), at the cost of that range; of all up to the next hole,
+ * wherever it is, before Linux 6.5 and where cachestat(2) is filtered. A page of it that was
+ * allocated and never written may be told, too. */
 int hole_walk_range(int fd, uint64_t offset, uint64_t len, hole_fn fn, void *arg);
+
+/* The data that was found last; zeros: none. */
+struct hole_extent {
+	uint64_t data, hole; /* where it begins and ends */
+};
+/* The same for one range after the other: each begins where that before it ended, or later. The end
+ * of data is looked for once, however many ranges lie in it and whatever the kernel can tell; what
+ * is punched or written meanwhile may be told as it was before. */
+int hole_walk_next(
+	int fd, uint64_t offset, uint64_t len, struct hole_extent *known, hole_fn fn, void *arg);
 
 /* words |= bits of populated pages, one word a chunk. 0 or -errno. */
 int hole_populated(int fd, uint64_t bytes, uint64_t *words);

@@ -230,6 +230,7 @@ struct looking {
 	uint64_t from; /* the offset of the file that the walk's offset 0 is */
 	uint64_t *out; /* the region's words */
 	int64_t pages;
+	struct hole_extent known; /* as it was when this look came to it, or before */
 };
 
 /* Pages of the file. */
@@ -261,7 +262,7 @@ static int look_run(void *arg, uint64_t offset, uint64_t len, uint64_t state)
 	if ((state & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) == 0 && l->r->page_bytes != PAGE_BYTES)
 		return show(l, offset, len);
 	if ((state & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) == 0)
-		return hole_walk_range(l->r->fd, offset, len, show, l);
+		return hole_walk_next(l->r->fd, offset, len, &l->known, show, l);
 	return (state & PAGEMAP_WRITTEN) != 0 ? show(l, offset, len) : 0;
 }
 
@@ -281,7 +282,7 @@ static int64_t pagemap_scan_look(struct source *s, uint64_t *out, bool last, str
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct attach_ram *m = &p->ram[i];
 		const struct region *r = pagemap_scan_region(p, m);
-		struct looking l = {r, m->offset, out + r->first_chunk, 0};
+		struct looking l = {.r = r, .from = m->offset, .out = out + r->first_chunk};
 		int rc = pagemap_walk(p->pm, &q, m->addr, m->bytes, look_run, &l);
 
 		if (rc < 0)

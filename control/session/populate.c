@@ -83,11 +83,11 @@ static int map_extent(void *arg, uint64_t offset, uint64_t bytes)
 }
 
 /* What can't be mapped ahead is mapped when it is needed. Huge pages are few. */
-static void map_piece(
-	enum populate_how how, const struct region *r, uint64_t offset, uint64_t bytes)
+static void map_piece(enum populate_how how, const struct region *r, uint64_t offset,
+	uint64_t bytes, struct hole_extent *known)
 {
 	if (how == POPULATE_MAP_DATA && r->page_bytes == PAGE_BYTES)
-		hole_walk_range(r->fd, offset, bytes, map_extent, (void *)r);
+		hole_walk_next(r->fd, offset, bytes, known, map_extent, (void *)r);
 	/* Reading maps for writing too, at a third of the price: the file is shared. */
 	else if (how == POPULATE_MAP && recv_job_can_keep(r))
 		advise(r, offset, bytes, MADV_POPULATE_READ);
@@ -96,16 +96,20 @@ static void map_piece(
 static void *work(void *arg)
 {
 	struct populate *p = arg;
+	struct hole_extent known = {0};
+	unsigned region, last = 0;
 	uint64_t offset, bytes;
-	unsigned region;
 
 	while (!atomic_load_explicit(&p->stop, memory_order_relaxed) &&
 		!atomic_load_explicit(&p->failing, memory_order_relaxed) &&
 		take_piece(p, &region, &offset, &bytes)) {
 		const struct region *r = &p->map->r[region];
 
+		if (region != last)
+			known = (struct hole_extent){0};
+		last = region;
 		if (p->how != POPULATE_ALLOCATE)
-			map_piece(p->how, r, offset, bytes);
+			map_piece(p->how, r, offset, bytes, &known);
 		else if (advise(r, offset, bytes, MADV_POPULATE_WRITE) != 0)
 			fail(p, region, offset, errno);
 	}

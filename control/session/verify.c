@@ -52,6 +52,7 @@ static void add128(uint64_t sum[2], uint64_t low, uint64_t high)
 struct piece {
 	struct verify *v;
 	unsigned region;
+	struct hole_extent known; /* of that region's file: nobody writes it now */
 	uint64_t sum[2], pages;
 	uint8_t copy[COPY_BYTES] __attribute__((aligned(PAGE_BYTES)));
 };
@@ -113,7 +114,7 @@ static int sum_piece(struct piece *p, uint64_t offset, uint64_t bytes)
 		return sum_copied(p, offset, bytes);
 	if (guard_enter(&g) != 0)
 		return -EFAULT;
-	rc = hole_walk_range(p->v->map->r[p->region].fd, offset, bytes, sum_extent, p);
+	rc = hole_walk_next(p->v->map->r[p->region].fd, offset, bytes, &p->known, sum_extent, p);
 	guard_leave();
 	return rc;
 }
@@ -144,11 +145,16 @@ static void *work(void *arg)
 	struct verify *v = arg;
 	struct piece p = {.v = v};
 	uint64_t offset, bytes, one = 1;
+	unsigned region;
 	int rc = 0;
 
 	while (rc == 0 && !atomic_load_explicit(&v->stop, memory_order_relaxed) &&
-		take_piece(v, &p.region, &offset, &bytes))
+		take_piece(v, &region, &offset, &bytes)) {
+		if (region != p.region)
+			p.known = (struct hole_extent){0};
+		p.region = region;
 		rc = sum_piece(&p, offset, bytes);
+	}
 	if (rc < 0)
 		atomic_store(&v->status, rc);
 	pthread_mutex_lock(&v->lock);

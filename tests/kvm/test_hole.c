@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bits.h"
@@ -27,6 +28,9 @@
 #include "seed.h"
 #include "source.h"
 
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
 #define PAGES      4096u
 #define HUGE_PAGES 12u
 
@@ -75,19 +79,79 @@ static int set_pages(void *arg, uint64_t offset, uint64_t len)
 	return 0;
 }
 
-/* As threads do that share a file out. */
+/* As threads do that share a file out; some know what they found last. */
 static void in_pieces(const struct file *f, struct seed *rng, uint64_t *words)
 {
+	struct hole_extent known[2] = {{0}};
 	uint64_t n;
 
 	memset(words, 0, PAGES / 8);
 	for (uint64_t page = 0; page < PAGES; page += n) {
+		uint64_t who = seed_below(rng, 3), at = page * PAGE_BYTES;
+
 		n = 1 + seed_below(rng, 700);
 		n = n > PAGES - page ? PAGES - page : n;
 		assert_int_equal(
-			hole_walk_range(f->fd, page * PAGE_BYTES, n * PAGE_BYTES, set_pages, words),
+			who < 2 ? hole_walk_next(
+					  f->fd, at, n * PAGE_BYTES, &known[who], set_pages, words)
+				: hole_walk_range(f->fd, at, n * PAGE_BYTES, set_pages, words),
 			0);
 	}
+}
+
+/* The kernel's answers can be withheld, and its calls counted. */
+static bool no_cachestat;
+static unsigned seeks;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+	long a[4];
+	va_list ap;
+
+	va_start(ap, number);
+	for (unsigned i = 0; i < 4; i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_cachestat && no_cachestat) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return __real_syscall(number, a[0], a[1], a[2], a[3]);
+}
+
+off_t __real_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
+{
+	seeks += whence == SEEK_HOLE;
+	return __real_lseek64(fd, offset, whence);
+}
+
+/* Without cachestat(2) the end of a file's data, which is dear to find, is looked for once by each
+ * of those that share the file out, and once more after each hole. */
+static void ends_are_found_once(void **state)
+{
+	static uint64_t words[PAGES / 64];
+	struct hole_extent known[2] = {{0}};
+	const unsigned piece = 64;
+	struct file f;
+
+	(void)state;
+	file_open(&f, PAGES * PAGE_BYTES);
+	memset(f.base, 1, f.bytes);
+	punch(&f, PAGES / 2 + 7, 1);
+	no_cachestat = true;
+	seeks = 0;
+	for (unsigned page = 0; page < PAGES; page += piece)
+		assert_int_equal(hole_walk_next(f.fd, page * PAGE_BYTES, piece * PAGE_BYTES,
+					 &known[page / piece % 2], set_pages, words),
+			0);
+	no_cachestat = false;
+	assert_true(seeks <= 4);
+	assert_int_equal(bits_count_range(words, 0, PAGES), PAGES - 1);
+	file_close(&f);
 }
 
 static void both_agree(void **state)
@@ -126,7 +190,9 @@ static void both_agree(void **state)
 		assert_int_equal(hole_populated(f.fd, f.bytes, words), 0);
 		assert_memory_equal(words, plain, sizeof(words));
 		measures(&f, words);
+		no_cachestat = i % 2;
 		in_pieces(&f, &rng, words);
+		no_cachestat = false;
 		assert_memory_equal(words, plain, sizeof(words));
 		memset(words, 0, sizeof(words));
 		assert_int_equal(hole_populated_mapped(f.fd, f.bytes, f.base, words), 0);
@@ -298,6 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_agree),
+		cmocka_unit_test(ends_are_found_once),
 		cmocka_unit_test(walk_stops),
 		cmocka_unit_test(huge_pages),
 		cmocka_unit_test(idle_terabyte),
