@@ -29,7 +29,7 @@ static void read_lines(struct own *own, const char *root, const char *name)
 		fclose(f);
 }
 
-uint64_t locked_left_bytes(const char *root)
+uint64_t locked_left_bytes(const char *root, enum locked_by by)
 {
 	struct own own = {.limit_bytes = ULLONG_MAX};
 	uint64_t used;
@@ -38,6 +38,6 @@ uint64_t locked_left_bytes(const char *root)
 	read_lines(&own, root, "limits");
 	if ((own.capabilities >> CAP_IPC_LOCK & 1) != 0 || own.limit_bytes == ULLONG_MAX)
 		return UINT64_MAX;
-	used = (own.pinned_kib + own.locked_kib) << 10;
+	used = (by == LOCKED_BY_RDMA ? own.pinned_kib : own.locked_kib) << 10;
 	return own.limit_bytes > used ? own.limit_bytes - used : 0;
 }

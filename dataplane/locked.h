@@ -5,8 +5,11 @@
 
 #include <stdint.h>
 
-/* Bytes; UINT64_MAX: no limit, or CAP_IPC_LOCK. What is pinned for devices (VmPin) and what is
- * locked (VmLck) both count. root: where /proc is, "" on a host. */
-uint64_t locked_left_bytes(const char *root);
+/* The kernel counts apart, and holds each against the limit by itself: what RDMA devices register
+ * (VmPin), and what is mapped through VFIO or mlock()ed (VmLck). */
+enum locked_by { LOCKED_BY_RDMA, LOCKED_BY_VFIO };
+
+/* Bytes; UINT64_MAX: no limit, or CAP_IPC_LOCK. root: where /proc is, "" on a host. */
+uint64_t locked_left_bytes(const char *root, enum locked_by by);
 
 #endif

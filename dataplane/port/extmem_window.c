@@ -350,6 +350,15 @@ static int start(struct extmem_window *w, struct err *e)
 	return 0;
 }
 
+/* Whether DPDK maps it by VFIO or registers it with an RDMA device hangs on the port's driver. */
+static uint64_t left_bytes(const char *root)
+{
+	uint64_t vfio = locked_left_bytes(root, LOCKED_BY_VFIO);
+	uint64_t rdma = locked_left_bytes(root, LOCKED_BY_RDMA);
+
+	return vfio < rdma ? vfio : rdma;
+}
+
 int extmem_window_new(
 	struct extmem_window **out, const struct extmem_window_config *c, struct err *e)
 {
@@ -361,7 +370,7 @@ int extmem_window_new(
 	w->port = c->port;
 	w->lanes = c->lanes;
 	w->window_bytes = c->window_bytes > 0 ? c->window_bytes : EXTMEM_WINDOW_BYTES;
-	w->left_bytes = locked_left_bytes(c->root != NULL ? c->root : "");
+	w->left_bytes = left_bytes(c->root != NULL ? c->root : "");
 	w->walk = c->walk;
 	atomic_init(&w->asked, true);
 	sem_init(&w->turn, 0, 1);

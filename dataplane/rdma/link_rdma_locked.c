@@ -15,7 +15,7 @@
 int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_bytes, struct err *e)
 {
 	uint64_t need = flows * link_rdma_locked_bytes() + guest_bytes;
-	uint64_t left = locked_left_bytes(root);
+	uint64_t left = locked_left_bytes(root, LOCKED_BY_RDMA);
 	char guest[64] = "";
 
 	if (need <= left)

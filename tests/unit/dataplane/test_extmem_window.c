@@ -414,6 +414,10 @@ static void tell(const char *root, const char *name, const char *text)
 
 static void asks_the_limit_first(void **state)
 {
+	// Counted apart: one is what VFIO has mapped, the other what is registered for RDMA.
+	static const char *const used[] = {
+		"VmLck:\t    2048 kB\nVmPin:\t       0 kB\nCapEff:\t0000000000000000\n",
+		"VmLck:\t    1024 kB\nVmPin:\t    2048 kB\nCapEff:\t0000000000000000\n"};
 	char root[] = "/tmp/godwit-test-XXXXXX", path[256];
 	struct extmem_window_info i;
 
@@ -421,16 +425,19 @@ static void asks_the_limit_first(void **state)
 	assert_non_null(mkdtemp(root));
 	snprintf(path, sizeof(path), "mkdir -p %s/proc/self", root);
 	assert_int_equal(system(path), 0);
-	tell(root, "status",
-		"VmLck:\t    1024 kB\nVmPin:\t       0 kB\nCapEff:\t0000000000000000\n");
 	tell(root, "limits", "Max locked memory         6291456              6291456  bytes\n");
-	open_windows(root);
-	assert_string_equal(fake.log, "r01");
-	extmem_window_info(w, &i);
-	assert_int_equal(i.refused_bytes, 2 * WINDOW);
-	assert_non_null(strstr(i.why.text, "RLIMIT_MEMLOCK"));
-	close_windows();
-	assert_string_equal(fake.log, "r01abu");
+	for (unsigned n = 0; n < 2; n++) {
+		if (n > 0)
+			begin(state);
+		tell(root, "status", used[n]);
+		open_windows(root);
+		assert_string_equal(fake.log, "r01");
+		extmem_window_info(w, &i);
+		assert_int_equal(i.refused_bytes, 2 * WINDOW);
+		assert_non_null(strstr(i.why.text, "RLIMIT_MEMLOCK"));
+		close_windows();
+		assert_string_equal(fake.log, "r01abu");
+	}
 	snprintf(path, sizeof(path), "rm -r %s", root);
 	assert_int_equal(system(path), 0);
 }

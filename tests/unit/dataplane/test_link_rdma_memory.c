@@ -20,6 +20,7 @@
 
 #include "fake_verbs.h"
 #include "link_rdma_end.h"
+#include "locked.h"
 
 #define REGIONS      3u
 #define REGION_BYTES CHUNK_BYTES
@@ -233,6 +234,10 @@ static void locked_memory_is_asked_for(void **state)
 	tell(root, "status", "VmPin:\t     100 kB\nCapEff:\t0000000000000000\n");
 	assert_int_equal(link_rdma_locked_check(root, 1, 0, &why), 0);
 	assert_int_equal(link_rdma_locked_check(root, 2, 0, &why), -ENOMEM);
+	// What is locked otherwise does not: the kernel adds nothing of it.
+	tell(root, "status", "VmLck:\t 9000000 kB\nVmPin:\t       0 kB\nCapEff:\t0\n");
+	assert_int_equal(link_rdma_locked_check(root, 2, 0, &why), 0);
+	assert_int_equal(locked_left_bytes(root, LOCKED_BY_VFIO), 0);
 	// CAP_IPC_LOCK has no limit.
 	tell(root, "status", "VmPin:\t     100 kB\nCapEff:\t0000000000004000\n");
 	assert_int_equal(link_rdma_locked_check(root, 2, UINT64_C(1) << 40, &why), 0);
