@@ -222,7 +222,8 @@ struct stage {
 };
 extern const struct stage stage_table[];
 extern const unsigned stage_count;
-unsigned stage_find(const char *name); /* stage_count: none */
+unsigned stage_find(const char *name);                                    /* stage_count: none */
+uint64_t stage_deadline_ms(const struct stage *st, uint64_t guest_bytes); /* 0: none */
 void stage_begin(struct session *s, unsigned stage);
 void stage_done(struct session *s);
 /* The stage has ended: a line of the log, and an event. */

@@ -39,6 +39,11 @@ unsigned stage_find(const char *name)
 	return i;
 }
 
+uint64_t stage_deadline_ms(const struct stage *st, uint64_t guest_bytes)
+{
+	return st->deadline_ms + st->deadline_ms_gib * (guest_bytes >> 30);
+}
+
 void stage_begin(struct session *s, unsigned stage)
 {
 	const struct stage *st = &stage_table[stage];
@@ -48,8 +53,7 @@ void stage_begin(struct session *s, unsigned stage)
 	session_set_state(s, st->state);
 	event_del(s->deadline);
 	if (st->deadline_ms != 0) {
-		uint64_t gib = s->vmm != NULL ? s->vmm->map.bytes >> 30 : 0;
-		uint64_t ms = st->deadline_ms + st->deadline_ms_gib * gib;
+		uint64_t ms = stage_deadline_ms(st, s->vmm != NULL ? s->vmm->map.bytes : 0);
 		struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
 
 		s->deadline_s = ms / 1000;
