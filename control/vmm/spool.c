@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Device state in a memfd, and its way over the control connection.
+// Device state in a memfd, and its way over the control connection. Run by the control loop.
+//
+// Invariant: what all targets of this daemon await is bounded, however many sessions there are; it
+// is counted when a source announces it, in the pause, so that what was begun is not refused later.
 
 #include "spool.h"
 
@@ -13,6 +16,8 @@
 #include <unistd.h>
 
 #define SPOOL_BACKLOG (4u << 20) /* bytes that may wait in the connection */
+
+static uint64_t awaited_bytes; /* of spools that are counted */
 
 static int sum_fd(int fd, uint64_t bytes, uint32_t *crc)
 {
@@ -89,6 +94,13 @@ int spool_new(struct spool **out, uint64_t bytes, uint32_t crc, struct err *e)
 			"the source announced %llu bytes of device state; 1 byte to 1 GiB are "
 			"possible",
 			(unsigned long long)bytes);
+	if (bytes > SPOOL_ALL_MAX - awaited_bytes)
+		return err_set(e, EBUSY,
+			"the guest has %llu MiB of device state, and other guests have %llu MiB on "
+			"their way to this host, which takes %llu MiB at a time: migrate it again "
+			"when one of them is there",
+			(unsigned long long)bytes >> 20, (unsigned long long)awaited_bytes >> 20,
+			(unsigned long long)SPOOL_ALL_MAX >> 20);
 	fd = memfd_create("godwit-state", MFD_CLOEXEC);
 	s = calloc(1, sizeof(*s));
 	if (fd < 0 || s == NULL) {
@@ -99,7 +111,8 @@ int spool_new(struct spool **out, uint64_t bytes, uint32_t crc, struct err *e)
 		free(s);
 		return rc;
 	}
-	*s = (struct spool){.fd = fd, .bytes = bytes, .crc = crc};
+	*s = (struct spool){.fd = fd, .bytes = bytes, .crc = crc, .counted = true};
+	awaited_bytes += bytes;
 	*out = s;
 	return 0;
 }
@@ -137,6 +150,7 @@ void spool_free(struct spool *s)
 {
 	if (s == NULL)
 		return;
+	awaited_bytes -= s->counted ? s->bytes : 0;
 	close_fd(&s->fd);
 	free(s);
 }
