@@ -82,6 +82,10 @@ static uint8_t gathered[RDMA_SLOT_BYTES];
 // What went over the wire is there now.
 static void spoil(struct fake_end *e, uint8_t *there, uint32_t bytes)
 {
+	if (e->keep != NULL)
+		memcpy(e->keep + e->bytes, there, bytes);
+	if (e->instead != NULL)
+		memcpy(there, e->instead + e->bytes, bytes);
 	if (e->spoil_at > e->bytes && e->spoil_at <= e->bytes + bytes)
 		there[e->spoil_at - e->bytes - 1] ^= 0x10;
 	e->bytes += bytes;
@@ -302,10 +306,10 @@ void fake_links(struct fake_end e[2], struct link *l[2], uint32_t most_inline)
 		abort();
 }
 
-void fake_seal(struct link *l[2])
+void fake_seal(struct link *l[2], uint8_t handshake)
 {
-	const struct seal_secret there = {.key = {1, 2, 3}, .iv = {4}};
-	const struct seal_secret back = {.key = {5, 6, 7}, .iv = {8}};
+	const struct seal_secret there = {.key = {1, 2, 3, handshake}, .iv = {4}};
+	const struct seal_secret back = {.key = {5, 6, 7, handshake}, .iv = {8}};
 
 	if (link_rdma_seal(l[0], &seal_openssl, &there, &back, -1, NULL) != 0 ||
 		link_rdma_seal(l[1], &seal_openssl, &back, &there, -1, NULL) != 0)

@@ -50,6 +50,8 @@ struct fake_end {
 	uint32_t moves;         /* sends done in one poll, at most; 0: all */
 	enum ibv_wc_status bad; /* that the next send completes with */
 	uint64_t spoil_at;      /* of the bytes that it sends, from 1: one that changes; 0: none */
+	uint8_t *keep;          /* they go there too; NULL: nowhere */
+	const uint8_t *instead; /* these come in their place, as many; NULL: they themselves */
 	/* what it saw */
 	unsigned doorbells, sends, signalled, rnr;
 	unsigned gathered; /* sends of several segments */
@@ -73,7 +75,7 @@ extern const struct verbs verbs_fake;
 int fake_link(
 	struct link **l, struct fake_end *e, bool source, uint32_t most_inline, struct err *err);
 void fake_links(struct fake_end e[2], struct link *l[2], uint32_t most_inline);
-/* Seals both, each direction with a key of its own. */
-void fake_seal(struct link *l[2]);
+/* Seals both, each direction with a key of its own, and other ones for each handshake. */
+void fake_seal(struct link *l[2], uint8_t handshake);
 
 #endif

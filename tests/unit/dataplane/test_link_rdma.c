@@ -130,7 +130,7 @@ static void carries_sealed(void **state)
 
 	(void)state;
 	fake_links(e, l, RDMA_MESSAGE_BYTES);
-	fake_seal(l);
+	fake_seal(l, 0);
 	carry(e, l, 1000);
 	finish(e, l);
 }
@@ -181,7 +181,7 @@ static void moves(const struct codec_ops *codec, bool sealed)
 	for (unsigned i = 0; i < PAIR_FLOWS; i++) {
 		fake_links(e[i], l, RDMA_MESSAGE_BYTES);
 		if (sealed)
-			fake_seal(l);
+			fake_seal(l, 0);
 		assert_int_equal(flow_send_new(&p.send[i], &p.send_job, l[0], 1, -1, NULL), 0);
 		assert_int_equal(flow_recv_new(&p.recv[i], &p.recv_job, l[1], 2, -1, NULL), 0);
 	}
