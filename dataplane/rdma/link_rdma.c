@@ -9,9 +9,14 @@
 
 #include "link_rdma_impl.h"
 
+#include "cpu.h"
+
 #include <arpa/inet.h>
 
 #define BURST 32
+// A flushed request says that something else went wrong. That is in a completion, which may come
+// after it from the other queue, or is told to the control loop: it has about a tenth of a second.
+#define FLUSHED_CYCLES (UINT64_C(1) << 28)
 
 static int64_t take_receive(struct link_rdma *r, const struct ibv_wc *wc)
 {
@@ -32,6 +37,13 @@ static int64_t take_receive(struct link_rdma *r, const struct ibv_wc *wc)
 
 static int64_t take_one(struct link_rdma *r, const struct ibv_wc *wc)
 {
+	if (wc->status == IBV_WC_WR_FLUSH_ERR) {
+		if (r->flushed_cycles == 0) {
+			r->flushed = *wc;
+			r->flushed_cycles = cpu_cycles();
+		}
+		return 0;
+	}
 	if (wc->status != IBV_WC_SUCCESS)
 		return link_rdma_failed(r, wc);
 	if (wc->wr_id & RDMA_RECV_ID)
@@ -73,6 +85,19 @@ static int64_t poll_target(struct link_rdma *r, bool idle)
 	return sent < 0 ? sent : posted + sent;
 }
 
+// Its queue pair does nothing any more. A target still hands out what came; a source's answers are
+// not worth it.
+static int64_t poll_flushed(struct link_rdma *r, int gone)
+{
+	if (!r->source && r->in_head != r->in_tail)
+		return 0;
+	if (gone != 0)
+		return link_rdma_gone(r, gone);
+	if (cpu_cycles() - r->flushed_cycles < FLUSHED_CYCLES)
+		return 0;
+	return link_rdma_failed(r, &r->flushed);
+}
+
 static int64_t rdma_poll(struct link *l)
 {
 	struct link_rdma *r = rdma_of(l);
@@ -86,6 +111,8 @@ static int64_t rdma_poll(struct link *l)
 	got = take_completions(r);
 	if (got < 0)
 		return got;
+	if (r->flushed_cycles != 0)
+		return poll_flushed(r, gone);
 	if (gone != 0 && got == 0 && r->in_head == r->in_tail)
 		return link_rdma_gone(r, gone);
 	moved = r->source ? link_rdma_poll_source(r) : poll_target(r, got == 0);

@@ -117,6 +117,10 @@ int64_t link_rdma_gone(struct link_rdma *r, int errnum)
 	else if (errnum == ENETDOWN)
 		err_set(&r->link.why, ENETDOWN,
 			"rdma: the device's port went down; check its cable and network interface");
+	else if (errnum == EACCES)
+		err_set(&r->link.why, EACCES,
+			"rdma: the peer wrote to memory that it may not write to, or that is not "
+			"registered any more: see its log");
 	else if (errnum == ECONNRESET)
 		err_set(&r->link.why, ECONNRESET,
 			"rdma: the device gave the queue pair up; look in the kernel's log");

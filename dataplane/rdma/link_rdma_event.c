@@ -62,12 +62,14 @@ void rdma_host_said(struct link_rdma_host *h, const struct ibv_async_event *ev)
 		rdma_host_gone(h);
 		return;
 	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_QP_ACCESS_ERR:
+	case IBV_EVENT_QP_REQ_ERR:
 	case IBV_EVENT_CQ_ERR:
 		LIST_FOREACH(d, &h->ends, next)
 		if (d->state == RDMA_END_UP &&
 			(ev->event_type == IBV_EVENT_CQ_ERR ? d->cq == ev->element.cq
 							    : d->qp == ev->element.qp))
-			tell(d, ECONNRESET);
+			tell(d, ev->event_type == IBV_EVENT_QP_ACCESS_ERR ? EACCES : ECONNRESET);
 		return;
 	default:
 		return;

@@ -67,8 +67,10 @@ struct link_rdma {
 	struct ibv_qp *qp;
 	struct ibv_cq *cq; /* of sends and receives */
 	bool source;
-	unsigned mtu;     /* control: wo, when it is up */
-	_Atomic int gone; /* errno: the connection manager says so. control: wo, lcore: ro */
+	unsigned mtu;          /* control: wo, when it is up */
+	_Atomic int gone;      /* errno: the connection manager says so. control: wo, lcore: ro */
+	struct ibv_wc flushed; /* the first request that was, at flushed_cycles; 0: none */
+	uint64_t flushed_cycles;
 
 	struct seal *seal_out, *seal_in; /* NULL: in plain text */
 	uint64_t number_out, number_in;

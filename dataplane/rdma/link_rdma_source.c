@@ -242,7 +242,7 @@ unsigned link_rdma_tx(struct link *l, struct link_tx *f, unsigned n)
 
 	if (!r->source)
 		return 0;
-	while (i < n && l->error == 0 && tx_one(r, &f[i]))
+	while (i < n && l->error == 0 && r->flushed_cycles == 0 && tx_one(r, &f[i]))
 		i++;
 	if (r->queue.waiting_bytes >= RDMA_POST_BYTES)
 		rdma_queue_post(r);
