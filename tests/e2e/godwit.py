@@ -6,9 +6,11 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -28,6 +30,7 @@ GODWITD = BUILD / "control/godwitd"
 GODWIT_VM = BUILD / "kvm/vm/godwit-vm"
 PLANTED = {GODWITD: BUILD / "tests/e2e/godwitd-plant",
            GODWIT_VM: BUILD / "tests/e2e/godwit-vm-plant"}
+PAGE = 4096
 WAIT_S = 60.0  # for anything; no test is about speed
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -79,10 +82,42 @@ def read_there(path):
         return ""
 
 
+def ports():
+    """Below those that the kernel gives to who asks for any, where there is room: between a look at
+    one and its use nobody else takes it. Each process of tests begins at another."""
+    first = 12000
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        count = int(file.read().split()[0]) - first
+    count = count if count > 1000 else 40000
+    begin = random.SystemRandom().randrange(count)
+    return (first + (begin + n) % count for n in itertools.count())
+
+
+PORTS = ports()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in itertools.islice(PORTS, 1000):
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a thousand ports are taken")
+
+
+def files_of(pid):
+    """Paths and names of what a process has open. It may close one while we look."""
+    found = []
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append((fd, str(fd.readlink())))
+    return found
+
+
+def pages_of(vm):
+    """Pages of the guest's RAM that hold something not found in every program."""
+    data = vm.ram_file().read_bytes()
+    pages = (data[at:at + PAGE] for at in range(0, len(data), PAGE))
+    return [page for page in pages if len(set(page)) > 64]
 
 
 def make_keys(folder, *hosts):
@@ -346,8 +381,8 @@ class Vm(Child):
         return ["--agent", self.agent]
 
     def ram_file(self):
-        for fd in pathlib.Path(f"/proc/{self.popen.pid}/fd").iterdir():
-            if "memfd:godwit-ram" in str(fd.readlink()):
+        for fd, name in files_of(self.popen.pid):
+            if "memfd:godwit-ram" in name:
                 return fd
         raise AssertionError(f"{self.name} has no RAM file")
 

@@ -60,7 +60,7 @@ class Crowd:
 
     def close(self):
         self.over = True
-        self.thread.join(10)
+        self.thread.join(60)
 
 
 def half_a_handshake():

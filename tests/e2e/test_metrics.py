@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What machines look at: metrics over HTTP, conforming to OpenMetrics, and DPDK's telemetry."""
 
-import contextlib
 import http.client
 import json
-import os
-import pathlib
 import re
 import socket
 
@@ -105,12 +102,8 @@ def test_metrics(stage):
 
 
 def sockets(pid):
-    """Those that a process has. It may close what it has just been asked over, while we look."""
-    found = set()
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.add(os.readlink(fd))
-    return {name for name in found if name.startswith("socket:")}
+    """Those that a process has."""
+    return {name for _, name in godwit.files_of(pid) if name.startswith("socket:")}
 
 
 def check_dashboard(found):

@@ -10,14 +10,14 @@ import threading
 import pytest
 
 from fabric import Cable, Capture, Memif, checksum, udp_of
-from test_seal import pages_of
+from godwit import pages_of
 
 HEAD, TAG, DATA, ACK = 40, 24, 1, 3
 GUEST = {"memory": "16M", "args": ["--rate", "500", "--pattern", "random"]}
 
 
 def secrets_of(vm):
-    return [page[at:at + 16] for page in list(pages_of(vm))[:100] for at in (0, 4080)]
+    return [page[at:at + 16] for page in pages_of(vm)[:100] for at in (0, 4080)]
 
 
 def moved_in_sight(stage, receive=(), *args):

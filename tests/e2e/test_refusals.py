@@ -189,8 +189,7 @@ def test_guest_is_told_to_end_while_it_is_filled():
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as vm:
         def begun():
-            files = [fd for fd in pathlib.Path(f"/proc/{vm.pid}/fd").iterdir()
-                     if "memfd:godwit-ram" in os.readlink(fd)]
+            files = [fd for fd, name in godwit.files_of(vm.pid) if "memfd:godwit-ram" in name]
             return files and files[0].stat().st_blocks
         try:
             godwit.wait_until("it is being filled", begun)

@@ -3,8 +3,6 @@
 between their ends; the control connection is."""
 
 import contextlib
-import os
-import pathlib
 import socket
 import threading
 
@@ -12,8 +10,6 @@ import pytest
 
 import godwit
 import wire
-
-PAGE = 4096
 
 
 class Tap:
@@ -103,22 +99,11 @@ def tapped(stage):
         tap.close()
 
 
-def pages_of(vm):
-    """Pages of the guest's RAM that hold something not found in every program."""
-    fds = pathlib.Path(f"/proc/{vm.popen.pid}/fd")
-    for fd in fds.iterdir():
-        if "godwit-ram" in os.readlink(fd):
-            data = fd.read_bytes()
-            for at in range(0, len(data), PAGE):
-                if len(set(data[at:at + PAGE])) > 64:
-                    yield data[at:at + PAGE]
-
-
 @pytest.mark.smoke
 def test_nothing_of_a_page_is_on_the_wire(tapped):
     source, target, vm, waiting, tap, migrate = tapped()
     last = vm.wait_ticks()
-    secrets = [page[i:i + 16] for page in list(pages_of(vm))[:200] for i in (0, 1024, 4080)]
+    secrets = [page[i:i + 16] for page in godwit.pages_of(vm)[:200] for i in (0, 1024, 4080)]
     assert len(secrets) > 100
     report = migrate("--verify", "memory").done()
     assert report["seal"].startswith("aes-256-gcm by ")
@@ -135,7 +120,7 @@ def test_plain_text_would_show_them(tapped):
     """The test above can see what it looks for."""
     source, target, vm, waiting, tap, migrate = tapped(receive=["--seal", "none"])
     vm.wait_ticks()
-    secrets = [page[i:i + 16] for page in list(pages_of(vm))[:200] for i in (0, 1024, 4080)]
+    secrets = [page[i:i + 16] for page in godwit.pages_of(vm)[:200] for i in (0, 1024, 4080)]
     report = migrate("--seal", "none").done()
     assert report["seal"] == "none"
     seen = bytes(tap.seen[False])

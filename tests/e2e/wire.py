@@ -53,7 +53,7 @@ def receive_message(sock):
     return kind, json.loads(body) if kind == JSON else body
 
 
-def closes(sock, timeout=30):
+def closes(sock, timeout=60):
     """True when the other side closes; whatever it says before is returned as text."""
     sock.settimeout(timeout)
     said = b""
