@@ -106,7 +106,7 @@ def after_helper(who, at):
 
 
 @pytest.mark.parametrize("who,at", [
-    pytest.param(who, at, marks=[] if (who, at) == ("keeper", "last") else LONG)
+    pytest.param(who, at, marks=pytest.mark.smoke if (who, at) == ("keeper", "last") else LONG)
     for who in ("source attach", "target attach", "keeper") for at in STAGES])
 def test_helper_dies(stage, who, at):
     death = Death(stage, at)
