@@ -94,6 +94,10 @@ static void settle(struct rel_recv *r, uint64_t settled, uint64_t settled_pos)
 	advance(r);
 }
 
+// Older packets are dropped, and meanwhile fewer frames are answered than marks have numbers.
+_Static_assert(REL_RECV_NUMBERS + PACKET_FRAMES + 2 * PACKET_ACK_MARKS < UINT16_MAX / 2,
+	"an old packet could pass for one that has read newer marks");
+
 // The source has read marks before this number. An older packet says a smaller one.
 static void forget_marks(struct rel_recv *r, uint16_t known)
 {

@@ -3,11 +3,13 @@
 // polling core; pure.
 //
 // Invariants: an ACK that speaks of what was never sent is dropped whole. Credits never shrink. A
-// packet's fate is counted once.
+// packet's fate is counted once. Marks are read in the target's order, each once.
 
 #include "rel_send.h"
 
 #include "bits.h"
+
+#define AWAY_ROUND_NS ((uint64_t)UINT16_MAX * PACKET_AWAY_NS)
 
 static bool is_possible(const struct rel_send *s, const struct packet_ack *a)
 {
@@ -42,10 +44,12 @@ static void on_largest(struct rel_send *s, const struct packet_ack *a, uint64_t 
 {
 	const struct rel_send_packet *k = rel_send_packet_slot(s, a->largest);
 	uint64_t rtt = now_ns - k->sent_ns;
-
 	uint64_t away = (uint64_t)(uint16_t)(rel_away_sum(&s->c) - k->away) +
 			(uint16_t)(a->away - k->peer_away);
 
+	// Both counts go round: of so long a time they say nothing, and nobody knows whose it was.
+	if (rtt >= AWAY_ROUND_NS)
+		away = rtt / PACKET_AWAY_NS + 1;
 	if (a->delay_ns < rtt)
 		rtt -= a->delay_ns;
 	congestion_sample(&s->cc, now_ns, rel_max(rtt, 1), away * PACKET_AWAY_NS);
@@ -89,10 +93,8 @@ static void on_packets(struct rel_send *s, const struct packet_ack *a, uint64_t 
 	}
 }
 
-static void on_marks(struct rel_send *s, const struct packet *p, const struct packet_ack *a)
+static void on_newest(struct rel_send *s, const struct packet *p, const struct packet_ack *a)
 {
-	if (p->number < s->ack_number)
-		return;
 	congestion_acked(&s->cc, 0, a->ce - s->ce);
 	s->ack_number = p->number;
 	s->ce = a->ce;
@@ -148,18 +150,25 @@ static void on_barrier(struct rel_send *s, const struct packet_ack *a)
 static void on_ack(
 	struct rel_send *s, uint64_t now_ns, const struct packet *p, const struct packet_ack *a)
 {
+	bool newest = p->number >= s->ack_number;
+
 	s->frame_limit = rel_max(s->frame_limit, a->frame_limit);
 	s->pos_limit = rel_max(s->pos_limit, a->pos_limit);
 	on_packets(s, a, now_ns);
-	on_marks(s, p, a);
+	if (newest)
+		on_newest(s, p, a);
 	rel_send_detect(s, now_ns);
 	if (s->any_acked && s->largest >= s->round_end) {
 		s->round_end = s->c.number;
 		congestion_round(&s->cc);
 		rel_send_round(s);
 	}
-	on_answers(s, a);
-	on_barrier(s, a);
+	// One that was overtaken says no more of frames than that which overtook it; and the
+	// numbers of its marks, which go round, might pass for new ones.
+	if (newest) {
+		on_answers(s, a);
+		on_barrier(s, a);
+	}
 	rel_send_advance(s);
 	rel_send_rate(s);
 }

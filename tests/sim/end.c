@@ -11,6 +11,7 @@
 
 #define LEAVE_CHANCE  200u // parts of 65536, of a packet
 #define CONTENT_BYTES ((size_t)1 << 20)
+#define ROUND_MOST    40u
 
 static uint8_t content[CONTENT_BYTES + FRAME_PAYLOAD_BYTES];
 
@@ -151,6 +152,17 @@ void end_put_out(struct end *e, enum end_side side, struct rel_out *o)
 		leave(e, side, d);
 }
 
+// Counts that go round are begun just before they do.
+static void begin_counts(struct end *e)
+{
+	struct seed s = {e->seed};
+
+	e->send.marks_known = e->recv.first_mark = (uint16_t)-seed_below(&s, ROUND_MOST);
+	e->send.c.away_sum_ns = (UINT16_MAX - seed_below(&s, ROUND_MOST)) * PACKET_AWAY_NS;
+	e->recv.c.away_sum_ns = (UINT16_MAX - seed_below(&s, ROUND_MOST)) * PACKET_AWAY_NS;
+	e->send.peer_away = rel_away_sum(&e->recv.c);
+}
+
 static void begin(void *arg, struct datagram *d)
 {
 	struct end *e = arg;
@@ -161,6 +173,7 @@ static void begin(void *arg, struct datagram *d)
 	back.token_in = g->token_out;
 	rel_send_init(&e->send, g, e->send_mem, e->net->now_ns);
 	rel_recv_init(&e->recv, &back, e->recv_mem, e->net->now_ns);
+	begin_counts(e);
 	e->recv.busy = END_BUSY;
 	e->began_ns = e->net->now_ns;
 	end_run_send(e);
