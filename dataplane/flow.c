@@ -88,5 +88,7 @@ bool flow_poll(struct flow *f)
 
 bool flow_leave(struct flow *f)
 {
+	if (f->kind == FLOW_PORT)
+		return port_leave(f->priv);
 	return f->link == NULL || f->link->ops->leave == NULL || f->link->ops->leave(f->link);
 }

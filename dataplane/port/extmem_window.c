@@ -244,7 +244,7 @@ static void drop(struct extmem_window *w)
 static void *work(void *arg)
 {
 	struct extmem_window *w = arg;
-	_Atomic unsigned *users = &w->port->windows;
+	_Atomic unsigned *users = &w->port->windows, *waiting = &w->port->ending;
 	bool ending = false;
 
 	while (!ending) {
@@ -257,6 +257,7 @@ static void *work(void *arg)
 		atomic_fetch_add_explicit(&w->looks, 1, memory_order_release);
 	}
 	drop(w);
+	atomic_fetch_sub_explicit(waiting, 1, memory_order_relaxed);
 	// Release: the port may be closed now.
 	atomic_fetch_sub_explicit(users, 1, memory_order_release);
 	return NULL;
@@ -417,6 +418,8 @@ void extmem_window_free(struct extmem_window *w)
 {
 	if (w == NULL)
 		return;
+	// The queues' cores have the device give back what it holds, until the thread is through.
+	atomic_fetch_add_explicit(&w->port->ending, 1, memory_order_relaxed);
 	atomic_store_explicit(&w->ending, true, memory_order_release);
 	sem_post(&w->turn);
 }

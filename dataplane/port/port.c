@@ -2,8 +2,9 @@
 // A port as control sees it: opened, held while sessions use it, asked, closed. Run by the control
 // thread; its queues run on lcores (port_turn.c).
 //
-// Invariants: queues are polled only between hold and release; a UDP port has one link; all memory
-// is there before the first queue is polled.
+// Invariants: queues are polled only between hold and release, and after that until the device has
+// given back what it holds of guest memory; a UDP port has one link; all memory is there before the
+// first queue is polled.
 
 #include "port.h"
 
@@ -121,19 +122,26 @@ int port_open(struct port **out, const struct port_config *c, struct err *e)
 	return 0;
 }
 
-static bool wait_detached(struct port *p)
+static bool wait_detached(struct port_queue *q, uint64_t end_ns)
 {
 	static const struct timespec nap = {.tv_nsec = NAP_NS};
+
+	// Acquire: the lcore's last turn is over.
+	while (!atomic_load_explicit(&q->poller.detached, memory_order_acquire)) {
+		if (clock_ns() > end_ns)
+			return false;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
+	return true;
+}
+
+static bool wait_all_detached(struct port *p)
+{
 	uint64_t end = clock_ns() + DETACH_NS;
 
 	for (unsigned i = 0; i < p->nqueues; i++)
-		// Acquire: the lcore's last turn is over.
-		while (p->queue[i] != NULL && !atomic_load_explicit(&p->queue[i]->poller.detached,
-						      memory_order_acquire)) {
-			if (clock_ns() > end)
-				return false;
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
-		}
+		if (p->queue[i] != NULL && !wait_detached(p->queue[i], end))
+			return false;
 	return true;
 }
 
@@ -156,11 +164,13 @@ void port_close(struct port *p)
 {
 	if (p == NULL)
 		return;
+	// Release: who sees it lets go, whatever the device holds.
+	atomic_store_explicit(&p->closing, true, memory_order_release);
 	for (unsigned i = 0; i < p->nqueues; i++)
 		if (p->queue[i] != NULL)
 			flow_detach(&p->queue[i]->poller);
 	// Who does not let go would use what is freed: then it stays.
-	if (!wait_detached(p))
+	if (!wait_all_detached(p))
 		return;
 	port_stop(p);
 	if (!wait_unmapped(p))
@@ -171,21 +181,36 @@ void port_close(struct port *p)
 	mem_free(p, sizeof(*p));
 }
 
+static int queue_hold(struct port_queue *q)
+{
+	int polled = PORT_LEAVING, rc;
+
+	// The lcore that waits for the device goes on; or it lets go, or has.
+	if (atomic_compare_exchange_strong_explicit(
+		    &q->polled, &polled, PORT_POLLED, memory_order_acq_rel, memory_order_acquire)) {
+		atomic_store_explicit(&q->poller.stop, false, memory_order_release);
+		return 0;
+	}
+	if (!wait_detached(q, clock_ns() + DETACH_NS))
+		return -EBUSY;
+	atomic_store_explicit(&q->poller.stop, false, memory_order_relaxed);
+	atomic_store_explicit(&q->polled, PORT_POLLED, memory_order_relaxed);
+	rc = flow_attach(&q->poller);
+	if (rc < 0) {
+		atomic_store_explicit(&q->polled, PORT_GONE, memory_order_relaxed);
+		atomic_store_explicit(&q->poller.detached, true, memory_order_relaxed);
+	}
+	return rc;
+}
+
 int port_hold(struct port *p)
 {
 	int rc = 0;
 
 	if (p->held++ > 0)
 		return 0;
-	if (!wait_detached(p))
-		rc = -EBUSY;
-	for (unsigned i = 0; rc == 0 && i < p->nqueues; i++) {
-		atomic_store_explicit(&p->queue[i]->poller.stop, false, memory_order_relaxed);
-		rc = flow_attach(&p->queue[i]->poller);
-		if (rc < 0)
-			atomic_store_explicit(
-				&p->queue[i]->poller.detached, true, memory_order_relaxed);
-	}
+	for (unsigned i = 0; rc == 0 && i < p->nqueues; i++)
+		rc = queue_hold(p->queue[i]);
 	if (rc < 0)
 		port_release(p);
 	return rc;
@@ -195,8 +220,13 @@ void port_release(struct port *p)
 {
 	if (--p->held > 0)
 		return;
-	for (unsigned i = 0; i < p->nqueues; i++)
-		flow_detach(&p->queue[i]->poller);
+	for (unsigned i = 0; i < p->nqueues; i++) {
+		int polled = PORT_POLLED;
+
+		if (atomic_compare_exchange_strong_explicit(&p->queue[i]->polled, &polled,
+			    PORT_LEAVING, memory_order_acq_rel, memory_order_relaxed))
+			flow_detach(&p->queue[i]->poller);
+	}
 }
 
 void port_info(struct port *p, struct port_info *i)

@@ -24,10 +24,20 @@
 #define PORT_SEGS      16u  /* external pieces of one packet, at most */
 #define PORT_FORWARD   512u /* packets on their way to another lcore; a power of two */
 
+#define PORT_RECLAIM_NS NS_PER_MS
+
 struct link_nic;
+
+enum port_polled {
+	PORT_GONE,    /* no lcore has the poller, or one is letting go of it */
+	PORT_POLLED,  /* the port is held */
+	PORT_LEAVING, /* it is not; the lcore may let go */
+};
 
 struct port_queue {
 	struct flow poller; /* of kind FLOW_PORT: polls the queue as long as the port is held */
+	/* enum port_polled. control: POLLED and LEAVING, its lcore: LEAVING to GONE */
+	_Atomic int polled;
 
 	/* set at open, then read-only */
 	struct port *port;
@@ -39,6 +49,8 @@ struct port_queue {
 	struct rte_mempool *hdr_pool;  /* zero copy: what stands before the pages */
 	struct rte_mempool *ext_pool;  /* zero copy: without room; pages are attached */
 	struct rte_ring *forward;      /* many producers: other lcores; consumer: this one */
+
+	uint64_t reclaim_at_ns; /* lcore only */
 
 	/* lcore: wo, control: ro */
 	struct {
@@ -73,6 +85,8 @@ struct port {
 	uint16_t id;
 	struct rte_device *device;
 	_Atomic unsigned windows; /* extmem_window objects; their threads take away */
+	_Atomic unsigned ending;  /* of these such as wait for the device. The same */
+	_Atomic bool closing;     /* control: wo */
 	bool started;
 	unsigned held;
 	unsigned next_slot;
@@ -96,6 +110,9 @@ static inline void port_count(_Atomic uint64_t *v, uint64_t n)
 
 /* port_turn.c: one turn of a queue on its lcore. True when something came. */
 bool port_turn(struct port_queue *q);
+/* After flow_detach() of its poller, until it returns true. What the device holds of guest memory
+ * it gives back to who polls it, so as long as there is such it is polled. */
+bool port_leave(struct port_queue *q);
 /* Lcore: sends a message of the neighbour protocols now, or not at all. */
 void port_say(struct port_queue *q, const uint8_t *buf, size_t len);
 /* Lcore: gives n packets to the device; returns how many it took. */

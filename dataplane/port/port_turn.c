@@ -8,6 +8,7 @@
 
 #include "port_impl.h"
 
+#include <errno.h>
 #include <rte_ethdev.h>
 #include <string.h>
 
@@ -83,6 +84,19 @@ static void sort(struct port_queue *q, struct rte_mbuf *m)
 		drop(m, &q->n.rx_dropped);
 }
 
+// Links are gone that would have the device look at what it has sent; some devices can't be asked,
+// and look when there is more to send.
+static void reclaim(struct port_queue *q)
+{
+	uint64_t now = port_now_ns(q->port);
+
+	if (now < q->reclaim_at_ns)
+		return;
+	q->reclaim_at_ns = now + PORT_RECLAIM_NS;
+	if (rte_eth_tx_done_cleanup(q->id, q->index, 0) == -ENOTSUP)
+		port_nudge(q);
+}
+
 bool port_turn(struct port_queue *q)
 {
 	struct rte_mbuf *m[PORT_BURST];
@@ -102,7 +116,25 @@ bool port_turn(struct port_queue *q)
 		for (unsigned i = 0; i < handed; i++)
 			sort(q, m[i]);
 	}
+	if (atomic_load_explicit(&q->port->ending, memory_order_relaxed) > 0)
+		reclaim(q);
 	return n + handed > 0;
+}
+
+bool port_leave(struct port_queue *q)
+{
+	int leaving = PORT_LEAVING;
+
+	// Acquire pairs with port_close(), which stops the device then.
+	if (atomic_load_explicit(&q->port->closing, memory_order_acquire))
+		return true;
+	if (atomic_load_explicit(&q->port->windows, memory_order_relaxed) > 0) {
+		port_turn(q);
+		return false;
+	}
+	// Fails if control held the port again: then it is polled on.
+	return atomic_compare_exchange_strong_explicit(
+		&q->polled, &leaving, PORT_GONE, memory_order_acq_rel, memory_order_relaxed);
 }
 
 unsigned port_send(struct port_queue *q, struct rte_mbuf **m, unsigned n)

@@ -182,6 +182,7 @@ static void wait_gone(void)
 	for (unsigned n = 0; n < WAIT_NAPS && atomic_load(&port.windows) > 0; n++)
 		nap();
 	assert_int_equal(atomic_load(&port.windows), 0);
+	assert_int_equal(atomic_load(&port.ending), 0);
 	region_map_close(&map);
 }
 
@@ -381,6 +382,7 @@ static void ends_when_pieces_are_back(void **state)
 		nap();
 	assert_string_equal(fake.log, "r0123a");
 	assert_int_equal(atomic_load(&port.windows), 1);
+	assert_int_equal(atomic_load(&port.ending), 1);
 	extmem_window_give(&p, 1);
 	wait_gone();
 	assert_string_equal(fake.log, "r0123abcdu");
