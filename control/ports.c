@@ -150,17 +150,19 @@ uint64_t ports_nodes(const struct ports *p)
 
 void ports_about(const struct port_info *i, char text[PORTS_ABOUT])
 {
-	char speed[32] = "speed unknown", vlan[24] = "";
+	char speed[32] = "speed unknown", vlan[24] = "", node[24] = "";
 
 	if (i->speed_mbps >= 1000)
 		snprintf(speed, sizeof(speed), "%u Gbit/s", i->speed_mbps / 1000);
 	else if (i->speed_mbps > 0)
 		snprintf(speed, sizeof(speed), "%u Mbit/s", i->speed_mbps);
+	if (i->node >= 0)
+		snprintf(node, sizeof(node), ", node %d", i->node);
 	if (i->vlan > 0)
 		snprintf(vlan, sizeof(vlan), ", VLAN %u", i->vlan);
-	snprintf(text, PORTS_ABOUT, "%s, link %s, %s, MTU %u%s, queues %u, steering %s, %s, %s",
-		i->driver, i->link_up ? "up" : "down", speed, i->mtu, vlan, i->queues, i->steering,
-		i->zero_copy ? "zero copy where pages are not sealed" : "copies pages",
+	snprintf(text, PORTS_ABOUT, "%s%s, link %s, %s, MTU %u%s, queues %u, steering %s, %s, %s",
+		i->driver, node, i->link_up ? "up" : "down", speed, i->mtu, vlan, i->queues,
+		i->steering, i->zero_copy ? "zero copy where pages are not sealed" : "copies pages",
 		i->udp_checksum ? "device checksums" : "software checksums");
 }
 

@@ -35,9 +35,12 @@ json_t *offer_make(const struct ports *p)
 	return list;
 }
 
+/* A queue each; those of a key are the first 16. */
+static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-";
+_Static_assert(sizeof(digits) == PORT_QUEUES + 1, "each queue has a digit");
+
 json_t *offer_make_spread(const struct port_rss *r)
 {
-	static const char digits[] = "0123456789abcdef";
 	char key[2 * PORT_RSS_KEY], queues[PORT_RETA];
 
 	if (r == NULL)
@@ -47,17 +50,17 @@ json_t *offer_make_spread(const struct port_rss *r)
 		key[2 * i + 1] = digits[r->key[i] & 15];
 	}
 	for (unsigned i = 0; i < r->entries; i++)
-		queues[i] = digits[r->queue[i] & 15]; /* PORT_QUEUES of them */
+		queues[i] = digits[r->queue[i] % PORT_QUEUES];
 	return json_pack("{s:s%, s:s%}", "key", key, (size_t)2 * r->key_bytes, "queues", queues,
 		(size_t)r->entries);
 }
 
-/* One hex digit; -1: it is none. */
-static int digit(char c)
+/* One of the first so many digits; -1: it is none. */
+static int digit(char c, unsigned base)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	const char *at = c != '\0' ? strchr(digits, c) : NULL;
+
+	return at != NULL && (size_t)(at - digits) < base ? (int)(at - digits) : -1;
 }
 
 int offer_read_spread(struct port_rss *r, const json_t *told, struct err *e)
@@ -69,12 +72,12 @@ int offer_read_spread(struct port_rss *r, const json_t *told, struct err *e)
 
 	memset(r, 0, sizeof(*r));
 	for (size_t i = 0; good && i < nkey; i++) {
-		good = digit(key[i]) >= 0;
-		r->key[i / 2] = (uint8_t)(r->key[i / 2] << 4 | (digit(key[i]) & 15));
+		good = digit(key[i], 16) >= 0;
+		r->key[i / 2] = (uint8_t)(r->key[i / 2] << 4 | (digit(key[i], 16) & 15));
 	}
 	for (size_t i = 0; good && i < nqueues; i++) {
-		good = digit(queues[i]) >= 0;
-		r->queue[i] = (uint8_t)(digit(queues[i]) & 15);
+		good = digit(queues[i], PORT_QUEUES) >= 0;
+		r->queue[i] = (uint8_t)digit(queues[i], PORT_QUEUES);
 	}
 	if (!good)
 		return err_set(e, EPROTO,

@@ -15,7 +15,7 @@
 
 #include "err.h"
 
-#define PORT_QUEUES     16u /* at most */
+#define PORT_QUEUES     64u /* at most, as a session has flows */
 #define PORT_NAME       64u
 #define PORT_MTU_LEAST  1280u
 #define PORT_MTU_MOST   65000u
@@ -112,8 +112,9 @@ void port_info(struct port *p, struct port_info *i);
 void port_counts(const struct port *p, struct port_counts *c);
 
 /* As long as it is held the lcores of all queues poll them, so that neighbours are answered before
- * a flow is there. Held before its first link is opened, released after the last one is closed.
- * Counts. -ENOSPC: an lcore serves LCORE_FLOWS already. */
+ * a flow is there; and after that as long as the device holds pages of windows (extmem_window.h),
+ * as a card does whose cable is cut. Held before its first link is opened, released after the last
+ * one is closed. Counts. -ENOSPC: an lcore serves LCORE_FLOWS already. */
 int port_hold(struct port *p);
 void port_release(struct port *p);
 

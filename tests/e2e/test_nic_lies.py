@@ -43,7 +43,7 @@ LIES = [
     ("flows", False, ["lanes", 0, "udp_port"], 70000, "udp_port is not a number"),
     ("flows", False, ["lanes", 0, "token"], "0x00000000000000", "no address, UDP port and token"),
     ("flows", False, ["lanes", 0, "token"], "+000000000000001", "no address, UDP port and token"),
-    ("flows", False, ["lanes", 0, "queue"], 16, "queue is not a number"),
+    ("flows", False, ["lanes", 0, "queue"], 64, "queue is not a number"),
     ("flows", False, ["spread"], {"key": "00", "queues": "0"}, "is no key and table"),
     ("flows", False, ["address"], "nonsense", "no address, UDP port and token"),
     ("flows", False, ["address"], "2001:db8:7::1", "has no address of the kind"),
