@@ -79,6 +79,7 @@ class Cable(Network):
     def make(self):
         stem = f"gw{os.getpid()}-{next(COUNT)}"
         self.spaces = [f"{stem}s", f"{stem}t"]
+        self.dumps = []
         try:
             for space in self.spaces:
                 self.ip("netns", "add", space)
@@ -106,6 +107,9 @@ class Cable(Network):
             self.ip("-n", space, "link", "set", name, "up")
 
     def close(self):
+        for dump in self.dumps:
+            dump.child.kill()
+            dump.child.wait()
         for space in self.spaces:
             subprocess.run(["ip", "netns", "del", space], capture_output=True, timeout=30,
                            stdin=subprocess.DEVNULL, check=False)
@@ -150,6 +154,13 @@ class Cable(Network):
                 with self.inside(side):
                     made.append(Capture(name))
         return made
+
+
+    def dump(self):
+        """The same of the pages' cable, by tcpdump."""
+        for side in (0, 1):
+            self.dumps.append(Dump(self.spaces[side], "data", self.folder / f"side{side}.pcap"))
+        return self.dumps
 
 
 class Taps(Network):
@@ -219,6 +230,39 @@ class Capture:
         self.thread.join(5)
         self.socket.close()
         return self.frames
+
+
+class Dump:
+    """All that arrives at an interface from now on, as tcpdump writes it to a file."""
+
+    HEAD, RECORD = struct.Struct("=IHHiIII"), struct.Struct("=IIII")
+
+    def __init__(self, space, interface, path):
+        self.path = path
+        self.child = subprocess.Popen(
+            ["ip", "netns", "exec", space, "tcpdump", "-i", interface, "-Q", "in", "-U", "-s", "0",
+             "-B", "16384", "-Z", "root", "-w", str(path)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = self.child.stderr.readline()
+        while said and "listening on" not in said:
+            said = self.child.stderr.readline()
+        assert said, "tcpdump does not listen"
+
+    def close(self):
+        """Returns the frames."""
+        self.child.terminate()
+        self.child.communicate(timeout=30)
+        data = self.path.read_bytes()
+        magic, _, _, _, _, _, link = self.HEAD.unpack_from(data)
+        assert magic in (0xa1b2c3d4, 0xa1b23c4d) and link == 1, "not a capture of Ethernet frames"
+        frames, at = [], self.HEAD.size
+        while at < len(data):
+            _, _, kept, whole = self.RECORD.unpack_from(data, at)
+            at += self.RECORD.size
+            assert kept == whole, "a frame is not whole"
+            frames.append(data[at:at + kept])
+            at += kept
+        return frames
 
 
 def checksum(data):

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+import godwit
 from fabric import Cable, Capture, Memif, checksum, udp_of
 from godwit import pages_of
 
@@ -150,18 +151,24 @@ def test_attacked(stage):
     vm, waiting = stage.vm(**GUEST), stage.waiting(memory="16M")
     last = vm.wait_ticks()
     attacker = Attacker(net)
+
+    def is_met(daemon):
+        port = (daemon.status("guest") or {}).get("report", {}).get("port", {})
+        return port.get("packets_bad", 0) > 0
+
     try:
-        report = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic",
-                               "--bandwidth", "16M", "--verify", "memory").done()
+        migration = stage.migrate(source, target, vm, waiting, "guest", "--link", "nic",
+                                  "--bandwidth", "16M", "--verify", "memory", "--hold")
+        godwit.wait_until("all kinds of attack were tried", lambda: all(attacker.sent.values()))
+        godwit.wait_until("what was forged came to the target", lambda: is_met(target))
+        godwit.wait_until("what was reflected came to the source", lambda: is_met(source))
+        source.ok("switch-now", "guest")
+        report = migration.done()
     finally:
         attacker.close()
-    assert all(attacker.sent.values()), attacker.sent
     assert report["verified_pages"] > 0 and report["pages_torn"] == 0
     assert waiting.wait_ticks() > last
     waiting.whole()
-    there = target.status("guest")["report"]["port"]
-    assert there["packets_bad"] > 0, "nothing that was forged came to the target"
-    assert report["port"]["packets_bad"] > 0, "nothing that was reflected came to the source"
 
 
 def test_zero_copy_and_seal_exclude_each_other(stage):
