@@ -10,11 +10,11 @@
 const struct stage stage_table[] = {
 	/* name, state, source, target, undo, deadline in ms, and more of it for each GiB */
 	{"vmm", SESSION_PREPARING, source_vmm, NULL, NULL, 30000},
-	{"hello", SESSION_PREPARING, source_connect, NULL, NULL, 15000},
+	{"hello", SESSION_PREPARING, source_connect, NULL, NULL, 30000},
 	{"preflight", SESSION_PREPARING, source_preflight, target_preflight, NULL, 30000},
 	/* The target may populate terabytes; the guest runs meanwhile. */
 	{"prepare", SESSION_PREPARING, source_prepare, target_prepare, NULL, 120000, 4000},
-	{"flows", SESSION_PREPARING, source_flows, target_flows, NULL, 15000},
+	{"flows", SESSION_PREPARING, source_flows, target_flows, NULL, 30000},
 	{"track", SESSION_PREPARING, source_track, NULL, source_track_undo, 60000},
 	{"copy", SESSION_COPYING, precopy_live, NULL, NULL, 0},
 	{"pause", SESSION_SWITCHING, source_pause, NULL, source_pause_undo, 30000},
