@@ -24,8 +24,8 @@
 
 #define STAGES_MAX 96u
 
-static const struct stage *const tables[] = {
-	stage_memory, stage_codec, stage_path, stage_small, stage_fresh, stage_arm, stage_seal};
+static const struct stage *const tables[] = {stage_memory, stage_codec, stage_path, stage_small,
+	stage_fresh, stage_arm, stage_seal, stage_rounds};
 
 struct run {
 	const struct stage *stage;

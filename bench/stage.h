@@ -44,6 +44,7 @@ extern const struct stage stage_small[];
 extern const struct stage stage_fresh[];
 extern const struct stage stage_arm[];
 extern const struct stage stage_seal[];
+extern const struct stage stage_rounds[];
 
 /* Makes b->target, populated. 0 or -errno. */
 int bench_target(struct bench *b);
