@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,68 +57,54 @@ static const char help[] =
 	"Exit codes: 0 done or moved away; 1 a page was lost, torn or old; 2 wrong usage;\n"
 	"3 no usable KVM; 4 the guest could not start; 5 the guest failed.\n";
 
-enum {
-	O_MEMORY = 256,
-	O_NOMINAL,
-	O_HUGE,
-	O_VCPUS,
-	O_RING,
-	O_FREE,
-	O_BALLOON,
-	O_CHURN,
-	O_REPORT,
-	O_POISON,
-	O_AGENT,
-	O_INCOMING,
-	O_NAME,
-	O_PATTERN,
-	O_RATE,
-	O_SHARE,
-	O_CONTENT,
-	O_POPULATE,
-	O_SEED,
-	O_CHECK_EXIT,
-	O_CHECK_MOVE,
-	O_STAY,
-	O_RUN_FOR,
-	O_TICK,
-	O_KVM,
-	O_SOFT,
-	O_HELP,
-	O_VERSION
-};
+enum kind { FLAG, SIZE, NUMBER, POWER, WORD, CONTENT, TEXT, PRINT };
 
-static const struct option long_options[] = {
-	{"memory", required_argument, NULL, O_MEMORY},
-	{"nominal", required_argument, NULL, O_NOMINAL},
-	{"hugepages", no_argument, NULL, O_HUGE},
-	{"vcpus", required_argument, NULL, O_VCPUS},
-	{"free", required_argument, NULL, O_FREE},
-	{"balloon", required_argument, NULL, O_BALLOON},
-	{"churn", required_argument, NULL, O_CHURN},
-	{"report", required_argument, NULL, O_REPORT},
-	{"poison", required_argument, NULL, O_POISON},
-	{"ring", required_argument, NULL, O_RING},
-	{"agent", required_argument, NULL, O_AGENT},
-	{"incoming", no_argument, NULL, O_INCOMING},
-	{"name", required_argument, NULL, O_NAME},
-	{"pattern", required_argument, NULL, O_PATTERN},
-	{"rate", required_argument, NULL, O_RATE},
-	{"share", required_argument, NULL, O_SHARE},
-	{"content", required_argument, NULL, O_CONTENT},
-	{"populate", required_argument, NULL, O_POPULATE},
-	{"seed", required_argument, NULL, O_SEED},
-	{"check-on-exit", no_argument, NULL, O_CHECK_EXIT},
-	{"check-on-move", no_argument, NULL, O_CHECK_MOVE},
-	{"stay", no_argument, NULL, O_STAY},
-	{"run-for", required_argument, NULL, O_RUN_FOR},
-	{"tick", required_argument, NULL, O_TICK},
-	{"kvm", no_argument, NULL, O_KVM},
-	{"soft", no_argument, NULL, O_SOFT},
-	{"help", no_argument, NULL, O_HELP},
-	{"version", no_argument, NULL, O_VERSION},
-	{NULL, 0, NULL, 0},
+#define FIELD(name) offsetof(struct option_set, name), sizeof(((struct option_set *)NULL)->name)
+
+static const char *const patterns[] = {"seq", "random", "hot", NULL};
+static const char *const reports[] = {"full", "late", "part", "twice", "stale", "never", NULL};
+
+// An option, and the field that it sets.
+static const struct row {
+	const char *name;
+	enum kind kind;
+	size_t at, bytes;
+	uint64_t min, max;        // of a number, and of the length of a text; max: what a flag sets
+	const char *wants;        // what is printed, or what a value must be
+	const char *const *words; // in the order of the enum
+} rows[] = {
+	{"kvm", FLAG, FIELD(soft), 0, false},
+	{"soft", FLAG, FIELD(soft), 0, true},
+	{"memory", SIZE, FIELD(memory_bytes), .wants = "a size such as 64M"},
+	{"nominal", SIZE, FIELD(nominal_bytes), .wants = "a size such as 1T"},
+	{"hugepages", FLAG, FIELD(huge), 0, true},
+	{"vcpus", NUMBER, FIELD(vcpus), 1, GUEST_VCPUS, "a number from 1 to 64"},
+	{"ring", POWER, FIELD(ring), 256, 65536, "a power of two from 256 to 65536"},
+	{"agent", TEXT, FIELD(agent), 1, SIZE_MAX, "the path of a socket"},
+	{"incoming", FLAG, FIELD(incoming), 0, true},
+	{"name", TEXT, FIELD(name), 1, 63, "1 to 63 characters"},
+	{"pattern", WORD, FIELD(pattern), .wants = "seq, random or hot", .words = patterns},
+	{"rate", NUMBER, FIELD(rate), 0, UINT32_MAX, "pages a second"},
+	{"share", NUMBER, FIELD(share), 1, 100, "a number from 1 to 100"},
+	{"free", NUMBER, FIELD(free), 0, 90, "a number from 0 to 90"},
+	{"balloon", NUMBER, FIELD(balloon), 0, 90, "a number from 0 to 90"},
+	{"churn", NUMBER, FIELD(churn), 0, 1000, "a number from 0 to 1000"},
+	{"report", WORD, FIELD(report), .wants = "full, late, part, twice, stale or never",
+		.words = reports},
+	{"poison", NUMBER, FIELD(poison), 0, UINT32_MAX, "a number of 32 bits"},
+	{"content", CONTENT, FIELD(image.content),
+		.wants = "zero, text, binary, random, heap or mix"},
+	{"populate", NUMBER, FIELD(image.populate), 0, 100, "a number from 0 to 100"},
+	{"seed", NUMBER, FIELD(image.seed), 0, UINT64_MAX, "a number"},
+	{"check-on-exit", FLAG, FIELD(check_on_exit), 0, true},
+	{"check-on-move", FLAG, FIELD(check_on_move), 0, true},
+	{"stay", FLAG, FIELD(stay), 0, true},
+	{"run-for", NUMBER, FIELD(run_ms), 1, UINT32_MAX, "milliseconds"},
+	{"tick", NUMBER, FIELD(tick_ms), 1, 60000, "milliseconds from 1 to 60000"},
+	{"help", PRINT, .wants = help},
+	{"version", PRINT, .wants = "godwit-vm " GODWIT_VERSION "\n"},
 };
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
 
 int option_size(const char *text, uint64_t *bytes)
 {
@@ -144,183 +131,60 @@ int option_size(const char *text, uint64_t *bytes)
 	return 0;
 }
 
-static int number(const char *text, uint64_t min, uint64_t max, uint64_t *v)
+static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *v)
 {
 	char *end;
 
 	if (*text < '0' || *text > '9')
-		return -EINVAL;
+		return false;
 	errno = 0;
 	*v = strtoull(text, &end, 10);
-	return errno != 0 || *end != '\0' || *v < min || *v > max ? -EINVAL : 0;
+	return errno == 0 && *end == '\0' && *v >= min && *v <= max;
 }
 
-static int pattern_parse(const char *text, enum pattern *p)
+static bool word(const char *text, const char *const *words, uint64_t *v)
 {
-	static const char *const names[] = {"seq", "random", "hot"};
-
-	for (unsigned i = 0; i < 3; i++)
-		if (strcmp(text, names[i]) == 0) {
-			*p = (enum pattern)i;
-			return 0;
-		}
-	return -EINVAL;
+	for (*v = 0; words[*v] != NULL; ++*v)
+		if (strcmp(text, words[*v]) == 0)
+			return true;
+	return false;
 }
 
-static int report_parse(const char *text, enum report *r)
+// Sets the field of an option. False: that is no value for it.
+static bool take(struct option_set *o, const struct row *r, const char *v)
 {
-	static const char *const names[] = {"full", "late", "part", "twice", "stale", "never"};
-
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(text, names[i]) == 0) {
-			*r = (enum report)i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
-static int take_flag(struct option_set *o, int c)
-{
-	switch (c) {
-	case O_KVM:
-		o->soft = false;
-		break;
-	case O_SOFT:
-		o->soft = true;
-		break;
-	case O_HUGE:
-		o->huge = true;
-		break;
-	case O_INCOMING:
-		o->incoming = true;
-		break;
-	case O_CHECK_EXIT:
-		o->check_on_exit = true;
-		break;
-	case O_CHECK_MOVE:
-		o->check_on_move = true;
-		break;
-	case O_STAY:
-		o->stay = true;
-		break;
-	default:
-		return -EINVAL;
-	}
-	return 0;
-}
-
-// An option with a value. Returns what it wants where the value is wrong, else NULL.
-static const char *take(struct option_set *o, int c, const char *v)
-{
+	void *field = (char *)o + r->at;
 	uint64_t n = 0;
+	bool good = true;
 
-	switch (c) {
-	case O_MEMORY:
-		return option_size(v, &o->memory_bytes) < 0 ? "a size such as 64M" : NULL;
-	case O_NOMINAL:
-		return option_size(v, &o->nominal_bytes) < 0 ? "a size such as 1T" : NULL;
-	case O_VCPUS:
-		if (number(v, 1, GUEST_VCPUS, &n) < 0)
-			return "a number from 1 to 64";
-		o->vcpus = (unsigned)n;
-		return NULL;
-	case O_FREE:
-	case O_BALLOON:
-		if (number(v, 0, 90, &n) < 0)
-			return "a number from 0 to 90";
-		*(c == O_FREE ? &o->free : &o->balloon) = (unsigned)n;
-		return NULL;
-	case O_CHURN:
-		if (number(v, 0, 1000, &n) < 0)
-			return "a number from 0 to 1000";
-		o->churn = (unsigned)n;
-		return NULL;
-	case O_REPORT:
-		return report_parse(v, &o->report) < 0 ? "full, late, part, twice, stale or never"
-						       : NULL;
-	case O_POISON:
-		if (number(v, 0, UINT32_MAX, &n) < 0)
-			return "a number of 32 bits";
-		o->poison = (uint32_t)n;
-		return NULL;
-	case O_RING:
-		if (number(v, 256, 65536, &n) < 0 || (n & (n - 1)) != 0)
-			return "a power of two from 256 to 65536";
-		o->ring = (uint32_t)n;
-		return NULL;
-	case O_AGENT:
-		o->agent = v;
-		return *v == '\0' ? "the path of a socket" : NULL;
-	case O_NAME:
-		o->name = v;
-		return *v == '\0' || strlen(v) > 63 ? "1 to 63 characters" : NULL;
-	case O_PATTERN:
-		return pattern_parse(v, &o->pattern) < 0 ? "seq, random or hot" : NULL;
-	case O_RATE:
-		return number(v, 0, UINT32_MAX, &o->rate) < 0 ? "pages a second" : NULL;
-	case O_SHARE:
-		if (number(v, 1, 100, &n) < 0)
-			return "a number from 1 to 100";
-		o->share = (unsigned)n;
-		return NULL;
-	case O_CONTENT:
-		return image_parse(v, &o->image.content) < 0
-			       ? "zero, text, binary, random, heap or mix"
-			       : NULL;
-	case O_POPULATE:
-		if (number(v, 0, 100, &n) < 0)
-			return "a number from 0 to 100";
-		o->image.populate = (unsigned)n;
-		return NULL;
-	case O_SEED:
-		return number(v, 0, UINT64_MAX, &o->image.seed) < 0 ? "a number" : NULL;
-	case O_RUN_FOR:
-		return number(v, 1, UINT32_MAX, &o->run_ms) < 0 ? "milliseconds" : NULL;
-	case O_TICK:
-		if (number(v, 1, 60000, &n) < 0)
-			return "milliseconds from 1 to 60000";
-		o->tick_ms = (unsigned)n;
-		return NULL;
+	switch (r->kind) {
+	case FLAG:
+		*(bool *)field = r->max;
+		return true;
+	case TEXT:
+		*(const char **)field = v;
+		return strlen(v) >= r->min && strlen(v) <= r->max;
+	case CONTENT:
+		return image_parse(v, field) == 0;
+	case SIZE:
+		good = option_size(v, &n) == 0;
+		break;
+	case WORD:
+		good = word(v, r->words, &n);
+		break;
 	default:
-		return "another name";
+		good = number(v, r->min, r->max, &n) && (r->kind != POWER || (n & (n - 1)) == 0);
 	}
+	if (r->bytes == sizeof(n))
+		*(uint64_t *)field = n;
+	else
+		*(uint32_t *)field = (uint32_t)n;
+	return good;
 }
 
-int option_parse(struct option_set *o, int argc, char **argv, struct err *e)
+// What holds of several options together.
+static int check(struct option_set *o, struct err *e)
 {
-	int c, index = 0;
-
-	*o = (struct option_set){.memory_bytes = 64u << 20,
-		.name = "vm",
-		.rate = 1000,
-		.share = 100,
-		.churn = 1,
-		.image = {IMAGE_MIX, 1, 100},
-		.tick_ms = 200};
-	opterr = 0;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", long_options, &index)) != -1) {
-		const char *wants;
-
-		if (c == O_HELP || c == O_VERSION) {
-			fputs(c == O_HELP ? help : "godwit-vm " GODWIT_VERSION "\n", stdout);
-			return 1;
-		}
-		if (c == '?')
-			return err_set(e, EINVAL,
-				"%s: no such option, or its value is missing; see --help",
-				argv[optind - 1]);
-		if (optarg == NULL) {
-			take_flag(o, c);
-			continue;
-		}
-		wants = take(o, c, optarg);
-		if (wants != NULL)
-			return err_set(e, EINVAL, "--%s must be %s; got '%s'",
-				long_options[index].name, wants, optarg);
-	}
-	if (optind < argc)
-		return err_set(e, EINVAL, "'%s' is not understood; see --help", argv[optind]);
 	if (o->nominal_bytes == 0)
 		o->nominal_bytes = o->memory_bytes;
 	if (o->vcpus == 0 && !o->incoming)
@@ -335,4 +199,39 @@ int option_parse(struct option_set *o, int argc, char **argv, struct err *e)
 		return err_set(
 			e, EINVAL, "--incoming needs --agent SOCKET, where the guest arrives");
 	return 0;
+}
+
+int option_parse(struct option_set *o, int argc, char **argv, struct err *e)
+{
+	struct option names[ROWS + 1] = {0};
+	int i = 0, c;
+
+	*o = (struct option_set){.memory_bytes = 64u << 20,
+		.name = "vm",
+		.rate = 1000,
+		.share = 100,
+		.churn = 1,
+		.image = {IMAGE_MIX, 1, 100},
+		.tick_ms = 200};
+	for (unsigned k = 0; k < ROWS; k++)
+		names[k] = (struct option){.name = rows[k].name,
+			.has_arg = rows[k].kind != FLAG && rows[k].kind != PRINT};
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", names, &i)) != -1) {
+		if (c == '?')
+			return err_set(e, EINVAL,
+				"%s: no such option, or its value is missing; see --help",
+				argv[optind - 1]);
+		if (rows[i].kind == PRINT) {
+			fputs(rows[i].wants, stdout);
+			return 1;
+		}
+		if (!take(o, &rows[i], optarg))
+			return err_set(e, EINVAL, "--%s must be %s; got '%s'", rows[i].name,
+				rows[i].wants, optarg);
+	}
+	if (optind < argc)
+		return err_set(e, EINVAL, "'%s' is not understood; see --help", argv[optind]);
+	return check(o, e);
 }

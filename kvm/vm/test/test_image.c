@@ -137,6 +137,10 @@ static void options_are_checked(void **state)
 		{{"--share", "101", NULL}, -1},
 		{{"--content", "text", NULL}, 0},
 		{{"--rate", "", NULL}, -1},
+		{{"--ring", "300", NULL}, -1},
+		{{"--report", "full,", NULL}, -1},
+		{{"--name", "", NULL}, -1},
+		{{"--soft=1", NULL}, -1},
 		{{"--incoming", NULL, NULL}, -1},
 		{{"--bogus", NULL, NULL}, -1},
 		{{"stray", NULL, NULL}, -1},
@@ -159,6 +163,32 @@ static void options_are_checked(void **state)
 	}
 }
 
+// Each kind of option sets its own field and no other.
+static void options_are_taken(void **state)
+{
+	static const char *const given[] = {"godwit-vm", "--soft", "--memory", "3M", "--vcpus=64",
+		"--agent", "a", "--name", "n", "--pattern", "hot", "--rate", "4294967295",
+		"--share", "7", "--report", "never", "--poison", "4294967295", "--content", "heap",
+		"--populate", "0", "--seed", "18446744073709551615", "--stay", "--tick", "60000"};
+	struct option_set o;
+	char *argv[sizeof(given) / sizeof(given[0]) + 1] = {NULL};
+	struct err e;
+
+	(void)state;
+	memcpy(argv, given, sizeof(given));
+	assert_int_equal(option_parse(&o, sizeof(given) / sizeof(given[0]), argv, &e), 0);
+	assert_true(
+		o.soft && o.stay && !o.huge && !o.incoming && !o.check_on_exit && !o.check_on_move);
+	assert_true(o.memory_bytes == 3 << 20 && o.nominal_bytes == 3 << 20 && o.vcpus == 64);
+	assert_string_equal(o.agent, "a");
+	assert_string_equal(o.name, "n");
+	assert_true(o.pattern == PATTERN_HOT && o.rate == UINT32_MAX && o.share == 7);
+	assert_true(o.free == 0 && o.balloon == 0 && o.churn == 1 && o.ring == 0 && o.run_ms == 0);
+	assert_true(o.report == REPORT_NEVER && o.poison == UINT32_MAX && o.tick_ms == 60000);
+	assert_true(o.image.content == IMAGE_HEAP && o.image.seed == UINT64_MAX &&
+		    o.image.populate == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +197,7 @@ int main(void)
 		cmocka_unit_test(parts_make_the_whole),
 		cmocka_unit_test(layout_holds),
 		cmocka_unit_test(options_are_checked),
+		cmocka_unit_test(options_are_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
