@@ -3,7 +3,8 @@
 
  - every file or folder that a document names exists;
  - every .c and .h file of base, kvm, dataplane and control stands in ARCHITECTURE.md's map;
- - every `godwit SUB --option` in a document exists in that program's --help."""
+ - every `godwit SUB --option` in a document exists in that program's --help;
+ - every planted bug is named by a test that HACKING.md says it is noticed by."""
 
 import os
 import re
@@ -85,8 +86,22 @@ def commands_exist(doc):
                     bad.append(f"{doc}: '{line.strip()}': {option} is not in --help")
 
 
+def planted_bugs_are_noticed():
+    global checked
+    rows = re.findall(r"^\| (\d+|rdma|nic) \| [^|]+ \| (`tests/.*) \|$",
+                      tree.text("HACKING.md"), re.M)
+    for name in re.findall(r"^\tPLANT_(\w+_\w+),", tree.text("base/plant.h"), re.M):
+        law = name.split("_")[0].lower().removeprefix("law")
+        names = "PLANT_" + name, name.lower().replace("_", "-")
+        files = [file for row, told in rows if row == law for file in re.findall("`(.*?)`", told)]
+        checked += 1
+        if not any(said in tree.text(file) for file in files for said in names):
+            bad.append(f"HACKING.md: no test of law {law} there plants PLANT_{name}")
+
+
 for document in DOCS:
     names_exist(document)
     commands_exist(document)
 map_is_whole()
+planted_bugs_are_noticed()
 tree.end(bad, checked)
