@@ -91,3 +91,23 @@ void lane_close(struct lane *l)
 	claim_fini(&l->claim);
 	dirty_fini(&l->dirty);
 }
+
+uint64_t lane_publish(const struct region_map *map, struct dirty *d, struct claim *claim,
+	uint64_t mask, uint32_t pass)
+{
+	uint64_t n = map->nchunks, pages = 0;
+
+	for (uint64_t c = 0; c < n; c++) {
+		d->taken[c] = region_chunk_mask(&map->r[0], c) & mask;
+		pages += (unsigned)__builtin_popcountll(d->taken[c]);
+	}
+	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
+		struct span s = {.chunk = c,
+			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
+
+		if (claim_publish(claim, 0, &s, 1) != 1)
+			return 0;
+	}
+	claim_close_pass(claim, pass);
+	return pages;
+}

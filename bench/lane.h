@@ -25,4 +25,11 @@ int lane_open_over(struct lane *l, struct bench *b, struct link *source, struct 
 	const struct codec_ops *codec, int level, struct err *e);
 void lane_close(struct lane *l);
 
+#define ALL_PAGES UINT64_MAX
+
+/* Control's part of a pass, before a clock runs: hands out all pages of the first region that are
+ * in mask, which holds for each chunk. Returns how many, 0: there was no room. */
+uint64_t lane_publish(const struct region_map *map, struct dirty *d, struct claim *claim,
+	uint64_t mask, uint32_t pass);
+
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// godwit-bench nic: the raw path over net_memif at 9000 bytes, one source core and one target core;
-// beside it a bare loop over the same ports, which attaches the same pages to packets, sums them on
-// both sides, and copies them to memory over there (nic_bare.c). All memory is populated. The
-// source runs on CPU 0, the target on CPU 1. A flow runs again with 1 % and 10 % of all datagrams
-// lost at random, both ways; another flow over the same ports is sealed.
+// godwit-bench nic: the raw path over net_memif, or two devices, one source core and one target
+// core; beside it a bare loop over the same ports, which attaches the same pages to packets, sums
+// them on both sides, and copies them to memory over there (nic_bare.c). All memory is populated.
+// The source runs on CPU 0, the target on CPU 1. A flow runs again with 1 % and 10 % of all
+// datagrams lost at random, both ways; another flow over the same ports is sealed.
 
 #include "nic.h"
 
@@ -19,15 +19,15 @@
 #include "nic_bare.h"
 
 #include "guard.h"
+#include "lane.h"
 #include "lcore.h"
 #include "link_nic_impl.h"
 #include "pingpong.h"
 #include "zero.h"
 
-#define MTU 9000u
-
 struct nic {
 	struct bench *b;
+	const struct options *o;
 	pthread_barrier_t gate;
 	_Atomic int failed;
 	_Atomic bool done;
@@ -37,7 +37,7 @@ struct nic {
 	struct send_job send_job;
 	struct dirty dirty;
 	struct claim claim;
-	struct lane {
+	struct nic_lane {
 		struct recv_job recv_job;
 		struct flow *flow[2];
 		uint32_t pass;
@@ -66,24 +66,8 @@ struct runner {
 	unsigned side;
 };
 
-static void flow_prepare(struct nic *t, uint32_t pass)
-{
-	uint64_t n = t->b->map.nchunks;
-
-	for (uint64_t c = 0; c < n; c++)
-		t->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c);
-	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
-		struct span s = {.chunk = c,
-			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
-
-		if (claim_publish(&t->claim, 0, &s, 1) != 1)
-			t->failed = ENOSPC;
-	}
-	claim_close_pass(&t->claim, pass);
-}
-
 // What a lcore does: the queue, then the flow.
-static void flow_run(struct nic *t, struct lane *l, unsigned side)
+static void flow_run(struct nic *t, struct nic_lane *l, unsigned side)
 {
 	struct flow *f = l->flow[side];
 	struct port_queue *q = t->port[side]->queue[0];
@@ -145,8 +129,8 @@ static double a_page(
 	return (double)(stats_get(&f->stats, id) - before[id]) / (double)t->b->pages;
 }
 
-static void report_stages(struct nic *t, const struct race *race, unsigned round,
-	uint64_t before[2][STATS], bool json)
+static void report_stages(
+	struct nic *t, const struct race *race, unsigned round, uint64_t before[2][STATS])
 {
 	static const struct {
 		const char *name;
@@ -158,41 +142,50 @@ static void report_stages(struct nic *t, const struct race *race, unsigned round
 		{"check", 1, STAT_cycles_decode}, {"place", 1, STAT_cycles_place},
 		{"target idle", 1, STAT_cycles_idle}};
 
-	if (!json)
+	if (!t->o->json)
 		printf("                   cycles a page:");
 	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
 		const struct flow *f = t->lane[race->sealed].flow[stages[i].side];
 		double cycles = a_page(t, f, stages[i].id, before[stages[i].side]);
 
-		if (json)
+		if (t->o->json)
 			printf("{\"stage\": \"nic/%scycles/%s\", \"round\": %u, "
-			       "\"cycles_a_page\": %.1f}\n",
-				race->sealed ? "sealed-" : "", stages[i].name, round, cycles);
+			       "\"mib\": %llu, \"cycles_a_page\": %.1f}\n",
+				race->sealed ? "sealed-" : "", stages[i].name, round,
+				(unsigned long long)(t->b->pages * PAGE_BYTES >> 20), cycles);
 		else
 			printf(" %s %.1f;", stages[i].name, cycles);
 	}
-	if (!json)
+	if (!t->o->json)
 		printf("\n");
 }
 
-static void report(struct nic *t, const struct race *race, unsigned round, bool json)
+static void report(struct nic *t, const struct race *race, unsigned round)
 {
 	double gib = (double)t->b->pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
 	struct link_nic_info i;
+	struct port_info port;
 
 	link_nic_info(t->lane[race->sealed].flow[0]->link, &i);
-	printf(json ? "{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"gib_per_s\": "
-		      "%.3f, \"rtt_us\": %.0f, \"lost\": %llu}\n"
-		    : "%-18s round %u, %s: %.2f GiB/s; round trip %.0f us, lost so far %llu\n",
-		race->name, round, image_name(t->b->content.content), gib, (double)i.rtt_ns / 1e3,
-		(unsigned long long)i.lost);
+	port_info(t->port[0], &port);
+	if (t->o->json)
+		printf("{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"mib\": %llu, "
+		       "\"device\": \"%s\", \"mtu\": %u, \"gib_per_s\": %.3f, \"rtt_us\": %.0f, "
+		       "\"lost\": %llu}\n",
+			race->name, round, image_name(t->b->content.content),
+			(unsigned long long)(t->b->pages * PAGE_BYTES >> 20), port.driver, port.mtu,
+			gib, (double)i.rtt_ns / 1e3, (unsigned long long)i.lost);
+	else
+		printf("%-18s round %u, %s: %.2f GiB/s; round trip %.0f us, lost so far %llu\n",
+			race->name, round, image_name(t->b->content.content), gib,
+			(double)i.rtt_ns / 1e3, (unsigned long long)i.lost);
 	fflush(stdout);
 }
 
-static void run_race(struct nic *t, const struct race *race, unsigned round, bool json)
+static void run_race(struct nic *t, const struct race *race, unsigned round)
 {
 	struct runner r[2] = {{t, race, 0}, {t, race, 1}};
-	struct lane *l = &t->lane[race->sealed];
+	struct nic_lane *l = &t->lane[race->sealed];
 	uint64_t before[2][STATS];
 	pthread_t thread[2];
 
@@ -204,8 +197,8 @@ static void run_race(struct nic *t, const struct race *race, unsigned round, boo
 		for (unsigned k = 0; k < STATS; k++)
 			before[i][k] = stats_get(&l->flow[i]->stats, k);
 	}
-	if (!race->bare)
-		flow_prepare(t, l->pass);
+	if (!race->bare && lane_publish(&t->b->map, &t->dirty, &t->claim, ALL_PAGES, l->pass) == 0)
+		t->failed = ENOSPC;
 	for (unsigned i = 0; i < 2; i++)
 		if (pthread_create(&thread[i], NULL, run_side, &r[i]) != 0)
 			abort();
@@ -218,23 +211,29 @@ static void run_race(struct nic *t, const struct race *race, unsigned round, boo
 	}
 	if (t->failed != 0 || round == 0)
 		return;
-	report(t, race, round, json);
+	report(t, race, round);
 	if (!race->bare && race->lose == 0)
-		report_stages(t, race, round, before, json);
+		report_stages(t, race, round, before);
 }
 
-static int open_side(struct nic *t, unsigned side, const char *socket, struct err *e)
+static bool given(const struct nic *t)
 {
-	char device[160];
+	return t->o->nwords > 0;
+}
+
+static int open_side(struct nic *t, unsigned side, struct err *e)
+{
+	char memif[160];
 	struct port_config c = {.name = side == 0 ? "source" : "target",
-		.device = device,
+		.device = given(t) ? t->o->words[side] : memif,
 		.queues = 1,
-		.mtu = MTU,
+		.mtu = t->o->mtu,
 		.ipv4 = side == 0 ? "192.0.2.1/24" : "192.0.2.2/24"};
 
-	snprintf(device, sizeof(device),
-		"net_memif%u,role=%s,id=0,socket=%s,socket-abstract=no,bsize=9216", side,
-		side == 0 ? "client" : "server", socket);
+	// A buffer holds a packet with its Ethernet header.
+	snprintf(memif, sizeof(memif),
+		"net_memif%u,role=%s,id=0,socket=%s/memif,socket-abstract=no,bsize=%u", side,
+		side == 0 ? "client" : "server", t->dir, (c.mtu + 18 + 255) / 256 * 256);
 	return port_open(&t->port[side], &c, e);
 }
 
@@ -256,7 +255,7 @@ static int open_flow(struct nic *t, unsigned lane, unsigned side, uint16_t udp[2
 		.udp_port = udp[side],
 		.token_in = 2 * lane + side,
 		.token_out = 2 * lane + !side,
-		.mtu_most = MTU,
+		.mtu_most = t->o->mtu,
 		.faults = {.seed = side + 1}};
 	struct link *l;
 	int rc;
@@ -271,41 +270,49 @@ static int open_flow(struct nic *t, unsigned lane, unsigned side, uint16_t udp[2
 			 : flow_recv_new(f, &t->lane[lane].recv_job, l, 2, -1, e);
 }
 
-static int nic_open(struct nic *t, const struct codec_ops *codec, int level, struct err *e)
+static int start(const struct nic *t, struct err *e)
 {
-	const struct eal_config eal = {.cores = "0,1", .mem_mb = 192};
-	char socket[64];
+	const char *pci[3] = {NULL};
+	const struct eal_config eal = {.cores = "0,1", .mem_mb = 192, .pci = pci};
 	struct eal_info info;
-	uint16_t udp[2];
-	int rc = eal_start(&eal, &info, e);
+	unsigned function;
 
-	if (rc < 0)
-		return rc;
+	for (int i = 0, n = 0; i < t->o->nwords; i++)
+		if (sscanf(t->o->words[i], "%*x:%*x:%*x.%x", &function) == 1)
+			pci[n++] = t->o->words[i];
+	return eal_start(&eal, &info, e);
+}
+
+static int nic_open(struct nic *t, struct err *e)
+{
+	uint16_t udp[2];
+	int rc = 0;
+
 	strcpy(t->dir, "/tmp/godwit-bench-XXXXXX");
 	if (mkdtemp(t->dir) == NULL || dirty_init(&t->dirty, t->b->map.nchunks) < 0 ||
 		claim_init(&t->claim, 1) < 0)
 		return err_set(e, ENOMEM, "no memory, or no folder for a socket");
-	snprintf(socket, sizeof(socket), "%s/memif", t->dir);
 	zero_init();
 	guard_install();
 	t->send_job = (struct send_job){.map = &t->b->map,
 		.dirty = &t->dirty,
 		.claim = &t->claim,
-		.codec = codec,
-		.level = level};
+		.codec = t->o->codec,
+		.level = t->o->level};
 	for (unsigned i = 0; rc == 0 && i < 2; i++) {
 		rc = recv_job_init(&t->lane[i].recv_job, &t->b->target_map, false, e);
 		t->lane[i].recv_job.alone = true;
 	}
 	for (unsigned i = 2; rc == 0 && i-- > 0;) // the server first
-		rc = open_side(t, i, socket, e);
+		rc = open_side(t, i, e);
 	for (unsigned lane = 0; lane < 2; lane++) {
 		for (unsigned i = 0; rc == 0 && i < 2; i++)
 			udp[i] = port_udp_take(t->port[i], 0, NULL);
 		for (unsigned i = 0; rc == 0 && i < 2; i++)
 			rc = open_flow(t, lane, i, udp, e);
 	}
-	sleep(1); // memif's two sides find each other
+	if (rc == 0)
+		sleep(1); // both sides find each other
 	return rc;
 }
 
@@ -328,36 +335,48 @@ static void nic_close(struct nic *t)
 	eal_stop();
 }
 
-int nic_bench(struct bench *b, const struct codec_ops *codec, int level, unsigned rounds, bool json)
+static void run_rounds(struct nic *t)
+{
+	// Round 0 is not told: the flows find their windows and the path's MTU.
+	run_race(t, &races[1], 0);
+	run_race(t, &races[2], 0);
+	for (unsigned round = 1; round <= t->o->rounds && t->failed == 0; round++) {
+		double ns = pingpong_ns(0, 1);
+
+		printf(t->o->json ? "{\"stage\": \"pingpong\", \"round\": %u, \"ns\": %.0f}\n"
+				  : "ping-pong          round %u: %.0f ns a round trip\n",
+			round, ns);
+		for (unsigned i = given(t); i < RACES && t->failed == 0; i++)
+			run_race(t, &races[i], round);
+	}
+	if (t->failed != 0)
+		fprintf(stderr, "godwit-bench: nic: %s\n", strerror(t->failed));
+}
+
+int nic_bench(struct bench *b, const struct options *o)
 {
 	struct nic *t = calloc(1, sizeof(*t));
 	struct err e = {0};
 	int rc = t == NULL ? -ENOMEM : bench_target(b);
 
-	if (rc == 0)
-		t->b = b;
-	if (rc != 0 || nic_open(t, codec, level, &e) != 0) {
-		fprintf(stderr, "godwit-bench: %s\n", rc != 0 ? strerror(-rc) : e.text);
-		return 1;
-	}
-	pthread_barrier_init(&t->gate, NULL, 2);
-	// Round 0 is not told: the flows find their windows and the path's MTU.
-	run_race(t, &races[1], 0, json);
-	run_race(t, &races[2], 0, json);
-	for (unsigned round = 1; round <= rounds && t->failed == 0; round++) {
-		double ns = pingpong_ns(0, 1);
-
-		printf(json ? "{\"stage\": \"pingpong\", \"round\": %u, \"ns\": %.0f}\n"
-			    : "ping-pong          round %u: %.0f ns a round trip\n",
-			round, ns);
-		for (unsigned i = 0; i < RACES && t->failed == 0; i++)
-			run_race(t, &races[i], round, json);
-	}
-	rc = t->failed != 0;
 	if (rc != 0)
-		fprintf(stderr, "godwit-bench: nic: %s\n", strerror(t->failed));
-	nic_close(t);
-	pthread_barrier_destroy(&t->gate);
+		err_sys(&e, -rc, "no memory");
+	if (rc == 0) {
+		t->b = b;
+		t->o = o;
+		rc = start(t, &e);
+	}
+	if (rc == 0) {
+		rc = nic_open(t, &e);
+		pthread_barrier_init(&t->gate, NULL, 2);
+		if (rc == 0)
+			run_rounds(t);
+		nic_close(t);
+		pthread_barrier_destroy(&t->gate);
+	}
+	if (rc != 0)
+		fprintf(stderr, "godwit-bench: %s\n", e.text);
+	rc = rc != 0 || t->failed != 0;
 	free(t);
 	return rc;
 }

@@ -5,8 +5,11 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "port.h"
 
 #define IMAGE   "cSfP"     // what the image is
 #define MEMORY  IMAGE "sH" // and where
@@ -14,16 +17,16 @@
 
 static const struct {
 	const char *name, *words;
-	int nwords; // -1: any number
+	int least, most; // words
 	const char *options;
 } modes[] = {
-	[MODE_STAGES] = {"stages", "STAGE...", -1, MEMORY PRINTED "pl"},
-	[MODE_TCP] = {"tcp", "no word", 0, MEMORY PRINTED "C"},
-	[MODE_NIC] = {"nic", "no word", 0, MEMORY PRINTED "C"},
-	[MODE_RDMA] = {"rdma", "ADDRESS", 1, MEMORY PRINTED},
-	[MODE_IMAGE] = {"image", "FILE", 1, IMAGE},
-	[MODE_TRACK] = {"track", "PID FILE", 2, PRINTED},
-	[MODE_PINGPONG] = {"pingpong", "no word", 0, ""},
+	[MODE_STAGES] = {"stages", "STAGE...", 0, INT_MAX, MEMORY PRINTED "pl"},
+	[MODE_TCP] = {"tcp", "no word", 0, 0, MEMORY PRINTED "C"},
+	[MODE_NIC] = {"nic", "two devices or none", 0, 2, MEMORY PRINTED "Cm"},
+	[MODE_RDMA] = {"rdma", "ADDRESS", 1, 1, MEMORY PRINTED},
+	[MODE_IMAGE] = {"image", "FILE", 1, 1, IMAGE},
+	[MODE_TRACK] = {"track", "PID FILE", 2, 2, PRINTED},
+	[MODE_PINGPONG] = {"pingpong", "no word", 0, 0, ""},
 };
 
 static const struct option names[] = {
@@ -34,6 +37,7 @@ static const struct option names[] = {
 	{"pid", required_argument, NULL, 'P'},
 	{"rounds", required_argument, NULL, 'r'},
 	{"codec", required_argument, NULL, 'C'},
+	{"mtu", required_argument, NULL, 'm'},
 	{"cpu", required_argument, NULL, 'p'},
 	{"huge", no_argument, NULL, 'H'},
 	{"json", no_argument, NULL, 'j'},
@@ -79,6 +83,10 @@ static int take(struct options *o, int c, const char *name, struct err *e)
 		rc = number(&v, name, 0, UINT16_MAX, e);
 		o->cpu = (int)v;
 		return rc;
+	case 'm':
+		rc = number(&v, name, PORT_MTU_LEAST, PORT_MTU_MOST, e);
+		o->mtu = (unsigned)v;
+		return rc;
 	case 'f':
 		o->from = optarg;
 		return 0;
@@ -107,12 +115,12 @@ static int take(struct options *o, int c, const char *name, struct err *e)
 static int check_words(const struct options *o, struct err *e)
 {
 	const char *mode = modes[o->mode].name;
-	int want = modes[o->mode].nwords;
+	int most = modes[o->mode].most;
 
-	if (want >= 0 && o->nwords > want)
+	if (o->nwords > most)
 		return err_set(e, EINVAL, "%s: \"%s\" is one word too many: it takes %s", mode,
-			o->words[want], modes[o->mode].words);
-	if (o->nwords < want)
+			o->words[most], modes[o->mode].words);
+	if (o->nwords < modes[o->mode].least || (o->mode == MODE_NIC && o->nwords == 1))
 		return err_set(e, EINVAL, "%s: it takes %s", mode, modes[o->mode].words);
 	if (o->mode != MODE_TRACK)
 		return 0;
@@ -155,6 +163,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 	*o = (struct options){.mode = mode_of(argv[1]),
 		.bytes = UINT64_C(4) << 30,
 		.rounds = 5,
+		.mtu = 9000,
 		.seed = 1,
 		.content = IMAGE_MIX,
 		.codec = &codec_raw};

@@ -26,6 +26,7 @@ struct options {
 	uint64_t seed;
 	const char *from;
 	int pid;
+	unsigned mtu;
 	const struct codec_ops *codec;
 	int level;
 };

@@ -183,23 +183,12 @@ static uint64_t pattern(unsigned run)
 static void prepare(struct rdma *t, uint64_t mask)
 {
 	struct lane *l = t->at;
-	uint64_t n = t->b->map.nchunks;
 
-	t->pages = 0;
 	memset(t->b->target, 0, t->b->pages * PAGE_BYTES);
-	memset(l->recv_job.written, 0xff, n * sizeof(*l->recv_job.written));
-	for (uint64_t c = 0; c < n; c++) {
-		l->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c) & mask;
-		t->pages += (unsigned)__builtin_popcountll(l->dirty.taken[c]);
-	}
-	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
-		struct span s = {.chunk = c,
-			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
-
-		if (claim_publish(&l->claim, 0, &s, 1) != 1)
-			t->failed = ENOSPC;
-	}
-	claim_close_pass(&l->claim, l->pass);
+	memset(l->recv_job.written, 0xff, t->b->map.nchunks * sizeof(*l->recv_job.written));
+	t->pages = lane_publish(&t->b->map, &l->dirty, &l->claim, mask, l->pass);
+	if (t->pages == 0)
+		t->failed = ENOSPC;
 	atomic_store(&l->recv->run_pass, l->pass);
 }
 
@@ -298,7 +287,10 @@ int rdma_bench(struct bench *b, const char *address, unsigned rounds, bool json)
 		rc = rdma_open(t, address, &e);
 	}
 	if (rc != 0) {
-		fprintf(stderr, "godwit-bench: rdma: %s\n", e.errnum != 0 ? e.text : strerror(-rc));
+		fprintf(stderr, "godwit-bench: %s\n", e.errnum != 0 ? e.text : strerror(-rc));
+		if (t != NULL)
+			rdma_close(t);
+		free(t);
 		return 1;
 	}
 	pthread_barrier_init(&t->gate, NULL, 2);

@@ -89,18 +89,8 @@ static void plain_target(struct tcp *t)
 
 static void flow_prepare(struct tcp *t)
 {
-	uint64_t n = t->b->map.nchunks;
-
-	for (uint64_t c = 0; c < n; c++)
-		t->at->dirty.taken[c] = region_chunk_mask(&t->b->map.r[0], c);
-	for (uint64_t c = 0; c < n; c += SPAN_CHUNKS) {
-		struct span s = {.chunk = c,
-			.nchunks = (uint16_t)(n - c < SPAN_CHUNKS ? n - c : SPAN_CHUNKS)};
-
-		if (claim_publish(&t->at->claim, 0, &s, 1) != 1)
-			t->failed = ENOSPC;
-	}
-	claim_close_pass(&t->at->claim, t->at->pass);
+	if (lane_publish(&t->b->map, &t->at->dirty, &t->at->claim, ALL_PAGES, t->at->pass) == 0)
+		t->failed = ENOSPC;
 	atomic_store(&t->at->recv->run_pass, t->at->pass);
 }
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -62,13 +63,14 @@ def test_compare_refuses_what_is_no_way(tmp_path, way):
 
 
 @functools.cache
-def compare_module():
+def module(name):
+    """A script of bench."""
     sys.path.insert(0, str(ROOT / "bench"))
-    loader = importlib.machinery.SourceFileLoader("compare", str(ROOT / "bench/compare"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("compare", loader))
-    loader.exec_module(module)
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / "bench" / name))
+    made = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(made)
     sys.path.pop(0)
-    return module
+    return made
 
 
 @pytest.mark.parametrize("busy,trips,why", [
@@ -76,7 +78,7 @@ def compare_module():
     (0, [100, 190, 0], None), (0, [100, 210], "took 100 ns in one round and 210 ns"),
     (0, [500, 240], "took 240 ns")])
 def test_compare_tells_of_a_noisy_machine(busy, trips, why):
-    compare = compare_module()
+    compare = module("compare")
     runs = [{"pingpong_ns": trip} for trip in trips]
     if why is None:
         compare.watch(runs, {"busy": busy})
@@ -143,7 +145,10 @@ def test_images_of_seeds_files_and_processes(tmp_path):
     (["rdma"], "rdma: it takes ADDRESS"), (["image"], "image: it takes FILE"),
     (["image", "/tmp/x", "--size", 1], "--size means nothing to image"),
     (["tcp", "--cpu", 1], "--cpu means nothing to tcp"),
-    (["nic", "x"], 'nic: "x" is one word too many'),
+    (["nic", "x"], "nic: it takes two devices or none"),
+    (["nic", "x", "y", "z"], 'nic: "z" is one word too many'),
+    (["nic", "--mtu", 1000], '--mtu: "1000" is no number from 1280'),
+    (["tcp", "--mtu", 1500], "--mtu means nothing to tcp"),
     (["--codec", "lz4"], "--codec means nothing to stages"),
     (["tcp", "--codec", "lz5"], 'unknown compression "lz5"'),
     (["track", "x", "/tmp/x"], 'PID: "x" is no number'), (["pingpong", "--json"], "--json means"),
@@ -168,6 +173,97 @@ def test_each_stage_runs():
     listed = {line.split()[0] for line in run(BENCH, "--list").stdout.splitlines()}
     missing = {name for name in listed - told if f"{name} is left out" not in done.stderr}
     assert not missing
+
+
+FLOWS = {
+    "tcp": {"pingpong", "tcp/flow", "tcp/sealed", "tcp/plain-256k", "tcp/fresh-flow"},
+    "nic": {"pingpong", "nic/bare", "nic/flow", "nic/sealed", "nic/flow-loss-1",
+            "nic/flow-loss-10", "nic/cycles/send", "nic/sealed-cycles/receive"}}
+
+
+@pytest.mark.parametrize("link", FLOWS)
+def test_each_link_runs(link, tmp_path):
+    """What came is compared with the image by the program itself."""
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("a flow takes two CPUs")
+    done = run(BENCH, link, "--size", 8, "--rounds", 1, "--content", "random", "--json")
+    assert done.returncode == 0, done.stderr
+    first, *lines = map(json.loads, done.stdout.splitlines())
+    assert first["settings"]["tsc_mhz"] > 0
+    assert FLOWS[link] <= {line["stage"] for line in lines}
+    assert all(line["gib_per_s"] > 0 for line in lines if "gib_per_s" in line)
+    (tmp_path / "result").write_text(done.stdout)
+    done = run(BENCH, "report", tmp_path / "result", "--out", tmp_path / "page")
+    assert done.returncode == 0 and f"<td>{link}/flow</td>" in (tmp_path / "page").read_text()
+    done = run(sys.executable, ROOT / "bench/model", tmp_path / "result")
+    if link == "nic":
+        assert done.returncode == 0 and "400 Gbit/s" in done.stdout, done.stderr
+    else:
+        assert done.returncode == 1 and "is no result of godwit-bench nic" in done.stderr
+
+
+@pytest.fixture
+def cable():
+    """A network namespace with a pair of interfaces, here and there."""
+    if os.geteuid() != 0 or (os.cpu_count() or 1) < 2:
+        pytest.skip("network namespaces need root, and a flow two CPUs")
+    name = f"gwbench{os.getpid()}"
+    try:
+        for words in (f"netns add {name}", f"-n {name} link add here mtu 9000 type veth peer name "
+                      "there mtu 9000", *(f"-n {name} link set {end} up"
+                                          for end in ("here", "there"))):
+            done = run("ip", *words.split())
+            assert done.returncode == 0, done.stderr
+        yield name
+    finally:
+        run("ip", "netns", "del", name)
+
+
+def test_nic_over_two_devices(cable):
+    """Without the bare loop, which would wait for what the devices lose."""
+    devices = [f"net_af_packet{n},iface={name},framesz=16384,blocksz=65536,framecnt=512"
+               for n, name in enumerate(("here", "there"))]
+    bench = ["ip", "netns", "exec", cable, BENCH, "nic"]
+    done = run(*bench, *devices, "--size", 8, "--rounds", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in map(json.loads, done.stdout.splitlines()) if "device" in line]
+    assert {line["stage"] for line in lines} == FLOWS["nic"] - {"pingpong", "nic/bare"} - {
+        line for line in FLOWS["nic"] if "cycles" in line}
+    assert all(line["device"] == "net_af_packet" and line["mtu"] == 9000 for line in lines)
+    done = run(*bench, "net_af_packet0,iface=none", devices[1], "--size", 8)
+    assert done.returncode == 1 and "godwit-bench: port source: " in done.stderr, done.stderr
+
+
+def test_rdma_needs_a_device():
+    """With one: tests/rdma/cases.py."""
+    if any(pathlib.Path("/sys/class/infiniband").glob("*")):
+        pytest.skip("an RDMA device is here")
+    done = run(BENCH, "rdma", "192.0.2.1", "--size", 8, "--rounds", 1, "--json")
+    assert done.returncode == 1 and len(done.stdout.splitlines()) == 1
+    assert re.match("godwit-bench: rdma: .* RDMA ", done.stderr), done.stderr
+
+
+def test_model_is_that_of_the_readme():
+    """Its tables are what the cycles in it give."""
+    model = module("model")
+    text = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+    mhz = 1000 * float(re.search(r"At ([\d.]+) GHz", text)[1])
+    rows = {(way, side): float(sum_of) for way, side, sum_of in re.findall(
+        r"^\| (plain|sealed) (source|target) \|.*\| (\d+) \|", text, re.M)}
+    assert len(rows) == 4
+    for (way, side), cycles in rows.items():
+        told = re.search(rf"^\| {way}, {side} \| (.*) \|$", text, re.M)[1].split(" | ")
+        assert told == [f"{model.cores(cycles, gbit, mhz):.2f}" for gbit in model.WIRES]
+    for tib in model.GUESTS:
+        for written in (0, 2) if tib == 12 else (0,):
+            name = f"{tib} TiB" + (f", d = {written} GB/s" if written else "")
+            told = re.search(rf"^\| {name} \| (.*) \|$", text, re.M)[1].split(" | ")
+            assert told[:3] == [f"{model.seconds(tib, gbit, written):.0f} s"
+                                for gbit in model.WIRES]
+            if not written:
+                assert told[3:] == [
+                    ", ".join(f"{model.core_seconds(tib, rows[way, side], mhz):.0f}"
+                              for side in model.SIDES) for way in model.WAYS]
 
 
 # Results of every kind that a page can be made of.

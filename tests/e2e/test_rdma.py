@@ -103,8 +103,8 @@ def look(request, machines, name):
 
 # In an order in which few daemons are started again.
 @pytest.mark.parametrize("name", [
-    "raw", "direct", *COVER, "stray", "kill_target", "source_trusts", "no_device", "kill_source",
-    "bad_key", "ipv6", "removed",
+    "raw", "direct", "bench", *COVER, "stray", "kill_target", "source_trusts", "no_device",
+    "kill_source", "bad_key", "ipv6", "removed",
     *long("sealed_deflate", "target_trusts", "nobody_trusts", "locked", "direct_huge",
           "direct_windows", "no_odp", "port_down", "removed_ready",
           *(m for m in cases.MOVES if m not in COVER), *cases.KILLS)])

@@ -3,6 +3,7 @@
 target's, whose daemons run as the case needs them. Those that need a cable between two machines
 are in cable.py."""
 
+import json
 import pathlib
 import sys
 import time
@@ -247,6 +248,15 @@ def stray(source, target):
     target.log("was refused: nobody waits for it", since)
     source.daemon.ok("switch-now", "guest")
     moved(target, migration)
+
+
+def bench(source, target):
+    """godwit-bench moves an image over the device in each way, and compares what came."""
+    said = source.run(str(godwit.BUILD / "bench/godwit-bench"), "rdma", source.address, "--content",
+                      "random", "--size", "2", "--rounds", "1", "--json")
+    stages = {json.loads(line).get("stage") for line in said.splitlines()}
+    assert stages >= {f"rdma/{way}-{kib}k" for way in ("slots", "copied", "direct")
+                      for kib in (4, 8, 16, 256)}, stages
 
 
 def held(source, target, *args, **how):
