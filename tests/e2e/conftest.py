@@ -106,7 +106,7 @@ class Stage:
             pytest.skip(str(why))
         self.children.append(child)
         if not child.incoming:
-            child.wait_line("guest: ready")
+            child.wait_line("guest: ready", timeout=300)  # Linux starts, in software
         return child
 
     def migrate(self, source, target, vm, waiting, name="guest", *args, to=None, receive=()):

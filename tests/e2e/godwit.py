@@ -30,7 +30,7 @@ GODWIT_VM = BUILD / "kvm/vm/godwit-vm"
 PLANTED = {GODWITD: BUILD / "tests/e2e/godwitd-plant",
            GODWIT_VM: BUILD / "tests/e2e/godwit-vm-plant"}
 PAGE = 4096
-WAIT_S = 60.0  # for anything; no test is about speed
+WAIT_S = 120.0  # for anything; no test is about speed
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -88,7 +88,7 @@ class Talk:
     def __init__(self, net):
         def connect():
             with socket.socket() as s:
-                s.settimeout(1)
+                s.settimeout(5)
                 if s.connect_ex(GUEST) == 0:
                     return s.dup()
             return None

@@ -15,7 +15,7 @@ class Qmp:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
+        self.socket.settimeout(120)
         self._connect(str(path))
         self.file = self.socket.makefile("rb")
         self.events = []

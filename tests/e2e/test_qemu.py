@@ -13,7 +13,8 @@ def test_guest_moves(stage, pair):
     here, there = stage.qemu(shape), stage.qemu(shape, incoming=True)
     last = here.wait_beats()
     vcpus = len(here.monitor.run("query-cpus-fast"))
-    report = stage.migrate(*pair, here, there, "guest", "--verify", "memory").done()
+    report = stage.migrate(*pair, here, there, "guest", "--verify", "memory",
+                           "--downtime", "5s").done()
     assert report["verified_pages"] > 0
     assert report["stall"]["vcpus"] == vcpus
     assert report["stall"]["over_ms"] > 0

@@ -106,7 +106,7 @@ class Wire:
         self.twice = (op, answer)
 
     def wait(self):
-        assert self.held.wait(60), f"{self.stop_at} never came over the wire"
+        assert self.held.wait(120), f"{self.stop_at} never came over the wire"
 
     def say(self, body):
         """To the source, on its control connection, as if the target had said it."""
@@ -116,7 +116,7 @@ class Wire:
         self.holding = True
 
     def wait_barrier(self):
-        assert self.barrier_held.wait(60), "no pass came to its end"
+        assert self.barrier_held.wait(120), "no pass came to its end"
 
     def let_barrier_go(self):
         self.barrier_held.clear()
