@@ -84,6 +84,13 @@ def test_move_all(stage, how, both_ways):
     check_report(report, how)
 
 
+@pytest.mark.long
+def test_move_over_many_queues(stage):
+    how = (Memif, 17, 1500, "ipv4")
+    report, _, _ = move(stage, how)
+    check_report(report, how)
+
+
 def on_huge_pages(stage, how):
     """The devices' memory and the guests' on huge pages: virtio_user shares its with the other
     side, page by page."""
