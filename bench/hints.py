@@ -10,9 +10,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 
-from idle_tib import Failed, wait_for
+from idle_tib import Failed, programs, wait_for
 
 MEMORY = "1G"
 MOST = 0.35  # a quarter is not in use; what was written meanwhile goes again
@@ -26,21 +25,8 @@ KINDS = [
 
 
 def move(build, guest_args, move_args):
-    with tempfile.TemporaryDirectory(prefix="godwit-hints-") as text:
-        folder, started = pathlib.Path(text), []
-
-        def start(name, *args):
-            log = open(folder / f"{name}.log", "w")
-            started.append(subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log))
-            return started[-1]
-
-        try:
-            return migrate(build, folder, start, guest_args, move_args)
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
+    with programs() as (folder, start):
+        return migrate(build, folder, start, guest_args, move_args)
 
 
 def migrate(build, folder, start, guest_args, move_args):

@@ -6,6 +6,7 @@ The guest is a software guest. KVM takes memory of its own for each page of a sl
 not; how much is measured with a slot that is small enough to be tried anywhere, and a KVM guest of
 that size is moved beside the others."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -86,23 +87,29 @@ def kvm_memory(build):
             guest.wait()
 
 
-def once(build, gib, kind="--soft"):
+@contextlib.contextmanager
+def programs():
+    """A folder, and what starts a program, whose log is there; all gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="godwit-bars-") as text:
-        folder = pathlib.Path(text)
-        started = []
+        folder, started = pathlib.Path(text), []
 
         def start(name, *args):
-            log = open(folder / f"{name}.log", "w")
-            started.append(subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log))
+            with open(folder / f"{name}.log", "w") as log:
+                started.append(subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL,
+                                                stdout=log, stderr=log))
             return started[-1]
 
         try:
-            return migrate(build, folder, start, gib, kind)
+            yield folder, start
         finally:
             for process in started:
                 process.kill()
                 process.wait()
+
+
+def once(build, gib, kind="--soft"):
+    with programs() as (folder, start):
+        return migrate(build, folder, start, gib, kind)
 
 
 def migrate(build, folder, start, gib, kind):
