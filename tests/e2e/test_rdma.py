@@ -103,10 +103,9 @@ def look(request, machines, name):
 
 # In an order in which few daemons are started again.
 @pytest.mark.parametrize("name", [
-    "raw", "direct", "bench", *COVER, "stray", "kill_target", "source_trusts", "no_device",
-    "kill_source", "bad_key", "ipv6", "removed",
-    *long("sealed_deflate", "target_trusts", "nobody_trusts", "locked", "direct_huge",
-          "direct_windows", "no_odp", "port_down", "removed_ready",
+    "doctor", "direct", "bench", *COVER, "kill_target", "kill_source", "bad_key", "ipv6", "removed",
+    *long("source_trusts", "no_device", "sealed_deflate", "target_trusts", "nobody_trusts",
+          "locked", "direct_huge", "direct_windows", "no_odp", "port_down", "removed_ready",
           *(m for m in cases.MOVES if m not in COVER), *cases.KILLS)])
 def test_one_machine(request, name):
     look(request, one, name)
@@ -117,7 +116,7 @@ def test_one_machine(request, name):
     "cut_and_back",
     *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "direct_loss_15", "loss_half_ipv6",
           "direct_cut_and_back", "sealed_cut_and_back", "direct_huge", "sealed_deflate",
-          "kill_target", "kill_source", "small_target", *cases.MOVES)])
+          "kill_target", "kill_source", "small_target", *cases.MOVES, *cases.KILLS)])
 def test_two_machines(request, name):
     look(request, two, name)
 

@@ -3,6 +3,7 @@
 target's, whose daemons run as the case needs them. Those that need a cable between two machines
 are in cable.py."""
 
+import concurrent.futures
 import json
 import pathlib
 import sys
@@ -12,6 +13,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import godwit  # noqa: E402
 import matrix  # noqa: E402
 
+# Its thread lives to the end: what a thread has started dies with it.
+OTHER = concurrent.futures.ThreadPoolExecutor(1)
 HOLD = "/tmp/hold"  # as long as it is there, a source stands at a planted stage
 LOCKED = 8 << 20  # bytes; less than three flows want
 
@@ -41,21 +44,33 @@ def prepare(source, target, alone):
         host.run("sysctl", "-q", f"vm.nr_hugepages={pages}")
 
 
+def together(there, here):
+    """What the target's host does, at once with what the source's does."""
+    later = OTHER.submit(there)
+    here()
+    return later.result()
+
+
 def ready(source, target, case):
     """Only what runs otherwise is started again: that takes longer than most cases."""
     here, there = getattr(case, "needs", ({}, {}))
-    source.ready("0", here)
-    source.to = target.ready("1" if source.alone else "0", there)
+    source.to = together(lambda: target.ready("1" if source.alone else "0", there),
+                         lambda: source.ready("0", here))
 
 
 def begin(source, target, *args, seal="none", vm=(), memory="8M", rate="100",
           reserve="book", downtime="10000"):
     """A guest that writes, and a VM that waits for it; the migration has begun."""
-    huge = [a for a in vm if a == "--hugepages"]
-    target.guest(huge, memory, True)
-    source.guest(["--rate", rate, "--stay", *vm], memory)
-    source.ticks()
-    target.receive("guest", "--seal", seal, "--reserve", reserve)
+    def there():
+        target.guest([a for a in vm if a == "--hugepages"], memory, True)
+        target.receive("guest", "--seal", seal, "--reserve", reserve)
+
+    def here():
+        source.guest(["--rate", rate, "--stay", *vm], memory)
+        source.ticks()
+    together(there, here)
+    if "--peer-timeout" not in args:  # a machine that gets no CPU for long is not gone
+        args = (*args, "--peer-timeout", "120")
     return godwit.Migration(source.daemon, "guest", source.vm, source.to, "--link", "rdma",
                             "--seal", seal, "--verify", "memory", "--downtime", downtime, *args)
 
@@ -84,6 +99,12 @@ def stays(source, migration, *words):
     return error
 
 
+def told(source, target, since, words):
+    """One of the daemons says so; what it has printed may not be read yet."""
+    godwit.wait_until(f"a daemon says: {words}", lambda: words in source.told(
+        since[0]) + target.told(since[1]))
+
+
 def through_slots(report):
     assert report["rdma"]["way"] == "through slots" and report["rdma"]["registered_bytes"] == 0
 
@@ -105,10 +126,13 @@ def read_by_the_device(report, lent):
 def moves(source, target, codec, flows, pages):
     report = move(source, target, "--flows", flows, *CODECS[codec],
                   seal="auto" if codec == "sealed" else "none",
+                  # Memory that raw pages would be written to by themselves, in plain text.
+                  reserve="populate" if codec == "sealed" else "book",
                   vm=("--hugepages",) if pages == "2M" else ())
     assert report["flows"] == int(flows) and report["memory"].startswith(
         "2 MiB" if pages == "2M" else "4 KiB")
     assert report["seal"].startswith("aes-256-gcm") == (codec == "sealed")
+    assert report["rdma"]["way"].startswith("sealed") == (codec == "sealed")
     assert report["rdma"]["registered_bytes"] == 0
     assert report["pages_data"] > 0 and report["pages_zero"] > 0
     read_by_the_device(report, codec == "raw")
@@ -135,11 +159,6 @@ def direct(source, target):
                   vm=("--balloon", "20", "--free", "10", "--churn", "50"))
     directly(report)
     read_by_the_device(report, False)
-    report = move(source, target, "--flows", "2", reserve="populate")
-    directly(report)
-    read_by_the_device(report, True)
-    report = move(source, target, "--flows", "2", seal="auto", reserve="populate")
-    assert report["rdma"]["way"].startswith("sealed")
 
 
 @needs(both={"window": "4M"})
@@ -179,21 +198,16 @@ def nobody_trusts(source, target):
     through_slots(move(source, target, "--flows", "1", reserve="populate"))
 
 
-def packets():
-    """That the device of this machine has sent."""
-    counter = "/sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts"
-    return int(pathlib.Path(counter).read_text(encoding="ascii"))
-
-
 @needs(both={"rdma": 6}, source={"mtu": 1024})
 def ipv6(source, target):
     """And one host has packets of a quarter of what the other one takes."""
-    before = packets()
+    before = source.counter("sent_pkts")
     report = move(source, target, "--flows", "2", reserve="populate")
     assert report["rdma"]["address"] == "fd77::1"
     assert report["rdma"]["mtu"] == 1024
-    assert packets() - before >= report["bytes_wire"] // 1024
+    assert source.counter("sent_pkts") - before >= report["bytes_wire"] // 1024
     directly(report)
+    read_by_the_device(report, True)
 
 
 @needs(target={"most": 1500})
@@ -210,6 +224,14 @@ def small_target(source, target):
     else:
         raise AssertionError("the daemon started with packets that its device can't have")
     target.close()
+
+
+def doctor(source, target):
+    """godwit doctor asks the device, and the daemon that has it."""
+    said = source.doctor()
+    for words in ("RoCE on eth0", f"is {source.address}, RoCE v2", "registers regions of up to",
+                  "pages on demand: no", f"rxe0 at {source.address} port", "fabric trusted"):
+        assert words in said, said
 
 
 @needs(target={"rdma": None})
@@ -229,25 +251,12 @@ def locked(source, target):
     assert through_slots_is_enough["rdma"]["registered_bytes"] == 0
 
 
-@needs(source={"plant": "rdma-bad-key"})
+@needs(both={"rdma": 6}, source={"plant": "rdma-bad-key"})  # one host runs as for ipv6()
 def bad_key(source, target):
     """Memory that is not registered for the key that the source has."""
     stays(source, begin(source, target, "--flows", "1", reserve="populate"),
           "writing pages to their place", "not registered for this key")
     assert target.ended("guest") == "failed"
-
-
-def stray(source, target):
-    """A connection with a token that nobody waits for is refused, and costs the session nothing."""
-    since = target.lines()
-    migration = begin(source, target, "--hold")
-    source.daemon.wait_state("guest", "holding")
-    port = target.log(r"rdma: device rxe0 at \S+ port \d+").split()[-1]
-    said = source.run(str(godwit.BUILD / "tests/rdma/stray"), source.address, target.address, port)
-    assert "refused the connection" in said, said
-    target.log("was refused: nobody waits for it", since)
-    source.daemon.ok("switch-now", "guest")
-    moved(target, migration)
 
 
 def bench(source, target):
@@ -274,7 +283,7 @@ def port_down(source, target):
     source.run("ip", "link", "set", "eth0", "down")
     stays(source, migration, "rdma: ")
     assert target.ended("guest") == "failed"
-    assert "port went down; check its cable" in source.told(since[0]) + target.told(since[1])
+    told(source, target, since, "port went down; check its cable")
     source.run("ip", "link", "set", "eth0", "up")
     source.close()
     target.close()
@@ -323,16 +332,28 @@ def kill_target(source, target):
 
 def kill_source(source, target):
     """Its guest runs on by itself; the target's VM waits, or ended, and never runs."""
-    held(source, target, "--reconnect", "1", "--peer-timeout", "10")
+    held(source, target, "--reconnect", "0")
     source.kill("daemon")
     source.ticks()
     source.whole()
     assert target.ended("guest") == "failed"
 
 
+def wrong_token(source, target):
+    """A connection with a token that nobody waits for is refused."""
+    since = target.lines()
+    port = target.log(r"rdma: device rxe0 at \S+ port \d+").split()[-1]
+    to = source.to.rsplit(":", 1)[0]
+    said = source.run(str(godwit.BUILD / "tests/rdma/stray"), source.address, to, port)
+    assert "refused the connection" in said, said
+    target.log("was refused: nobody waits for it", since)
+
+
 def slow_target(source, target):
-    """A target that stands still for a while is waited for."""
+    """A stray connection costs the session nothing, and a target that stands still for a while is
+    waited for."""
     migration = held(source, target)
+    wrong_token(source, target)
     target.freeze("daemon", True)
     time.sleep(3)
     target.freeze("daemon", False)

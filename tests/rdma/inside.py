@@ -115,6 +115,14 @@ class Host:
     def run(self, *argv):
         return godwit.subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
+    def doctor(self):
+        return self.daemon.run("doctor").stdout
+
+    def counter(self, name):
+        """Of the device of this machine."""
+        return int(pathlib.Path(f"/sys/class/infiniband/rxe0/ports/1/hw_counters/{name}").read_text(
+            encoding="ascii"))
+
     def try_to_run(self, *argv):
         """What a program said that ended by itself, in failure."""
         done = godwit.subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
