@@ -94,7 +94,7 @@ class Cable(Network):
 
     @staticmethod
     def ip(*args):
-        done = subprocess.run(["ip", *map(str, args)], capture_output=True, text=True, timeout=30,
+        done = subprocess.run(["ip", *map(str, args)], capture_output=True, text=True, timeout=180,
                               stdin=subprocess.DEVNULL)
         if done.returncode:
             raise Missing(f"ip {' '.join(map(str, args))}: {done.stderr.strip()}")
@@ -111,7 +111,7 @@ class Cable(Network):
             dump.child.kill()
             dump.child.wait()
         for space in self.spaces:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, timeout=30,
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, timeout=180,
                            stdin=subprocess.DEVNULL, check=False)
 
     def device(self, side):
@@ -179,7 +179,7 @@ class Taps(Network):
             raise
 
     def close(self):
-        subprocess.run(["ip", "netns", "del", self.space], capture_output=True, timeout=30,
+        subprocess.run(["ip", "netns", "del", self.space], capture_output=True, timeout=180,
                        stdin=subprocess.DEVNULL, check=False)
 
     def device(self, side):

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 
-from godwit import LIBC, wait_until
+from godwit import LIBC, WAIT_S, wait_until
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
@@ -93,7 +93,7 @@ class Talk:
                     return s.dup()
             return None
         self.socket = wait_until("the guest takes a connection", lambda: net.within(connect))
-        self.socket.settimeout(60)
+        self.socket.settimeout(WAIT_S)
         self.turns = 0
         self.error = None
         self.stop = threading.Event()

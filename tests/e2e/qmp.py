@@ -15,7 +15,7 @@ class Qmp:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(120)
+        self.socket.settimeout(180)
         self._connect(str(path))
         self.file = self.socket.makefile("rb")
         self.events = []
@@ -24,7 +24,7 @@ class Qmp:
         self.run("qmp_capabilities")
 
     def _connect(self, path):
-        for _ in range(100):
+        for _ in range(1000):
             try:
                 return self.socket.connect(path)
             except ConnectionRefusedError:  # it is bound, and about to listen

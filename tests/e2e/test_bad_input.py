@@ -21,7 +21,7 @@ AGENT_VERSION = int(re.search(r"#define AGENT_VERSION +(\d+)", (
 
 
 def dial(daemon):
-    return socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
+    return socket.create_connection(("127.0.0.1", daemon.port), timeout=godwit.WAIT_S)
 
 
 def bad_preambles():
@@ -73,15 +73,22 @@ def bad_messages():
 
 
 @pytest.fixture(scope="module")
-def beside(shared):
-    """Two daemons with a session under way, which all of these tests must leave alone."""
+def both(shared):
+    """Two daemons, which none of these tests may hurt."""
     source, target = shared.source(), shared.target()
+    yield source, target
+    assert source.alive() and target.alive()
+
+
+@pytest.fixture(scope="module")
+def beside(shared, both):
+    """Daemons with a session under way, which all of these tests must leave alone."""
+    source, target = both
     # Held for longer than its limit of passes, which holds only once the operator lets go.
     bystander = shared.migrate(source, target, shared.vm(), shared.waiting(), "bystander", "--hold",
                                "--max-passes", "2")
     source.wait_state("bystander", "holding")
     yield target, shared.waiting()
-    assert source.alive() and target.alive()
     source.ok("switch-now", "bystander")
     bystander.done()
     assert not [line for line in target.lines if "[warn]" in line], "libevent was used wrongly"
@@ -215,13 +222,13 @@ def test_name_that_nobody_awaits(waiting):
     pytest.param(RANDOM(64), "", id="random"),
     pytest.param(b"", "is gone", id="nothing"),
 ])
-def test_target_that_answers_nonsense(stage, said, why):
-    source = stage.source()
-    vm = stage.vm()
+def test_target_that_answers_nonsense(stage, both, said, why):
+    source, _ = both
+    vm = stage.vm(memory="16M")
     vm.wait_ticks()
     with socket.create_server(("127.0.0.1", 0)) as fake:
-        fake.settimeout(30)
-        migration = godwit.Migration(source, "guest", vm,
+        fake.settimeout(godwit.WAIT_S)
+        migration = godwit.Migration(source, "nonsense", vm,
                                      "127.0.0.1:%d" % fake.getsockname()[1])
         stage.children.append(migration)
         sock, _ = fake.accept()
@@ -239,12 +246,12 @@ def test_target_that_answers_nonsense(stage, said, why):
 
 @pytest.mark.parametrize("held", ["prepare", "save", "load"])
 @pytest.mark.parametrize("what", ["random", "frame"])
-def test_flow_that_carries_nonsense(stage, pair, held, what):
+def test_flow_that_carries_nonsense(stage, both, held, what):
     """A second, foreign connection can't get into a session whose token it does not know."""
-    source, target = pair
+    source, target = both
     between = stage.wire(target)
     between.hold(held, answer=True)
-    vm, waiting = stage.vm(), stage.waiting()
+    vm, waiting = stage.vm(memory="16M"), stage.waiting(memory="16M")
     migration = stage.migrate(source, target, vm, waiting, to=between.address)
     between.wait()
     junk = RANDOM(4096) if what == "random" else struct.pack("<HBB60x", 0x4757, 1, 1)
@@ -268,8 +275,8 @@ def test_flow_that_carries_nonsense(stage, pair, held, what):
     pytest.param(wire.message(b"b", kind=wire.BLOB), id="blob"),
     pytest.param(wire.message({"do": "list"})[:-1], id="truncated"),
 ])
-def test_api(stage, data):
-    source = stage.source()
+def test_api(both, data):
+    source, _ = both
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(source.api))
         sock.sendall(data)
@@ -292,17 +299,17 @@ def to_agent(kind, version=AGENT_VERSION):
     pytest.param(to_agent(999), id="unknown"),
     pytest.param(to_agent(1, version=9), id="version"),
 ])
-def test_agent_socket(stage, data):
+def test_agent_socket(stage, both, data):
     """A stranger at the VMM's socket does not hurt the guest."""
-    vm = stage.vm()
+    vm = stage.vm(memory="16M")
     vm.wait_ticks()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.connect(os.fspath(vm.agent))
-        sock.settimeout(30)
+        sock.settimeout(godwit.WAIT_S)
         sock.send(data)
         try:
             sock.recv(5000)
         except ConnectionResetError:
             pass
     vm.wait_ticks()
-    stage.moved(stage.source(), stage.target(), vm)
+    stage.moved(*both, vm, memory="16M")

@@ -27,7 +27,7 @@ def test_demo(how):
     done = subprocess.run([*(MASKED if how == "masked" else ()), ROOT / "demo", "--build",
                            BUILD.resolve(), "--memory", "64M",
                            *(["--soft"] if how == "soft" else [])], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=300, check=False)
+                          stdin=subprocess.DEVNULL, timeout=600, check=False)
     said = done.stdout
     assert done.returncode == 0, said + done.stderr
     assert "packages" not in said, "it installed and built"
@@ -51,5 +51,5 @@ def test_demo(how):
 
 def test_programs_that_are_not_there(tmp_path):
     done = subprocess.run([ROOT / "demo", "--build", tmp_path], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=60, check=False)
+                          stdin=subprocess.DEVNULL, timeout=180, check=False)
     assert done.returncode == 2 and "no control/godwit is there" in done.stderr

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 import godwit
+from godwit import WAIT_S
 
 
 def test_port_in_use(stage):
@@ -166,7 +167,7 @@ def test_huge_pages_that_are_not_there(stage):
 def test_huge_guest_without_huge_pages(stage):
     done = subprocess.run([godwit.GODWIT_VM, "--" + stage.kind, "--hugepages", "--memory",
                            f"{too_many_megabytes()}M", "--run-for", "100"],
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=WAIT_S)
     said = done.stdout + done.stderr
     assert done.returncode != 0 and "huge" in said and "nr_hugepages" in said
 
@@ -176,7 +177,7 @@ def test_guest_with_more_memory_than_the_host(stage):
     if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >= 1 << 40:
         pytest.skip("this host has a terabyte of memory")
     done = subprocess.run([godwit.GODWIT_VM, "--soft", "--memory", "1T"], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 4 and "--memory" in done.stderr and "MiB left" in done.stderr
     assert stage.waiting(kind="soft", memory="1T").alive()
 
@@ -194,7 +195,7 @@ def test_guest_is_told_to_end_while_it_is_filled():
         try:
             godwit.wait_until("it is being filled", begun)
             vm.terminate()
-            out, err = vm.communicate(timeout=60)
+            out, err = vm.communicate(timeout=WAIT_S)
         finally:
             vm.kill()
     assert vm.returncode == 0 and "told to end" in err and "final" not in out
@@ -224,13 +225,13 @@ def test_kvm_that_is_masked(stage):
         pytest.skip("there is no /dev/kvm to mask")
     masked = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
               'mount --bind /dev/null /dev/kvm || exit 77; exec "$@"', "sh"]
-    if subprocess.run([*masked, "true"], capture_output=True, timeout=60).returncode != 0:
+    if subprocess.run([*masked, "true"], capture_output=True, timeout=WAIT_S).returncode != 0:
         pytest.skip("no mount namespace can be made here")
     done = subprocess.run([*masked, godwit.GODWIT_VM, "--kvm", "--memory", "16M", "--run-for",
-                           "100"], capture_output=True, text=True, timeout=60)
+                           "100"], capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode != 0 and "not KVM" in done.stderr and "--soft" in done.stderr
     done = subprocess.run([*masked, godwit.GODWIT, "doctor"], capture_output=True, text=True,
-                          timeout=60)
+                          timeout=WAIT_S)
     assert "/dev/kvm is not KVM" in done.stdout
 
 
@@ -244,6 +245,11 @@ def test_one_core_for_everything(stage):
         stage.moved(source, target, stage.vm(memory="32M"), memory="32M")
     finally:
         os.sched_setaffinity(0, everywhere)
+
+
+@pytest.fixture(scope="module")
+def daemon(shared):
+    return shared.source()
 
 
 @pytest.mark.parametrize("args,says", [
@@ -260,23 +266,24 @@ def test_one_core_for_everything(stage):
     (["fly"], "fly"),
     (["list", "--nonsense"], "nonsense"),
 ])
-def test_wrong_usage(stage, args, says):
-    assert says in stage.source().fails(*args)
+def test_wrong_usage(daemon, args, says):
+    assert says in daemon.fails(*args)
 
 
 def test_no_daemon(stage):
     done = subprocess.run([godwit.GODWIT, "list", "--api", stage.folder / "none.api"],
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode != 0 and "godwitd" in done.stderr
 
 
 @pytest.mark.smoke
 def test_every_sub_command_has_help(stage):
-    helped = subprocess.run([godwit.GODWIT, "--help"], capture_output=True, text=True, timeout=60)
+    helped = subprocess.run([godwit.GODWIT, "--help"], capture_output=True, text=True,
+                            timeout=WAIT_S)
     assert helped.returncode == 0
     for sub in ("migrate", "receive", "status", "list", "cancel", "switch-now", "set", "resolve",
                 "watch", "version"):
         assert sub in helped.stdout
         done = subprocess.run([godwit.GODWIT, sub, "--help"], capture_output=True, text=True,
-                              timeout=60)
+                              timeout=WAIT_S)
         assert done.returncode == 0 and sub in done.stdout, done.stderr

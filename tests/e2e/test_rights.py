@@ -37,8 +37,8 @@ def as_user(stage):
         with open(godwit.GODWIT, "rb") as program:
             return subprocess.run(
                 [f"/proc/self/fd/{program.fileno()}", *words, "--api", daemon.api],
-                pass_fds=[program.fileno()], preexec_fn=become, timeout=60, capture_output=True,
-                text=True)
+                pass_fds=[program.fileno()], preexec_fn=become, timeout=godwit.WAIT_S,
+                capture_output=True, text=True)
     return run
 
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 
+WAIT_S = 180.0  # for anything; no test is about speed, and a host may be busy
 MAGIC = 0x6D67
 JSON, BLOB = 1, 2
 CONTROL, FLOW = 1, 2
@@ -53,7 +54,7 @@ def receive_message(sock):
     return kind, json.loads(body) if kind == JSON else body
 
 
-def closes(sock, timeout=60):
+def closes(sock, timeout=WAIT_S):
     """True when the other side closes; whatever it says before is returned as text."""
     sock.settimeout(timeout)
     said = b""
@@ -106,7 +107,7 @@ class Wire:
         self.twice = (op, answer)
 
     def wait(self):
-        assert self.held.wait(120), f"{self.stop_at} never came over the wire"
+        assert self.held.wait(WAIT_S), f"{self.stop_at} never came over the wire"
 
     def say(self, body):
         """To the source, on its control connection, as if the target had said it."""
@@ -116,7 +117,7 @@ class Wire:
         self.holding = True
 
     def wait_barrier(self):
-        assert self.barrier_held.wait(120), "no pass came to its end"
+        assert self.barrier_held.wait(WAIT_S), "no pass came to its end"
 
     def let_barrier_go(self):
         self.barrier_held.clear()

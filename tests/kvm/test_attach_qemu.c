@@ -134,7 +134,7 @@ static void killed_at_each_step(void **state)
 		assert_int_equal(qemu_guest_tell(&q, "stop"), 0); /* its main loop is well */
 		assert_int_equal(qemu_guest_tell(&q, "cont"), 0);
 		/* The thread finishes by itself once it gets its turn. */
-		for (unsigned i = 0; victim_fds(q.pid) != fds && i < 1000; i++)
+		for (unsigned i = 0; victim_fds(q.pid) != fds && i < 6000; i++)
 			usleep(10000);
 		assert_int_equal(victim_fds(q.pid), fds);
 		assert_int_equal(victim_tracer(q.pid), 0);

@@ -152,7 +152,7 @@ static void signals_arrive(void **state)
 				usleep(50);
 			}
 		}
-		for (unsigned i = 0; i < 40; i++) {
+		for (unsigned i = 0; i < 40 || v.page->signals == 0; i++) {
 			int fd = uffd_of(&v, &e);
 
 			if (fd < 0)

@@ -188,7 +188,7 @@ void vmm_close(struct vmm *v)
 
 int vmm_wait(struct vmm *v, enum godwit_state s)
 {
-	for (unsigned i = 0; i < 5000; i++) {
+	for (unsigned i = 0; i < 60000; i++) {
 		if (godwit_get_state(v->g) == s)
 			return 0;
 		usleep(1000);

@@ -44,10 +44,10 @@ static void nap_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
-// Waits, seconds at most, until the guest has stamped so many pages.
+// Waits, two minutes at most, until the guest has stamped so many pages.
 static void wait_ticks(const struct vm *vm, uint64_t n)
 {
-	for (int i = 0; i < 3000 && vm_ticks(vm) < n && vm->failed == 0; i++)
+	for (int i = 0; i < 12000 && vm_ticks(vm) < n && vm->failed == 0; i++)
 		nap_ms(10);
 	if (vm->failed != 0)
 		fail_msg("%s", vm->why.text);

@@ -17,12 +17,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Runs the loop until *done, for at most ten seconds: that long only where a test fails. */
+/* Runs the loop until *done, for at most two minutes: that long only where a test fails. */
 static inline void harness_run(struct event_base *base, const bool *done)
 {
 	const struct timeval step = {.tv_usec = 10000};
 
-	for (int i = 0; i < 1000 && !*done; i++) {
+	for (int i = 0; i < 12000 && !*done; i++) {
 		event_base_loopexit(base, &step);
 		event_base_dispatch(base);
 	}
@@ -37,6 +37,14 @@ static inline void harness_turn(struct event_base *base, int ms)
 	event_base_loopexit(base, &step);
 	event_base_dispatch(base);
 }
+
+/* The same for a condition that is no variable. */
+#define harness_until(base, condition)                                                             \
+	do {                                                                                       \
+		for (int i_ = 0; i_ < 60000 && !(condition); i_++)                                 \
+			harness_turn(base, 2);                                                     \
+		assert_true(condition);                                                            \
+	} while (0)
 
 #define assert_has(text, part)                                                                     \
 	do {                                                                                       \

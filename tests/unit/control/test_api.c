@@ -107,9 +107,7 @@ static json_t *ask(struct client *c, const char *request)
 	size_t before = json_array_size(c->got);
 
 	assert_int_equal(conn_send(c->conn, json_loads(request, 0, NULL)), 0);
-	for (int i = 0; i < 1000 && answer(c, before) == NULL; i++)
-		harness_turn(base, 5);
-	assert_non_null(answer(c, before));
+	harness_until(base, answer(c, before) != NULL);
 	return answer(c, before);
 }
 

@@ -19,6 +19,7 @@ import time
 import unittest
 
 GODWITD, GODWIT = sys.argv.pop(1), sys.argv.pop(1)
+WAIT_S = 180  # for anything: a host may be busy
 
 
 def daemon_env(**more):
@@ -46,17 +47,17 @@ class Daemon:
 
     def stop(self, sig=signal.SIGTERM):
         self.process.send_signal(sig)
-        self.log += self.process.communicate(timeout=30)[1]
+        self.log += self.process.communicate(timeout=WAIT_S)[1]
         return self.process.returncode
 
 
 def run(*args):
-    return subprocess.run([GODWIT, *args], capture_output=True, text=True, timeout=30)
+    return subprocess.run([GODWIT, *args], capture_output=True, text=True, timeout=WAIT_S)
 
 
 def start(*args):
     """godwitd that is expected to end by itself."""
-    return subprocess.run([GODWITD, *args], capture_output=True, text=True, timeout=30)
+    return subprocess.run([GODWITD, *args], capture_output=True, text=True, timeout=WAIT_S)
 
 
 class Cli(unittest.TestCase):
@@ -105,7 +106,7 @@ class Cli(unittest.TestCase):
         process = subprocess.Popen(
             [GODWIT, "migrate", "web", "--agent", "/a", "--to", "h:1", "--api", self.daemon.api],
             stdout=slave, stderr=subprocess.DEVNULL)
-        self.assertEqual(process.wait(timeout=30), 0)
+        self.assertEqual(process.wait(timeout=WAIT_S), 0)
         os.close(slave)
         text = os.read(master, 65536).decode()
         os.close(master)
@@ -144,7 +145,7 @@ class Cli(unittest.TestCase):
         record = pathlib.Path(self.folder.name) / "to plot"
         record.write_bytes(text)
         return subprocess.run([GODWIT, "plot", record, "--out", f"{self.folder.name}/out", *more],
-                              capture_output=True, text=True, timeout=60,
+                              capture_output=True, text=True, timeout=WAIT_S,
                               env=dict(os.environ, **env))
 
     def test_plot_refuses(self):
@@ -205,7 +206,7 @@ class Cli(unittest.TestCase):
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         time.sleep(0.2)
         self.assertEqual(self.godwit("cancel", "silent").returncode, 0)
-        self.assertIn("silent: cancelled", watch.communicate(timeout=30)[0])
+        self.assertIn("silent: cancelled", watch.communicate(timeout=WAIT_S)[0])
         self.assertEqual(watch.returncode, 6)
         again = subprocess.Popen([GODWIT, "status", "--watch", "--json", "--api", self.daemon.api],
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -254,7 +255,7 @@ class Cli(unittest.TestCase):
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         time.sleep(0.2)
         self.assertEqual(self.godwit("cancel", "silent").returncode, 0)
-        self.assertIn("silent: cancelled", watch.communicate(timeout=30)[0])
+        self.assertIn("silent: cancelled", watch.communicate(timeout=WAIT_S)[0])
         self.assertEqual(watch.returncode, 6)
         again = self.godwit("cancel", "silent")
         self.assertEqual(again.returncode, 1)
@@ -282,7 +283,7 @@ class Cli(unittest.TestCase):
                 self.assertRegex(line, "^<[46]>godwitd: ")
             daemon.terminate()
             self.assertTrue(all(line.startswith("<6>") for line in lines))
-        self.assertEqual(daemon.wait(timeout=30), 0)
+        self.assertEqual(daemon.wait(timeout=WAIT_S), 0)
 
     def test_log_level(self):
         self.assertEqual(self.godwit("log").stdout, "level: info\n")
@@ -301,7 +302,7 @@ class Cli(unittest.TestCase):
              self.daemon.api], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        error = process.communicate(timeout=30)[1]
+        error = process.communicate(timeout=WAIT_S)[1]
         self.assertEqual(process.returncode, 130)
         self.assertIn("goes on", error)
         self.assertIn("copying", self.godwit("list").stdout)
@@ -313,7 +314,7 @@ class Cli(unittest.TestCase):
         process.stdout.readline()
         self.daemon.process.kill()
         self.daemon.process.wait()
-        self.assertIn("has left", process.communicate(timeout=30)[1])
+        self.assertIn("has left", process.communicate(timeout=WAIT_S)[1])
         self.assertEqual(process.returncode, 4)
         # A killed daemon leaves its socket; the next one takes its place.
         self.daemon.process.stderr.close()
@@ -357,7 +358,7 @@ class Cli(unittest.TestCase):
     def test_ready_for_a_manager(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(f"{self.folder.name}/notify")
-            manager.settimeout(10)
+            manager.settimeout(WAIT_S)
             os.environ["NOTIFY_SOCKET"] = f"{self.folder.name}/notify"
             os.mkdir(f"{self.folder.name}/b")
             try:

@@ -20,7 +20,7 @@ GODWITD, GODWIT = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
 
 
 def run(*argv, **how):
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True,
+    return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=True,
                           stdin=subprocess.DEVNULL, **how).stdout
 
 

@@ -252,8 +252,7 @@ static void test_blobs_between_two(void **state)
 	harness_turn(base, 20);
 	assert_false(b.any); /* nobody owns it, nothing is read */
 	conn_own(b.conn, &with_blobs, &b);
-	for (int i = 0; i < 100 && b.blobs < 2; i++)
-		harness_turn(base, 10);
+	harness_until(base, b.blobs >= 2);
 	assert_int_equal(b.blobs, 2);
 	assert_int_equal(b.jsons, 1);
 	assert_int_equal(b.blob_bytes, 0);

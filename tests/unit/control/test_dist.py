@@ -23,7 +23,7 @@ FLAGS_ONLY = ("config", "version", "help")
 
 
 def run(*argv, **how):
-    return subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=60,
+    return subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=180,
                           stdin=subprocess.DEVNULL, **how)
 
 

@@ -23,7 +23,7 @@ def said(api, how, *messages):
         for message in messages:
             body = json.dumps(message).encode()
             client.sendall(struct.pack("<HBBI", 0x6d67, 1, 1, len(body)) + body)
-        return asks.communicate(timeout=30)[0]
+        return asks.communicate(timeout=180)[0]
 
 
 class Terminal(unittest.TestCase):
@@ -32,7 +32,7 @@ class Terminal(unittest.TestCase):
         text = "said \x1b]0;owned\x07\ngodwit: web: done \x9b31m \x7f \xfc"
         end = {"event": "end", "result": "failed", "error": text}
         with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as api:
-            api.settimeout(30)
+            api.settimeout(180)
             api.bind(f"{folder}/api")
             api.listen(1)
             for how in ((), ("--json",)):
