@@ -206,13 +206,17 @@ def test_dry_run_touches_nothing(stage, pair):
     waiting.whole()
 
 
+# Writes more in a pass of a second than goes in a downtime of a millisecond.
+FAST = {"memory": "16M", "args": ["--pattern", "random", "--rate", "2000", "--vcpus", "2"]}
+SHORT = ["--downtime", "1", "--bandwidth", "16M", "--max-passes", "2"]
+
+
 def test_gives_up_at_its_limit(stage, pair):
     source, target = pair
-    vm = stage.vm(args=["--pattern", "random", "--rate", "0", "--vcpus", "2"])
+    vm = stage.vm(**FAST)
     vm.wait_ticks()
-    end = stage.migrate(source, target, vm, stage.waiting(), "guest", "--downtime", "1",
-                        "--bandwidth", "32M", "--max-passes", "2", "--on-timeout",
-                        "abort").failed()
+    end = stage.migrate(source, target, vm, stage.waiting(memory="16M"), "guest", *SHORT,
+                        "--on-timeout", "abort").failed()
     assert "downtime" in end["error"] or "limit" in end["error"]
     vm.wait_ticks()
     vm.whole()
@@ -220,9 +224,8 @@ def test_gives_up_at_its_limit(stage, pair):
 
 def test_pauses_at_its_limit_where_asked(stage, pair):
     source, target = pair
-    vm, waiting = stage.vm(args=["--pattern", "random", "--rate", "0"]), stage.waiting()
-    stage.migrate(source, target, vm, waiting, "guest", "--downtime", "1", "--bandwidth", "64M",
-                  "--max-passes", "2", "--on-timeout", "pause").done()
+    vm, waiting = stage.vm(**FAST), stage.waiting(memory="16M")
+    stage.migrate(source, target, vm, waiting, "guest", *SHORT, "--on-timeout", "pause").done()
     waiting.wait_ticks()
     waiting.whole()
 

@@ -20,7 +20,7 @@ def slowly(stage, source, target, to, *how, flows=2, wait="60s"):
     lost = Lost(stage, source, target)
     lost.migration = stage.migrate(
         source, target, lost.vm, lost.waiting, "guest", "--flows", flows, "--verify", "memory",
-        "--reconnect", wait, "--peer-timeout", "2s", "--bandwidth", "8M", *how, to=to)
+        "--reconnect", wait, "--peer-timeout", "6s", "--bandwidth", "8M", *how, to=to)
     source.wait_state("guest", "copying")
     wait_until("pages go", lambda: source.status("guest")["report"]["pages_data"] > 500)
     return lost
