@@ -248,21 +248,29 @@ class Dump:
             said = self.child.stderr.readline()
         assert said, "tcpdump does not listen"
 
-    def close(self):
-        """Returns the frames."""
-        self.child.terminate()
-        self.child.communicate(timeout=30)
+    def frames(self):
+        """What it has written so far: up to a second behind what came."""
         data = self.path.read_bytes()
+        frames, at = [], self.HEAD.size
+        if len(data) < at:
+            return frames
         magic, _, _, _, _, _, link = self.HEAD.unpack_from(data)
         assert magic in (0xa1b2c3d4, 0xa1b23c4d) and link == 1, "not a capture of Ethernet frames"
-        frames, at = [], self.HEAD.size
-        while at < len(data):
+        while at + self.RECORD.size <= len(data):
             _, _, kept, whole = self.RECORD.unpack_from(data, at)
             at += self.RECORD.size
             assert kept == whole, "a frame is not whole"
+            if at + kept > len(data):
+                break
             frames.append(data[at:at + kept])
             at += kept
         return frames
+
+    def close(self):
+        """Returns the frames; those of the last second may not be among them."""
+        self.child.terminate()
+        self.child.communicate(timeout=30)
+        return self.frames()
 
 
 def checksum(data):

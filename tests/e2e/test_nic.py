@@ -15,6 +15,7 @@ import godwit
 from fabric import Cable, Memif, Vhost, udp_of
 
 VECTORS = godwit.BUILD / "tests/lint/vectors"
+PACKET_AT, PACKET_MAGIC = 14 + 20 + 8, b"GN\x03"  # behind Ethernet, IPv4 and UDP
 ISOLATED = pathlib.Path("/sys/devices/system/cpu/isolated")
 KINDS = [Memif, Vhost, Cable]
 ALL = list(itertools.product(KINDS, [1, 4], [1500, 9000], ["ipv4", "ipv6"]))
@@ -379,6 +380,9 @@ def test_packets_are_what_the_protocol_says(stage):
     vm.wait_ticks()
     stage.migrate(source, target, vm, waiting, "guest", "--link", "nic").done()
     waiting.wait_ticks()
+    godwit.wait_until("tcpdump has written packets of all types", lambda: {
+        frame[PACKET_AT + 3] for side in seen for frame in side.frames()
+        if frame[PACKET_AT:PACKET_AT + 3] == PACKET_MAGIC} >= {1, 2, 3, 4})
     frames = [frame for side in seen for frame in side.close()]
     packets = [found[2] for found in map(udp_of, frames) if found]
     kinds = {kind: [p for p in packets if p[3] == kind] for kind in (1, 2, 3, 4)}
