@@ -90,14 +90,19 @@ int keeper_new(struct keeper **out, int qmp_fd, struct err *e)
 	return 0;
 }
 
-/* It did not answer: its end makes certain that it will do nothing. */
-static int end_it(struct keeper *k, int errnum, struct err *e)
+static void end(struct keeper *k)
 {
 	if (k->pid > 0) {
 		kill(k->pid, SIGKILL);
 		waitpid(k->pid, NULL, 0);
 		k->pid = 0;
 	}
+}
+
+/* It did not answer: its end makes certain that it will do nothing. */
+static int end_it(struct keeper *k, int errnum, struct err *e)
+{
+	end(k);
 	return err_sys(e, errnum,
 		"godwit-keeper, which gives the guest back if godwitd dies, does not answer");
 }
@@ -154,4 +159,12 @@ void keeper_free(struct keeper *k)
 	if (k->pid > 0 && pthread_create(&thread, NULL, await, (void *)(intptr_t)k->pid) == 0)
 		pthread_detach(thread);
 	free(k);
+}
+
+void keeper_end(struct keeper *k)
+{
+	if (k == NULL)
+		return;
+	end(k);
+	keeper_free(k);
 }

@@ -22,6 +22,8 @@ int keeper_new(struct keeper **k, int qmp_fd, struct err *e);
  * again and again for a while until QEMU takes it. 0: it has the list now. -errno with e set: it
  * has ended, for certain, and will do nothing. */
 int keeper_tell(struct keeper *k, const json_t *commands, struct err *e);
+/* Ends it: it does nothing any more, for certain. At once, whatever it is at. NULL is allowed. */
+void keeper_end(struct keeper *k);
 /* Lets go: it carries out what its list says. NULL is allowed. */
 void keeper_free(struct keeper *k);
 

@@ -220,17 +220,12 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 static int do_fence(struct vmm_qemu *q, struct err *e)
 {
 	int rc = not_woken(q, "postmigrate", e);
-	json_t *nothing;
 
 	if (rc < 0)
 		return rc;
 	q->stopped = false;
-	nothing = json_array();
-	/* Told, or dead for certain: either way it does nothing. */
-	if (q->keeper != NULL)
-		keeper_tell(q->keeper, nothing, NULL);
-	json_decref(nothing);
-	keeper_free(q->keeper);
+	/* Not told: the guest stands still, and one that hangs would be waited for. */
+	keeper_end(q->keeper);
 	q->keeper = NULL;
 	return 0;
 }
