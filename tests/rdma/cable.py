@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The cases of cases.py that need two machines, and a cable between them that loses packets."""
+"""The cases of cases.py that need two machines, and a cable between them that loses packets, or
+that somebody listens to."""
 
+import socket
 import time
 
 import godwit
-from cases import directly, held, move, moved, needs, read_by_the_device, stays, told
+from cases import (begin, directly, held, move, moved, needs, read_by_the_device, stays,
+                   told)
 
 LOSS_PORT = 4791  # RoCE v2; all other packets of the cable go their way
 
@@ -129,3 +132,47 @@ def sealed_cut_and_back(source, target):
     report = cut_and_back(source, target, seal="auto", rate="1000")
     assert report["seal"].startswith("aes-256-gcm") and report["verified_pages"] > 0
     target.log("the source is back", since)
+
+
+def tell(source, word, about):
+    """Who stands on the cable (tests/e2e/roce.py)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(f"on the cable: {word} {about}".encode(), (source.to.rsplit(":", 1)[0], 9))
+
+
+def warm(source, target):
+    """Whatever comes of it: the machines read now what a handshake needs, for which a daemon gives
+    a stranger 5 s."""
+    begin(source, target, "--dry-run", seal="auto").end(900)
+
+
+def overheard(source, target, seal):
+    """Pages that pass someone who listens, and what some of them hold."""
+    tell(source, "keep", f"overheard*{seal}")
+    migration = begin(source, target, seal=seal)
+    for page in godwit.pages_of(source.vm)[:100]:
+        for at in (0, 1024, 4080):
+            print(f"secret {page[at:at + 16].hex()}")
+    moved(target, migration)
+
+
+def replayed(source, target, seal, way):
+    """He keeps what one connection carries, cuts it, and gives it to the next one."""
+    since = source.lines(), target.lines()
+    tell(source, "keep-and-cut", f"replayed*{seal}*{way}")
+    migration = begin(source, target, "--codec", "raw", "--bandwidth", "4M", "--peer-timeout", "60",
+                      "--reconnect", "100", seal=seal, rate="1",
+                      vm=("--share", "1", "--content", "random"))
+    source.daemon.wait_line("the network was lost ", since[0])
+    tell(source, "replay", way)
+    if seal == "none":
+        source.daemon.wait_line("the network is back", since[0])
+        source.daemon.ok("set", "guest", "--bandwidth", "0")
+        end = migration.end(900)
+        (target if end["result"] == "done" else source).whole()
+        print(f"without a seal: {end['result']}: {end['error']}")
+        return
+    stays(source, migration)
+    assert target.ended("guest") == "failed"
+    host, since = (target, since[1]) if way == "there" else (source, since[0])
+    host.log("its seal does not match", since)
