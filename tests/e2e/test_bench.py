@@ -15,7 +15,7 @@ import sys
 
 import pytest
 
-from godwit import BUILD, ROOT
+from godwit import BUILD, ROOT, WAIT_S, wait_until
 
 BENCH = BUILD / "bench/godwit-bench"
 
@@ -103,6 +103,22 @@ def test_compare_refuses_a_noisy_machine(tmp_path):
             process.wait()
     assert done.returncode == 2 and "others used" in done.stderr, done.stderr
     assert "multifd" not in done.stdout
+
+
+@pytest.mark.long
+def test_compare_gives_back_what_it_took():
+    """Told to end in the middle: its network namespace and its programs are gone."""
+    if os.geteuid() != 0 or (os.cpu_count() or 1) < 2:
+        pytest.skip("bench/compare needs root and two CPUs")
+    with subprocess.Popen(
+            [sys.executable, ROOT / "bench/compare", "--build", BUILD, "--size", "64", "--rounds",
+             "99", "--even-if-noisy", "qemu/multifd"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        space = pathlib.Path(f"/run/netns/gwbars{running.pid}")
+        wait_until("it has begun", lambda: space.exists() or running.poll() is not None)
+        running.terminate()
+        assert running.wait(WAIT_S) == 143, running.stderr.read()
+    assert not space.exists()
 
 
 @pytest.mark.long
