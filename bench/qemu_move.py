@@ -61,8 +61,12 @@ class Wire:
 
     def __init__(self):
         self.name = f"gwbars{os.getpid()}"
-        self.ip("netns", "add", self.name)
-        self.ip("-n", self.name, "link", "set", "lo", "up")
+        try:
+            self.ip("netns", "add", self.name)
+            self.ip("-n", self.name, "link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
 
     def ip(self, *args):
         done = subprocess.run(["ip", *args], capture_output=True, text=True)
