@@ -43,7 +43,7 @@ void ports_close(struct ports *p);
 /* For status and doctor: an array of objects. New reference. */
 json_t *ports_status(const struct ports *p);
 /* A sentence about one. */
-#define PORTS_ABOUT 200u
+#define PORTS_ABOUT 224u
 void ports_about(const struct port_info *i, char text[PORTS_ABOUT]);
 
 #endif
