@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_MS 100
-
 struct rdma {
 	struct link_rdma_host *host;   /* NULL: the device was removed, and let go of */
 	struct link_rdma_host **shown; /* the same for sessions, from the removal on NULL */
@@ -63,7 +61,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 
 static int watch(struct rdma *r, struct event_base *base, struct err *e)
 {
-	const struct timeval look = {.tv_usec = LOOK_MS * 1000};
+	const struct timeval look = {.tv_usec = LINK_RDMA_LOOK_MS * 1000};
 
 	r->readable =
 		event_new(base, link_rdma_host_fd(r->host), EV_READ | EV_PERSIST, on_event, r);

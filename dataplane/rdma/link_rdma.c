@@ -14,9 +14,6 @@
 #include <arpa/inet.h>
 
 #define BURST 32
-// A flushed request says that something else went wrong. That is in a completion, which may come
-// after it from the other queue, or is told to the control loop: it has about a tenth of a second.
-#define FLUSHED_CYCLES (UINT64_C(1) << 28)
 
 static int64_t take_receive(struct link_rdma *r, const struct ibv_wc *wc)
 {
@@ -85,15 +82,16 @@ static int64_t poll_target(struct link_rdma *r, bool idle)
 	return sent < 0 ? sent : posted + sent;
 }
 
-// Its queue pair does nothing any more. A target still hands out what came; a source's answers are
-// not worth it.
+// Its queue pair does nothing any more, because something else went wrong. That is in a completion,
+// which may come after this one from the other queue, or is told to the control loop, which looks
+// every LINK_RDMA_LOOK_MS. A target still hands out what came; a source's answers are not worth it.
 static int64_t poll_flushed(struct link_rdma *r, int gone)
 {
 	if (!r->source && r->in_head != r->in_tail)
 		return 0;
 	if (gone != 0)
 		return link_rdma_gone(r, gone);
-	if (cpu_cycles() - r->flushed_cycles < FLUSHED_CYCLES)
+	if (cpu_cycles() - r->flushed_cycles < r->why_cycles)
 		return 0;
 	return link_rdma_failed(r, &r->flushed);
 }

@@ -97,8 +97,9 @@ void link_rdma_host_info(const struct link_rdma_host *h, struct link_rdma_info *
  * use it is to be closed. */
 bool link_rdma_host_gone(const struct link_rdma_host *h);
 bool link_rdma_host_idle(const struct link_rdma_host *h);
-/* Readable: link_rdma_host_poll() has something to do. Call that every 100 ms or so too. It makes
- * the callbacks. */
+#define LINK_RDMA_LOOK_MS 100u
+/* Readable: link_rdma_host_poll() has something to do. Call that every LINK_RDMA_LOOK_MS too. It
+ * makes the callbacks. */
 int link_rdma_host_fd(const struct link_rdma_host *h);
 void link_rdma_host_poll(struct link_rdma_host *h);
 

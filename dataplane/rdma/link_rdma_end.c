@@ -282,8 +282,7 @@ static void ended(struct link_rdma_end *d, int errnum)
 		rdma_end_free(d);
 		return;
 	}
-	/* release: what came is in the completion queue before this is seen */
-	atomic_store_explicit(&rdma_of(d->link)->gone, errnum, memory_order_release);
+	link_rdma_over(rdma_of(d->link), errnum);
 	if (errnum != ENODEV)
 		(void)rdma_qp_leave(d); // the peer's goodbye is answered
 }

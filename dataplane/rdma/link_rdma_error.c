@@ -129,6 +129,15 @@ int64_t link_rdma_gone(struct link_rdma *r, int errnum)
 	return broken(r, errnum);
 }
 
+void link_rdma_over(struct link_rdma *r, int errnum)
+{
+	int none = 0;
+
+	/* release: what came is in the completion queue before this is seen */
+	atomic_compare_exchange_strong_explicit(
+		&r->gone, &none, errnum, memory_order_release, memory_order_relaxed);
+}
+
 int64_t link_rdma_wrong(struct link_rdma *r, uint64_t seq, int bad)
 {
 	err_set(&r->link.why, EPROTO, "frame %llu of flow: %s; the peer or the wire is faulty",

@@ -12,8 +12,7 @@
 
 static void tell(struct link_rdma_end *d, int errnum)
 {
-	/* release: what came is in the completion queue before this is seen */
-	atomic_store_explicit(&rdma_of(d->link)->gone, errnum, memory_order_release);
+	link_rdma_over(rdma_of(d->link), errnum);
 }
 
 static void tell_all(struct link_rdma_host *h, int errnum)

@@ -68,9 +68,10 @@ struct link_rdma {
 	struct ibv_cq *cq; /* of sends and receives */
 	bool source;
 	unsigned mtu;          /* control: wo, when it is up */
-	_Atomic int gone;      /* errno: the connection manager says so. control: wo, lcore: ro */
+	_Atomic int gone;      /* errno, link_rdma_over(). control: wo, lcore: ro */
 	struct ibv_wc flushed; /* the first request that was, at flushed_cycles; 0: none */
 	uint64_t flushed_cycles;
+	uint64_t why_cycles; /* that the reason of a flush has to come */
 
 	struct seal *seal_out, *seal_in; /* NULL: in plain text */
 	uint64_t number_out, number_in;
@@ -191,6 +192,9 @@ bool link_rdma_unseal(struct link_rdma *r, uint8_t *p, uint32_t payload_bytes);
 int64_t link_rdma_failed(struct link_rdma *r, const struct ibv_wc *wc);
 int64_t link_rdma_post_failed(struct link_rdma *r, const char *what, int errnum);
 int64_t link_rdma_gone(struct link_rdma *r, int errnum);
+/* For the control loop: the connection is over, its core is told. The first reason stands: what
+ * comes after it follows from it. */
+void link_rdma_over(struct link_rdma *r, int errnum);
 int64_t link_rdma_wrong(struct link_rdma *r, uint64_t seq, int bad);
 int64_t link_rdma_seal_wrong(struct link_rdma *r);
 int64_t link_rdma_seal_failed(struct link_rdma *r);

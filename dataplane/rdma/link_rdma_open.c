@@ -6,6 +6,7 @@
 
 #include "link_rdma_impl.h"
 
+#include "clock.h"
 #include "mem.h"
 
 #include <errno.h>
@@ -105,6 +106,7 @@ int link_rdma_open(struct link **l, const struct link_rdma_config *c, struct err
 	r->v = c->v;
 	r->qp = c->qp;
 	r->cq = c->cq;
+	r->why_cycles = 3 * LINK_RDMA_LOOK_MS * (clock_cycles_hz() / 1000);
 	r->source = c->source;
 	r->nrecv = c->source ? RDMA_ANSWERS : RDMA_FRAMES;
 	r->barrier = RDMA_NO_SEQ;

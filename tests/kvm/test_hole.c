@@ -149,7 +149,7 @@ static void ends_are_found_once(void **state)
 					 &known[page / piece % 2], set_pages, words),
 			0);
 	no_cachestat = false;
-	assert_true(seeks <= 4);
+	assert_in_range(seeks, 1, 4); // 0: lseek is not the one that counts
 	assert_int_equal(bits_count_range(words, 0, PAGES), PAGES - 1);
 	file_close(&f);
 }

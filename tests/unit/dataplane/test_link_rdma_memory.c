@@ -286,6 +286,8 @@ static void device_speaks(void **state)
 		else
 			ev.element.qp = &e[!rows[i].mine].qp;
 		rdma_host_said(&h, &ev);
+		if (rows[i].errnum != 0) // the peer hears of it, and leaves
+			link_rdma_over(rdma_of(l[0]), EPIPE);
 		l[0]->ops->poll(l[0]);
 		assert_int_equal(link_rdma_host_gone(&h), rows[i].type == IBV_EVENT_DEVICE_FATAL);
 		assert_int_equal(l[0]->error, rows[i].errnum);
