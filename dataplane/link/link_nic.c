@@ -268,6 +268,8 @@ static bool pages_are_back(struct link_nic *n, uint64_t now_ns)
 
 static void empty(struct link_nic *n)
 {
+	if (n->bursting && n->windows != NULL)
+		extmem_window_lost(n->windows);
 	for (; n->in_head != n->in_tail; n->in_head++)
 		rte_pktmbuf_free(n->in[n->in_head % NIC_INBOX].m);
 	// What a burst that ended in SIGBUS had in hand may be given back already: it stays away.
@@ -283,6 +285,8 @@ static bool nic_leave(struct link *l)
 
 	if (!n->leaving) {
 		n->leaving = true;
+		rte_pktmbuf_free(n->making);
+		n->making = NULL;
 		n->leave_until_ns = now + 2 * n->rel->cfg.bye_ns;
 		rel_leave(n->rel, 0, now);
 	}

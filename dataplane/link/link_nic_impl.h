@@ -91,6 +91,7 @@ struct link_nic {
 	uint8_t *opened;                  /* NIC_BOUNCE_BYTES: what came, once its tag is right */
 	struct rte_mbuf *out[NIC_OUTBOX]; /* [out_head, out_n) wait for the device */
 	unsigned out_head, out_n;
+	struct rte_mbuf *making; /* not yet whole: SIGBUS may end the turn meanwhile */
 	bool bursting; /* the device has them in hand: after SIGBUS in there nobody knows which */
 
 	struct link_nic_faults faults;

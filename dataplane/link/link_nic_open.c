@@ -220,6 +220,7 @@ void link_nic_close(struct link *l)
 	// Where no lcore ran it (tests), nobody has taken it from the port.
 	if (n->bound)
 		port_bind(n->q, n->udp_port, NULL);
+	rte_pktmbuf_free(n->making);
 	for (; n->in_head != n->in_tail; n->in_head++)
 		rte_pktmbuf_free(n->in[n->in_head % NIC_INBOX].m);
 	for (; n->out_head < n->out_n && !n->bursting; n->out_head++)

@@ -8,7 +8,8 @@
 //
 // Invariants: the protocol is asked for a datagram only when there is a place for it in `out`,
 // because what it says counts as sent. A page that is attached is counted, in pages or in its
-// window, until the device has let go of it.
+// window, until the device has let go of it. A packet that is not yet whole is `making`, as SIGBUS
+// may end the turn meanwhile.
 
 #include "link_nic_impl.h"
 
@@ -26,6 +27,13 @@ static bool loses(struct link_nic *n)
 	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
 	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
 	return ((x ^ (x >> 31)) & 0xffff) < n->faults.lose;
+}
+
+// From here on guest memory is read into it, or for its sum.
+static void making(struct link_nic *n, struct rte_mbuf *m)
+{
+	n->making = m;
+	atomic_signal_fence(memory_order_seq_cst); // SIGBUS finds it there
 }
 
 // The segments of a part, at most `most`; 0: more than that.
@@ -103,6 +111,7 @@ static struct rte_mbuf *plain(struct link_nic *n, struct rel_out *o)
 
 	if (m == NULL)
 		return NULL;
+	making(n, m);
 	buf = rte_pktmbuf_mtod_offset(m, uint8_t *, n->head.bytes);
 	if (o->bytes > 0)
 		nseg = part_segments(&n->payload[o->seq & (n->rel->cfg.frames - 1)], o->offset,
@@ -110,6 +119,7 @@ static struct rte_mbuf *plain(struct link_nic *n, struct rel_out *o)
 	if (!n->link.sealed) {
 		copy_and_sum(o, seg, nseg, buf);
 	} else if (!link_nic_seal_out(n, o, seg, nseg, buf)) {
+		n->making = NULL;
 		rte_pktmbuf_free(m);
 		return NULL;
 	}
@@ -157,8 +167,6 @@ static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o)
 		rte_pktmbuf_free_bulk(ext, nseg);
 		return NULL;
 	}
-	packet_seal(o->hdr, o->hdr_bytes, seg, nseg);
-	memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, n->head.bytes), o->hdr, o->hdr_bytes);
 	m->data_len = (uint16_t)(n->head.bytes + o->hdr_bytes);
 	m->pkt_len = m->data_len + o->bytes;
 	m->nb_segs = (uint16_t)(1 + nseg);
@@ -169,6 +177,9 @@ static struct rte_mbuf *attached(struct link_nic *n, struct rel_out *o)
 		link = &ext[i]->next;
 	}
 	*link = NULL;
+	making(n, m);
+	packet_seal(o->hdr, o->hdr_bytes, seg, nseg);
+	memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, n->head.bytes), o->hdr, o->hdr_bytes);
 	return m;
 }
 
@@ -188,6 +199,7 @@ static void put(struct link_nic *n, struct rel_out *o)
 	if (n->summing == UDP_SUM_SOFT)
 		sum_softly(n, m);
 	n->link.tx_bytes += bytes + n->head.bytes;
+	n->making = NULL;
 	if (loses(n))
 		rte_pktmbuf_free(m);
 	else

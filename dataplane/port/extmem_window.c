@@ -4,8 +4,9 @@
 //
 // Invariants: only a window whose memory is all there is mapped, because mapping a hole allocates
 // it. No window is unmapped while the device holds a piece of it: it is withdrawn, then its pieces
-// are waited for. The memory is registered from before the first window until after the last one,
-// at addresses of its own, so that nobody unmaps it under the device.
+// are waited for, but for those that are lost: they stay mapped. The memory is registered from
+// before the first window until after the last one, at addresses of its own, so that nobody unmaps
+// it under the device.
 //
 // Those addresses are mapped for writing, as DPDK's drivers map memory for both directions; nothing
 // here writes. DPDK has room for few registrations (RTE_MAX_MEMSEG_LISTS), so a region is one.
@@ -156,6 +157,14 @@ static bool is_back(const struct extmem_window *w, uint64_t n)
 	return true;
 }
 
+// A window stays mapped for the device for good.
+static void remains(struct extmem_window *w, uint64_t n, const struct err *why)
+{
+	w->stuck = true;
+	say_why(w, why);
+	atomic_store_explicit(&w->state[n], EXTMEM_REFUSED, memory_order_relaxed);
+}
+
 static void end_window(
 	struct extmem_window *w, struct extmem_area *a, uint64_t n, uint64_t off, uint64_t len)
 {
@@ -164,14 +173,19 @@ static void end_window(
 
 	atomic_store_explicit(&w->state[n], EXTMEM_COPIED, memory_order_seq_cst);
 	atomic_thread_fence(memory_order_seq_cst); // pairs with extmem_window_take()
-	while (!is_back(w, n))
+	while (!is_back(w, n)) {
+		if (atomic_load_explicit(&w->lost, memory_order_relaxed)) {
+			err_set(&e, EFAULT,
+				"guest memory went away while the device's driver read it");
+			remains(w, n, &e);
+			return;
+		}
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
 	if (rte_dev_dma_unmap(w->port->device, a->base + off, (uint64_t)(uintptr_t)(a->base + off),
 		    len) != 0) {
-		w->stuck = true;
 		err_sys(&e, rte_errno, "the device does not let go of guest memory");
-		say_why(w, &e);
-		atomic_store_explicit(&w->state[n], EXTMEM_REFUSED, memory_order_relaxed);
+		remains(w, n, &e);
 		return;
 	}
 	w->left_bytes += w->left_bytes == UINT64_MAX ? 0 : len;
@@ -233,7 +247,8 @@ static void drop(struct extmem_window *w)
 {
 	for (unsigned i = 0; i < w->nareas; i++)
 		area_free(w, &w->area[i]);
-	for (unsigned i = 0; w->count != NULL && i < w->lanes; i++)
+	// Packets that are lost may be freed after all, and count then.
+	for (unsigned i = 0; !w->stuck && w->count != NULL && i < w->lanes; i++)
 		mem_free(w->count[i], lane_bytes(w));
 	free(w->count);
 	free((void *)w->state);

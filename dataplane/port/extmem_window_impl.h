@@ -53,6 +53,7 @@ struct extmem_window {
 	uint64_t bytes, small_bytes;
 	_Atomic bool ending; /* control: wo */
 	_Atomic bool asked;  /* turn is up for a look that has not begun */
+	_Atomic bool lost;   /* extmem_window_lost(). cores: wo, thread: ro */
 	sem_t turn;
 };
 
@@ -109,6 +110,13 @@ static inline bool extmem_window_take(const struct extmem_window *w, unsigned la
 		return true;
 	extmem_window_give(p, i);
 	return false;
+}
+
+/* Lcore: a driver's turn was left in its middle, so nobody knows which of the pieces it was given
+ * will be let go of. What is not back by then stays mapped, and is not waited for. */
+static inline void extmem_window_lost(struct extmem_window *w)
+{
+	atomic_store_explicit(&w->lost, true, memory_order_relaxed);
 }
 
 /* Lcore of that lane: the device has let go of all that was counted. */
