@@ -4,6 +4,7 @@
 // shares the daemon's QMP socket and speaks on it only after the daemon has gone. See keeper.h.
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,8 +18,9 @@
 #include "keeper.h"
 #include "qmp.h"
 
-/* Nobody else gives the guest back: a QEMU that hangs, on a disk say, is waited for. */
-#define ANSWER_MS   600000
+/* Nobody else gives the guest back: a QEMU that hangs, on a disk say, is waited for. Days: as long
+ * as it lives, that is; its end closes the monitor. */
+#define ANSWER_MS   (INT_MAX / 2)
 #define TRIES       600 /* of one command that QEMU refuses for now: a minute */
 #define TRIES_HUMAN 20  /* of one of its human monitor, whose text does not tell why */
 #define REST_MS     100
