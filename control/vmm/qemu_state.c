@@ -21,6 +21,7 @@
 #define PIECE_BYTES (256u << 10)
 #define LOOK_MS     1 /* between questions how QEMU's migration stands */
 #define LET_GO_NS   (10 * NS_PER_S)
+#define SAYS_MS     3000u /* for a word about what stands still already: the guest does too */
 
 enum outcome { UNDER_WAY, COMPLETED, ENDED };
 
@@ -149,7 +150,7 @@ static int drain(struct stream *s)
 	}
 }
 
-/* True: it moved. */
+/* True: it moved. Who gives up is no reason to wait longer for a QEMU. */
 static bool take_some(struct qmp_meanwhile *m)
 {
 	struct stream *s = (struct stream *)m; /* its first member */
@@ -157,30 +158,31 @@ static bool take_some(struct qmp_meanwhile *m)
 	uint64_t had = s->bytes;
 	int rc = poll(&p, 1, 0) > 0 ? gave_up(&s->why) : s->ended ? 0 : drain(s);
 
-	if (rc == 0)
-		return s->bytes != had;
-	m->fd[0] = -1;
+	if (rc != 0)
+		m->fd[0] = -1;
 	if (rc > 0) {
 		s->ended = true;
-	} else {
+	} else if (rc < 0) {
 		m->fd[1] = -1;
 		/* QEMU's end fails at once: what it can't write any more is not waited for. */
 		shutdown(s->sock, SHUT_RDWR);
 	}
-	return true;
+	return s->bytes != had;
 }
 
 /* What was seen goes into the sentence. */
 static int stood_still(struct qemu *u, const char *what, struct err *e)
 {
+	unsigned patience = qmp_patience(u->qmp, SAYS_MS);
 	json_t *answer = NULL;
 	const char *status = NULL;
 	struct err ignored;
 
 	if (qmp_call(u->qmp, "query-migrate", NULL, &answer, &ignored) == 0)
 		status = json_string_value(json_object_get(answer, "status"));
-	err_set(e, ETIMEDOUT, "%s for %u ms, and QEMU says of it: %.30s", what,
-		qmp_patience(u->qmp, 0), status != NULL ? status : "nothing");
+	qmp_patience(u->qmp, patience);
+	err_set(e, ETIMEDOUT, "%s for %u ms, and QEMU says of it: %.30s", what, patience,
+		status != NULL ? status : "nothing");
 	json_decref(answer);
 	return -ETIMEDOUT;
 }
@@ -199,11 +201,11 @@ static int take_stream(struct qemu *u, struct stream *s, struct err *e)
 		struct pollfd p[2] = {
 			{s->meanwhile.fd[0], POLLIN, 0}, {s->meanwhile.fd[1], POLLIN, 0}};
 
+		if (clock_ns() - moved_ns > patience_ns(u))
+			return stood_still(u, "QEMU's device state stood still", e);
 		poll(p, 2, LOOK_MS);
 		if (take_some(&s->meanwhile))
 			moved_ns = clock_ns();
-		else if (clock_ns() - moved_ns > patience_ns(u))
-			return stood_still(u, "QEMU's device state stood still", e);
 	}
 	return 0;
 }
@@ -239,7 +241,8 @@ static int save(struct qemu *u, struct stream *s, struct err *e)
 	if (rc == 0)
 		rc = await_completed(u, s, e);
 	qmp_meanwhile(u->qmp, NULL);
-	if (s->why.errnum != 0) {
+	/* A QEMU that does not move is the better reason: it can't be told to let it be. */
+	if (s->why.errnum != 0 && rc != -ETIMEDOUT) {
 		*e = s->why;
 		return -e->errnum;
 	}

@@ -89,6 +89,7 @@ static int do_pause(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 	struct qemu *u = &q->qemu;
 	json_t *change = NULL;
 	int rc = qemu_ask_status(u, e);
+	unsigned patience;
 	uint64_t t0;
 
 	if (rc == 0)
@@ -111,10 +112,13 @@ static int do_pause(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 	t0 = clock_ns();
 	if (rc == 0 && q->was_running)
 		rc = qmp_call(u->qmp, "stop", NULL, NULL, e);
+	/* Not for `stop`, which writes the disks out: QEMU could resume nothing before that. */
+	patience = qmp_patience(u->qmp, SAVE_MS);
 	if (rc == 0)
 		rc = not_woken(q, NULL, e);
 	if (rc == 0)
 		rc = qemu_check_nested(u, e);
+	qmp_patience(u->qmp, patience);
 	a->a = !q->was_running;
 	a->b = clock_ns() - t0;
 	return rc;
@@ -219,8 +223,10 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
  * refuse the guest. */
 static int do_fence(struct vmm_qemu *q, struct err *e)
 {
+	unsigned patience = qmp_patience(q->qemu.qmp, SAVE_MS);
 	int rc = not_woken(q, "postmigrate", e);
 
+	qmp_patience(q->qemu.qmp, patience);
 	if (rc < 0)
 		return rc;
 	q->stopped = false;

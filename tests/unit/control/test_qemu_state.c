@@ -190,6 +190,8 @@ static void test_save(void **state)
 		/* It is not waited for what it can't write. */
 		{4 * MIB, false, true, true, "failed", true, -ECANCELED, {"session ended"}},
 		{0, false, true, false, "active", true, -ECANCELED, {"session ended"}},
+		{65536, false, false, false, NULL, true, -ETIMEDOUT,
+			{"QEMU did not answer migrate within 30000 ms"}},
 	};
 
 	(void)state;
