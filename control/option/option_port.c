@@ -54,8 +54,8 @@ const struct option_row option_port[] = {
 		.where = OPTION_PORT,
 		.min = 1,
 		.max = PORT_QUEUES,
-		.help = "pairs of queues, each polled by one core [one for each core, up to what "
-			"the device has]"},
+		.help = "pairs of queues, each polled by one core [one for each core, up to 16 "
+			"and to what the device has]"},
 	{.name = "rx-descriptors",
 		.arg = "N",
 		.kind = OPTION_COUNT,

@@ -15,15 +15,16 @@
 
 #include "err.h"
 
-#define PORT_QUEUES     64u /* at most, as a session has flows */
-#define PORT_NAME       64u
-#define PORT_MTU_LEAST  1280u
-#define PORT_MTU_MOST   65000u
-#define PORT_NOTES      8u
-#define PORT_NOTE_BYTES 160u
-#define PORT_RETA       2048u /* entries of a device's table of queues, at most */
-#define PORT_RSS_KEY    64u   /* bytes of its key, at most, and */
-#define PORT_RSS_LEAST  40u   /* at least: what a hash over two IPv6 addresses and ports takes */
+#define PORT_QUEUES      64u /* at most, as a session has flows, */
+#define PORT_QUEUES_SELF 16u /* and where nobody says how many: each takes memory */
+#define PORT_NAME        64u
+#define PORT_MTU_LEAST   1280u
+#define PORT_MTU_MOST    65000u
+#define PORT_NOTES       8u
+#define PORT_NOTE_BYTES  160u
+#define PORT_RETA        2048u /* entries of a device's table of queues, at most */
+#define PORT_RSS_KEY     64u   /* bytes of its key, at most, and */
+#define PORT_RSS_LEAST   40u   /* at least: what a hash over two IPv6 addresses and ports takes */
 
 enum port_choice { PORT_AUTO, PORT_YES, PORT_NO };
 
@@ -35,7 +36,7 @@ struct port_config {
 	 * "net_af_packet0,iface=eth1,qpairs=4", "virtio_user0,path=/run/x.sock,queues=4",
 	 * "net_vhost0,iface=/run/x.sock,queues=4". */
 	const char *device;
-	unsigned queues;         /* 0: one a worker lcore, up to what the device has */
+	unsigned queues; /* 0: one a worker lcore, up to PORT_QUEUES_SELF and what the device has */
 	unsigned rx_descriptors; /* of a queue; 0: what the device prefers, else 1024 */
 	unsigned tx_descriptors;
 	unsigned mtu; /* of IP packets; 0: 1500 */

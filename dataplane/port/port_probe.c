@@ -157,6 +157,7 @@ static int choose_queues(struct port *p, const struct port_config *c,
 	const struct rte_eth_dev_info *i, struct err *e)
 {
 	unsigned most = i->max_rx_queues < i->max_tx_queues ? i->max_rx_queues : i->max_tx_queues;
+	unsigned self = lcore_count() < PORT_QUEUES_SELF ? lcore_count() : PORT_QUEUES_SELF;
 
 	if (most > PORT_QUEUES)
 		most = PORT_QUEUES;
@@ -165,7 +166,7 @@ static int choose_queues(struct port *p, const struct port_config *c,
 			"port %s: %u queues were asked for, but its device has %u as it is set up "
 			"(virtual devices take a number of queues among their options)",
 			c->name, c->queues, most);
-	p->nqueues = c->queues > 0 ? c->queues : lcore_count() < most ? lcore_count() : most;
+	p->nqueues = c->queues > 0 ? c->queues : self < most ? self : most;
 	p->info.queues = p->nqueues;
 	return 0;
 }
