@@ -198,6 +198,7 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 {
 	unsigned patience = qmp_patience(q->qemu.qmp, LOAD_MS);
 	json_t *change = NULL, *undo = NULL;
+	int undone;
 	int rc = ask->fd < 0 ? err_set(e, EINVAL, "no file with device state came")
 			     : qemu_check_plugged(&q->qemu, e);
 
@@ -210,8 +211,10 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 		rc = qemu_run(q->qemu.qmp, change, e);
 	if (rc == 0)
 		rc = qemu_load(&q->qemu, ask->fd, ask->a, q->ask_fd, e);
-	/* The guest is whole here; a setting that stays changed is no reason to refuse it. */
-	if (rc == 0 && qemu_run(q->qemu.qmp, undo, NULL) == -EPIPE)
+	/* Where QEMU refused, it waits for a guest as before. Else the guest is whole here; a
+	 * setting that stays changed is no reason to refuse it. */
+	undone = rc == 0 || rc == -EREMOTEIO ? qemu_run(q->qemu.qmp, undo, NULL) : 0;
+	if (rc == 0 && undone == -EPIPE)
 		rc = err_set(e, EPIPE, "QEMU ended after it had loaded the device state");
 	qmp_patience(q->qemu.qmp, patience);
 	json_decref(change);

@@ -71,12 +71,13 @@ class Machine(Child):
 class Between:
     """A monitor's socket that passes on what both say, until plan() says what happens at a command:
     "error" (QEMU refuses), "always" (and goes on refusing), "garbage", "late" (after a while),
-    "silence" (for ever), "behind" (QEMU does as it is told, and is not heard until let_go())."""
+    "silence" (for ever), "behind" (QEMU does as it is told, and is not heard until meanwhile() has
+    returned: called at once, as the daemon does not wait long)."""
 
     def __init__(self, machine, path):
         self.machine = machine
         self.path = path
-        self.at = self.then = None
+        self.at = self.then = self.meanwhile = None
         self.seen = []
         self.socks = []
         self.heard = threading.Event()
@@ -91,10 +92,10 @@ class Between:
         # Not QEMU itself listens: so its process is named.
         return ["--qmp", self.path, "--pid", self.machine.popen.pid]
 
-    def plan(self, command, what, then=None):
+    def plan(self, command, what, then=None, meanwhile=None):
         """then: what comes after that, of the same kind."""
         self.seen = []
-        self.at, self.then = (command, what), then
+        self.at, self.then, self.meanwhile = (command, what), then, meanwhile
 
     def _accept(self):
         while True:
@@ -138,6 +139,8 @@ class Between:
                 if self._command(client, line):
                     sent = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
                     real.sendmsg([line + b"\n"], sent)
+                    if not self.heard.is_set():
+                        threading.Thread(target=self._hold, daemon=True).start()
                 for fd in fds:
                     socket.close(fd)
                 fds = array.array("i")
@@ -166,11 +169,12 @@ class Between:
             self.heard.clear()
         return what in ("late", "behind")
 
-    def let_go(self):
+    def _hold(self):
+        self.meanwhile()
         self.heard.set()
 
     def close(self):
-        self.let_go()
+        self.heard.set()
         self.listener.close()
         for sock in self.socks:
             try:

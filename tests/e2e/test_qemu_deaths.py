@@ -151,13 +151,13 @@ def test_network_is_lost_while_qemu_saves(stage):
     here, there = Machine(stage), Machine(stage, incoming=True)
     between, wire = Between(here, stage.folder / "between.qmp"), stage.wire(target)
     stage.wires.append(between)
-    between.plan("migrate", "behind")
+
+    def lose():
+        wire.cut()
+        source.wait_state("guest", "reconnecting")
+    between.plan("migrate", "behind", meanwhile=lose)
     migration = stage.migrate(source, target, between, there, "guest", "--reconnect", 60,
                               "--downtime", "60s", to=wire.address)
-    wait_until("QEMU is told to save", lambda: "migrate" in between.seen)
-    wire.cut()
-    source.wait_state("guest", "reconnecting")
-    between.let_go()
     assert migration.done()["reconnects"] == 1
     assert between.seen.count("migrate") == 2
     assert there.state() == "running"

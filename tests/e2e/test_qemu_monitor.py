@@ -88,11 +88,10 @@ def test_state_before_the_answer(rig):
     """QEMU may save before it answers that it will, and holds its big lock while it writes: what it
     writes is taken meanwhile, or it would never answer."""
     there = rig.waiting()
-    rig.between.plan("migrate", "behind")
-    migration = rig.migrate(rig.between, there)
-    wait_until("QEMU has saved", lambda: rig.here.state() == "postmigrate")
-    rig.between.let_go()
-    assert migration.done()["state_bytes"] > 212992  # what a socket holds by default
+    rig.between.plan("migrate", "behind", meanwhile=lambda: wait_until(
+        "QEMU has saved", lambda: rig.here.state() == "postmigrate"))
+    report = rig.migrate(rig.between, there).done()
+    assert report["state_bytes"] > 212992  # what a socket holds by default
     rig.moved(there)
 
 
@@ -101,9 +100,9 @@ def test_state_before_the_answer(rig):
                  else pytest.mark.long) for c in TARGET for w in SAID
     if w != "silence" or c in ("stop", "migrate-incoming")])
 def test_target(rig, command, what):
-    """Silence is given up after a minute."""
-    before = rig.here.settings()
-    between = Between(rig.waiting(), rig.stage.folder / f"{command}{what}.qmp")
+    """Silence is given up after a minute, and after half of one where the guest stands still."""
+    before, waiting = rig.here.settings(), rig.waiting().settings()
+    between = Between(rig.there, rig.stage.folder / f"{command}{what}.qmp")
     rig.stage.wires.append(between)
     between.plan(command, what)
     if command in LOOKING or command == "stop":
@@ -112,7 +111,9 @@ def test_target(rig, command, what):
         said = rig.migrate(rig.here, between).failed()["error"]
     assert between.at is None and SAID[what] in said, said
     rig.stayed(before)
-    if what != "error":
+    if what == "error":
+        assert rig.there.settings() == waiting
+    else:
         rig.there.kill()  # it would be asked by nobody any more
 
 
@@ -137,7 +138,7 @@ def test_target_does_not_run_it(rig, what):
     rig.stayed(before)
 
 
-@pytest.mark.long  # silence is given up after half a minute
+@pytest.mark.long  # silence is given up after a minute, and after 10 s from getfd on
 @pytest.mark.parametrize("command", ["query-memdev", "stop", "getfd"])
 def test_silence(rig, command):
     before = rig.here.settings()
