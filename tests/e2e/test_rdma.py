@@ -103,9 +103,10 @@ def look(request, machines, name):
 
 # In an order in which few daemons are started again.
 @pytest.mark.parametrize("name", [
-    "doctor", "direct", "bench", *COVER, "kill_target", "kill_source", "bad_key", "ipv6", "removed",
-    *long("source_trusts", "no_device", "sealed_deflate", "target_trusts", "nobody_trusts",
-          "locked", "direct_huge", "direct_windows", "no_odp", "port_down", "removed_ready",
+    "doctor", "direct", "bench", *COVER, "kill_target", "no_device", "kill_source", "bad_key",
+    "ipv6", "removed",
+    *long("source_trusts", "sealed_deflate", "target_trusts", "nobody_trusts", "locked",
+          "direct_huge", "direct_windows", "no_odp", "port_down", "removed_ready",
           *(m for m in cases.MOVES if m not in COVER), *cases.KILLS)])
 def test_one_machine(request, name):
     look(request, one, name)
