@@ -20,14 +20,22 @@
 static void on_given_back(void *arg, struct vmm_answer *a)
 {
 	struct session *s = arg;
+	struct err why;
 
 	if (session_over(s))
 		return;
 	watch_warn(s, a);
-	if (a->status < 0 && !vmm_ended(s->vmm)) {
+	if (a->status < 0 && vmm_ended(s->vmm)) {
+		log_error(s->name, "the VMM here has ended too, and its guest with it: %s",
+			a->why.text);
+		s->why = a->why;
+	} else if (a->status < 0 && a->leased && !s->fenced) {
+		/* The commit was not sent, and never will be: the end of the lease resumes it. */
+		why = s->why;
+		err_set(&s->why, why.errnum,
+			"%.200s. The guest goes on here as soon as its VMM does", why.text);
+	} else if (a->status < 0) {
 		/* It may be fenced, and stopped only for now: the journal keeps that in mind. */
-		struct err why;
-
 		err_set(&why, a->why.errnum,
 			"the guest is to go on here, but its VMM did not resume it (%.120s). Run "
 			"`godwit "
@@ -35,11 +43,6 @@ static void on_given_back(void *arg, struct vmm_answer *a)
 			a->why.text, s->name);
 		session_end(s, RESULT_UNDECIDED, &why);
 		return;
-	}
-	if (a->status < 0) {
-		log_error(s->name, "the VMM here has ended too, and its guest with it: %s",
-			a->why.text);
-		s->why = a->why;
 	}
 	s->fenced = false;
 	s->paused = false;

@@ -142,6 +142,17 @@ int keeper_tell(struct keeper *k, const json_t *commands, struct err *e)
 	return 0;
 }
 
+bool keeper_there(const struct keeper *k)
+{
+	struct pollfd p = {.events = POLLIN};
+
+	if (k == NULL || k->pid == 0)
+		return false;
+	p.fd = k->sock;
+	/* It says nothing but its word for a list, and that was taken: what comes is its end. */
+	return poll(&p, 1, 0) == 0;
+}
+
 static void *await(void *arg)
 {
 	waitpid((pid_t)(intptr_t)arg, NULL, 0);

@@ -7,6 +7,7 @@
 #define GODWIT_CONTROL_KEEPER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "err.h"
 
@@ -22,6 +23,8 @@ int keeper_new(struct keeper **k, int qmp_fd, struct err *e);
  * again and again for a while until QEMU takes it. 0: it has the list now. -errno with e set: it
  * has ended, for certain, and will do nothing. */
 int keeper_tell(struct keeper *k, const json_t *commands, struct err *e);
+/* It has not ended, and does what it was told last once it is let go. k: NULL is allowed. */
+bool keeper_there(const struct keeper *k);
 /* Ends it: it does nothing any more, for certain. At once, whatever it is at. NULL is allowed. */
 void keeper_end(struct keeper *k);
 /* Lets go: it carries out what its list says. NULL is allowed. */

@@ -25,6 +25,7 @@ struct vmm_answer {
 	struct err warn; /* what went wrong besides; errnum 0: nothing */
 	uint64_t a, b;
 	int fd;
+	bool leased; /* RESUME had no answer; at the close of the lease the guest resumes */
 };
 typedef void (*vmm_fn)(void *arg, struct vmm_answer *answer);
 

@@ -106,6 +106,7 @@ static void answer(struct vmm_qemu *q, struct vmm_qemu_ask *ask)
 	} else {
 		a->status = vmm_qemu_do(q, ask, &a->why);
 	}
+	a->leased = a->status < 0 && ask->type == AGENT_RESUME && vmm_qemu_leased(q);
 	give_answer(q, ask);
 	/* A monitor that was given up says so from now on. */
 	if (!is_gone(q) && q->qemu.qmp != NULL && q->state != GODWIT_ENDED &&

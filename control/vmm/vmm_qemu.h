@@ -67,6 +67,9 @@ struct vmm_qemu {
 int vmm_qemu_do(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e);
 /* The keeper is there, and holds what takes back all that was changed or is about to be. */
 int vmm_qemu_secure(struct vmm_qemu *q, struct err *e);
+/* QEMU is not spoken to any more from here, and its guest stands still: once this is closed, the
+ * keeper, which is there, has it go on. */
+bool vmm_qemu_leased(struct vmm_qemu *q);
 /* The thread ends: what is not QEMU's own is put back. The keeper does the rest. */
 void vmm_qemu_leave(struct vmm_qemu *q);
 /* An event of QEMU's. */

@@ -67,6 +67,12 @@ int vmm_qemu_secure(struct vmm_qemu *q, struct err *e)
 	return rc == 0 ? tell_keeper(q, e) : rc;
 }
 
+bool vmm_qemu_leased(struct vmm_qemu *q)
+{
+	/* What a QEMU that answers refused, the keeper may be refused too. */
+	return q->stopped && keeper_there(q->keeper) && qmp_poll(q->qemu.qmp, NULL) < 0;
+}
+
 static int not_woken(struct vmm_qemu *q, const char *status, struct err *e)
 {
 	int rc = qmp_poll(q->qemu.qmp, e);

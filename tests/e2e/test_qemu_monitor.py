@@ -139,12 +139,17 @@ def test_target_does_not_run_it(rig, what):
 
 
 @pytest.mark.long  # silence is given up after a minute, and after 10 s from getfd on
-@pytest.mark.parametrize("command", ["query-memdev", "stop", "getfd"])
+@pytest.mark.parametrize("command", ["query-memdev", "stop", "getfd", "fence"])
 def test_silence(rig, command):
+    """At the fence too it is certain that the guest is the source's: the keeper gives it back."""
     before = rig.here.settings()
-    rig.between.plan(command, "silence")
+    if command == "fence":
+        rig.between.plan("migrate", "late", ("query-status", "silence"))
+    else:
+        rig.between.plan(command, "silence")
     end = rig.migrate(rig.between, rig.waiting()).failed()
-    assert "not" in end["error"]
+    assert "not" in end["error"] and end["result"] != "undecided"
+    assert ("The guest goes on here" in end["error"]) == (command == "fence"), end["error"]
     rig.target.run("cancel", f"guest{rig.count}")
     rig.stayed(before)
 
