@@ -138,7 +138,7 @@ def test_target_does_not_run_it(rig, what):
     rig.stayed(before)
 
 
-@pytest.mark.long  # silence is given up after a minute, and after 10 s from getfd on
+@pytest.mark.long  # silence is given up after half a minute, and after 10 s from getfd on
 @pytest.mark.parametrize("command", ["query-memdev", "stop", "getfd", "fence"])
 def test_silence(rig, command):
     """At the fence too it is certain that the guest is the source's: the keeper gives it back."""
