@@ -100,9 +100,10 @@ SHORT = {cell for cell in CELLS if short(*cell)}
 
 WINDOW = """\
 A guest that is paused does not wait long for its own QEMU: 10 s without an answer or a byte
-more of the device state, which otherwise takes a part of a second, end the migration. The guest
+more of the device state, which otherwise takes a part of a second, end the migration. (Only `stop`
+itself has 30 s: it writes the guest's disks out, and QEMU resumes nothing before that.) The guest
 runs on, and the error says how far QEMU was. One that hangs just then gets its guest back from
-godwit-keeper, once it goes on.
+godwit-keeper, once it goes on, however long that takes.
 
 ## When neither side can know
 

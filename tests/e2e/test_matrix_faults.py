@@ -200,8 +200,3 @@ def test_fault(stage, at, fault):
 def test_every_stage_has_its_row():
     assert len(matrix.STAGES) >= 15 and matrix.STAGES[0] == "vmm" and matrix.STAGES[-1] == "finish"
     assert {"hello", "save", "load", "commit"} <= matrix.ASKED
-
-
-def test_table_is_in_the_documentation():
-    written = (matrix.ROOT / "FAULTS.md").read_text(encoding="utf-8")
-    assert written == matrix.table(), "run python3 tests/e2e/matrix.py >FAULTS.md"

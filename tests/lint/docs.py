@@ -4,7 +4,8 @@
  - every file or folder that a document names exists;
  - every .c and .h file of base, kvm, dataplane and control stands in ARCHITECTURE.md's map;
  - every `godwit SUB --option` in a document exists in that program's --help;
- - every planted bug is named by a test that HACKING.md says it is noticed by."""
+ - every planted bug is named by a test that HACKING.md says it is noticed by;
+ - FAULTS.md is what tests/e2e/matrix.py makes of the table of stages."""
 
 import os
 import re
@@ -99,9 +100,19 @@ def planted_bugs_are_noticed():
             bad.append(f"HACKING.md: no test of law {law} there plants PLANT_{name}")
 
 
+def faults_are_written_down():
+    global checked
+    made = subprocess.run([sys.executable, tree.ROOT / "tests/e2e/matrix.py"],
+                          capture_output=True, text=True, timeout=60, check=True).stdout
+    checked += 1
+    if made != tree.text("FAULTS.md"):
+        bad.append("FAULTS.md is not up to date: run python3 tests/e2e/matrix.py >FAULTS.md")
+
+
 for document in DOCS:
     names_exist(document)
     commands_exist(document)
 map_is_whole()
 planted_bugs_are_noticed()
+faults_are_written_down()
 tree.end(bad, checked)
