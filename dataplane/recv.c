@@ -62,7 +62,8 @@ static enum verdict decode(struct recv *r, const struct link_rx *x)
 
 // Pages that are fresh are better written all at once (fresh.h), so those of a frame that has some
 // come whole. What is placed in parts and then given up by the source is dirty there: it comes
-// again in a later pass.
+// again in a later pass. Old content that was kept may be spoilt by parts: it counts as stale until
+// a whole frame speaks of it.
 uint8_t *recv_begin(void *arg, const struct frame *f)
 {
 	struct recv *r = arg;
@@ -73,7 +74,7 @@ uint8_t *recv_begin(void *arg, const struct frame *f)
 		frame_check(f, m) < 0 || f->pass != r->pass || r->answering)
 		return NULL;
 	chunk = m->r[f->region].first_chunk + f->chunk;
-	if ((f->data & (~r->job->written[chunk] | r->job->stale[chunk])) != 0 ||
+	if ((f->data & ~r->job->written[chunk]) != 0 ||
 		atomic_load_explicit(&r->job->placed_pass[chunk], memory_order_relaxed) ==
 			f->pass + 1)
 		return NULL;

@@ -4,7 +4,7 @@
 //
 //   nic_move --device memif|vhost|packet [--queues N] [--flows N] [--mtu N] [--vlan N] [--mib N]
 //            [--passes N] [--lose PERMILLE] [--ip6] [--copy] [--deflate] [--seal] [--seed N]
-//            [--cut MS] [--dead MS] [--barrier MS] [--capture]
+//            [--keep] [--cut MS] [--dead MS] [--barrier MS] [--capture]
 //            [--end cut|kill-source|kill-target|shrink]
 
 #include "nic_world.h"
@@ -122,6 +122,9 @@ static int run_target(struct world *w)
 	else // its answer to the last barrier may be lost: it goes when the source has it, as
 	     // sessions do
 		world_hear(&s);
+	if (w->o.end == END_WELL && recv_job_stale(&s.recv_job) != 0)
+		world_fail("nobody has spoken of %llu pages that were kept",
+			(unsigned long long)recv_job_stale(&s.recv_job));
 	world_side_close(&s, w->o.end != END_WELL && w->o.end != END_SHRINK);
 	return 0;
 }
@@ -192,7 +195,7 @@ static bool read_options(int argc, char **argv, struct world_options *o, bool *c
 		{"passes", &o->passes, NULL}, {"lose", &permille, NULL}, {"seed", &seed, NULL},
 		{"cut", &o->cut_ms, NULL}, {"dead", &o->dead_ms, NULL},
 		{"barrier", &o->barrier_ms, NULL}, {"ip6", NULL, &o->v6}, {"copy", NULL, &o->copy},
-		{"deflate", NULL, &o->deflate}, {"seal", NULL, &o->seal},
+		{"deflate", NULL, &o->deflate}, {"seal", NULL, &o->seal}, {"keep", NULL, &o->keep},
 		{"capture", NULL, capture}};
 
 	for (int i = 1; i < argc; i++) {

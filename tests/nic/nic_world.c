@@ -110,7 +110,7 @@ void world_open(struct world *w, const struct world_options *o)
 
 		add_region(&w->from, i == 0 ? "ram0" : "ram1", bytes);
 		add_region(&w->to, i == 0 ? "ram0" : "ram1", bytes);
-		memset(w->to.r[i].base, 0x5a, bytes / 2);
+		memset(w->to.r[i].base, 0x5a, o->keep ? bytes : bytes / 2);
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, w->wire) != 0)
 		world_fail("no socket pair");
@@ -326,7 +326,7 @@ void world_side_open(struct world_side *s, struct world *w, bool source)
 	check(eal_start(&c, &info, &e), &e);
 	if (!source) {
 		open_port(s);
-		check(recv_job_init(&s->recv_job, &w->to, false, &e), &e);
+		check(recv_job_init(&s->recv_job, &w->to, w->o.keep, &e), &e);
 		world_say(s, 0);
 	} else {
 		world_hear(s); // the server's socket is there

@@ -24,6 +24,7 @@ struct world_options {
 	unsigned barrier_ms;      /* a barrier that nobody hears gives up after it; 0: never */
 	enum world_end end;
 	bool v6, copy, deflate, seal;
+	bool keep; /* the target's memory is all there before, and kept */
 	uint64_t seed;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Placing: random frames against a model of the target's memory. Fresh pages are not written with
-// zeros, holes stay and become holes (law 11), a full queue or a long frame is taken up again.
+// zeros, holes stay and become holes (law 11), a full queue or a long frame is taken up again. And
+// which frames a link may place part by part.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #include "place.h"
 #include "punch.h"
 #include "punch_ring.h"
+#include "recv.h"
 #include "seed.h"
 
 #define CHUNKS 40u
@@ -334,6 +336,39 @@ static void hole_runs_are_merged(void **state)
 	free(ring);
 }
 
+// Memory that was there before, and kept, is written where it lies, once a pass; fresh memory waits
+// for the whole frame. What parts have spoilt is stale until a frame is through.
+static void parts_go_to_memory_that_is_there(void **state)
+{
+	_Atomic uint32_t passes[5 + CHUNKS] = {0};
+	struct frame f = {
+		.type = FRAME_CHUNK, .region = 1, .chunk = 3, .chunks = 1, .data = 0xf0, .seq = 1};
+	struct recv r = {.job = &t.job};
+	uint8_t *at = t.map.r[1].base + 3 * CHUNK_BYTES;
+
+	(void)state;
+	t.job.placed_pass = passes;
+	f.payload_bytes = 4 * (uint32_t)PAGE_BYTES;
+	assert_ptr_equal(recv_begin(&r, &f), at);
+	assert_null(recv_begin(&r, &f));
+	memset(at + 4 * PAGE_BYTES, 1, 100);
+	assert_int_equal(t.job.stale[5 + 3], ~UINT64_C(0));
+	// The source gave it up, and then had zeros there.
+	r.pass = f.pass = 1;
+	f.data = f.payload_bytes = 0;
+	f.zero = 0xf0;
+	place(&f);
+	for (unsigned i = 0; i < 4 * PAGE_BYTES; i++)
+		assert_int_equal(at[4 * PAGE_BYTES + i], 0);
+	assert_int_equal(t.job.stale[5 + 3], ~UINT64_C(0xf0));
+	t.job.written[5 + 3] &= ~UINT64_C(0x80);
+	f.payload_bytes = 4 * (uint32_t)PAGE_BYTES;
+	f.data = 0xf0;
+	f.zero = 0;
+	assert_null(recv_begin(&r, &f));
+	t.job.placed_pass = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +379,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(full_queue_is_taken_up_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_zero_runs_give_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(hole_runs_are_merged, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			parts_go_to_memory_that_is_there, setup_stale, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
