@@ -33,6 +33,7 @@ enum plant {
 	PLANT_NIC_NO_CREDIT,        /* parts are sent beyond what the target granted */
 	PLANT_NIC_BARRIER_EARLY,    /* a barrier is handed out before the frames before it */
 	PLANT_RDMA_BAD_KEY,         /* the source takes other keys than it was told */
+	PLANT_RDMA_DROP_EARLY,      /* a window is dropped while writes to it are on their way */
 };
 
 #ifdef GODWIT_PLANT

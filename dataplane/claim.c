@@ -78,6 +78,19 @@ uint64_t claim_backlog(const struct claim *c)
 	return spans;
 }
 
+bool claim_peek(const struct claim *c, unsigned node, int64_t i, struct span *s)
+{
+	const struct claim_queue *q = c->node[node];
+	uint64_t cursor = atomic_load_explicit(&q->cursor, memory_order_relaxed);
+	uint64_t armed = atomic_load_explicit(&q->armed, memory_order_relaxed);
+	uint64_t at = cursor + (uint64_t)i; // wraps where i is less than -cursor
+
+	if (at >= armed || armed - at > CLAIM_RING)
+		return false;
+	unpack(atomic_load_explicit(&q->ring[at % CLAIM_RING], memory_order_relaxed), s);
+	return true;
+}
+
 void claim_drop(struct claim *c)
 {
 	for (unsigned i = 0; i < c->nnodes; i++) {

@@ -49,6 +49,9 @@ void claim_fini(struct claim *c);
 unsigned claim_publish(struct claim *c, unsigned node, const struct span *s, unsigned n);
 /* Control: spans published and not yet claimed. */
 uint64_t claim_backlog(const struct claim *c);
+/* Control: the i-th of these that a queue has; 0 will be claimed next, below 0 they were, of late;
+ * a lcore may claim meanwhile. False: there are not so many. */
+bool claim_peek(const struct claim *c, unsigned node, int64_t i, struct span *s);
 /* Control, while no flow is attached: forgets what was published and not claimed. */
 void claim_drop(struct claim *c);
 /* Control: no more spans come in this pass (passes count from 0). */

@@ -49,7 +49,7 @@ static struct link_tx *next_frame(
 	struct link_tx *t = &p->queue[p->tail++ % PACK_QUEUE];
 
 	t->nseg = 0;
-	t->uncopied = false;
+	t->uncopied = t->direct = t->keyless = false;
 	t->hdr = (struct frame){
 		.type = type,
 		.region = region,
@@ -221,6 +221,10 @@ unsigned pack_push(
 			slot_sent(p, p->head, t->hdr.seq);
 		if (t->uncopied)
 			stats_add(p->stats, STAT_pages_uncopied, bits_count(t->hdr.data));
+		if (t->direct)
+			stats_add(p->stats, STAT_pages_direct, bits_count(t->hdr.data));
+		if (t->keyless)
+			stats_add(p->stats, STAT_pages_keyless, bits_count(t->hdr.data));
 		taken(arg, &t->hdr);
 		p->head++;
 		n++;

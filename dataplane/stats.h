@@ -17,6 +17,8 @@
 	X(pages_lz4, "pages of those sent by lz4")                                                 \
 	X(pages_zstd, "pages of those sent by zstd")                                               \
 	X(pages_uncopied, "pages of those that an RDMA device read where they lie")                \
+	X(pages_direct, "pages of those that an RDMA device wrote to their place")                 \
+	X(pages_keyless, "pages of those that it would have, but was not registered to")           \
 	X(pages_zero, "pages sent as zero")                                                        \
 	X(pages_hole, "pages sent as holes")                                                       \
 	X(pages_torn, "pages whose frame was torn and will be sent again")                         \

@@ -27,7 +27,10 @@
 /* A frame to send. hdr.seq is the link's to set: tx() numbers frames as it accepts them. */
 struct link_tx {
 	struct frame hdr;
-	bool uncopied; /* set by tx(): a device reads the payload where it lies, until it is done */
+	/* Set by tx(), of raw pages. uncopied: a device reads them where they lie, until it is
+	 * done. direct: it writes them to their place; keyless: it would, but that is not
+	 * registered now. */
+	bool uncopied, direct, keyless;
 	unsigned nseg;
 	struct iovec seg[LINK_SEGS]; /* the payload; sum is hdr.payload_bytes */
 };

@@ -22,6 +22,7 @@
 #define LINK_RDMA_PORTS         4u /* of a device, that are asked */
 
 struct link_rdma_host;
+struct link_rdma_pool;
 struct link_rdma_end; /* a connection being made */
 
 /* What the queue pairs and the registered memory of one session share, and no other session has: a
@@ -118,7 +119,8 @@ struct link_rdma_key {
 	bool there; /* false: the region is not registered */
 };
 struct link_rdma_registered {
-	uint64_t bytes, register_ns, deregister_ns;
+	uint64_t bytes; /* by turns: the most at a time */
+	uint64_t register_ns, deregister_ns;
 	int refused; /* source: the errno for which the rest is copied; 0: none */
 };
 /* Begins to register the regions of which[], whose memory is all there; in windows where a region
@@ -142,6 +144,27 @@ uint32_t link_rdma_memory_windows(
 	const struct link_rdma_memory *m, unsigned region, uint64_t *window_bytes);
 bool link_rdma_memory_key(const struct link_rdma_memory *m, unsigned region, uint32_t window,
 	struct link_rdma_key *k);
+/* The same where not all of it may be locked: which windows of window_bytes, a power of two, are
+ * registered is asked for one by one, no more than most at a time. They are numbered through the
+ * regions of which[] in their order. It is ready at once. */
+int link_rdma_memory_turns(struct link_rdma_memory **m, struct link_rdma_domain *d,
+	struct region_map *map, const bool which[REGION_MAX], uint64_t window_bytes, uint32_t most,
+	struct err *e);
+/* Begins to register a window, or to take it back; what is asked is done in order. -EPROTO: there
+ * is no such window, it is, or is not, registered or asked for, or there are too many. */
+int link_rdma_memory_want(struct link_rdma_memory *m, uint64_t window);
+int link_rdma_memory_drop(struct link_rdma_memory *m, uint64_t window);
+struct link_rdma_said {
+	uint32_t window, rkey;
+	int refused; /* errno for which it is not registered; 0: it is */
+};
+/* What came of a want, once for each, in order. False: of none. */
+bool link_rdma_memory_said(struct link_rdma_memory *m, struct link_rdma_said *said);
+/* Something that was asked is not done. */
+bool link_rdma_memory_busy(const struct link_rdma_memory *m);
+/* Again and again until it is true: no window is registered, and nothing is to be said. */
+bool link_rdma_memory_forget(struct link_rdma_memory *m);
+
 /* Begins to take it back; once it has ended no device can write it any more. */
 void link_rdma_memory_end(struct link_rdma_memory *m);
 bool link_rdma_memory_ended(const struct link_rdma_memory *m);
@@ -170,6 +193,10 @@ struct link_rdma_windows {
 };
 void link_rdma_windows(struct link *l, const struct link_rdma_windows *windows);
 
+/* Source, after link_rdma_direct(): the target's memory is registered by turns; the pool outlives
+ * the link, and nobody else is this lane of it. */
+void link_rdma_by_turns(struct link *l, struct link_rdma_pool *pool, unsigned lane);
+
 /* Payload of its packets, bytes: what both hosts and the path take. */
 unsigned link_rdma_mtu(const struct link *l);
 
@@ -178,5 +205,9 @@ uint64_t link_rdma_locked_bytes(void);
 /* May this process lock what so many flows need, and so much of a guest? root: where /proc is, ""
  * on a host. 0 or -ENOMEM with e set. */
 int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_bytes, struct err *e);
+/* Where it may not: windows, a power of two of at least least_bytes and at most most_bytes, of
+ * which some can be locked at a time. False: too few. */
+bool link_rdma_locked_turns(const char *root, unsigned flows, uint64_t least_bytes,
+	uint64_t most_bytes, uint64_t *window_bytes, uint32_t *most);
 
 #endif

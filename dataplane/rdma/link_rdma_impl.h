@@ -19,6 +19,7 @@
 #include "link.h"
 #include "link_rdma_hello.h"
 #include "link_rdma_memory.h"
+#include "link_rdma_pool.h"
 #include "link_rdma_verbs.h"
 
 #define RDMA_FRAMES     128u /* under way, at most; a power of two */
@@ -103,6 +104,9 @@ struct link_rdma {
 	uint64_t barrier;                /* seq of the barrier under way, or RDMA_NO_SEQ */
 	struct frame barrier_ack;
 	const struct link_rdma_windows *windows; /* of regions that have no one key, or NULL */
+	struct link_rdma_pool *pool; /* of target memory that is registered by turns, or NULL */
+	unsigned lane;               /* of the pool */
+	struct link_rdma_pool_seen pool_seen;
 	const struct link_rdma_memory *from; /* guest memory that the device may read, or NULL */
 	bool gathers;                        /* a request may have RDMA_SGES segments */
 	uint32_t write_bytes;                /* of pages to their place, in one request, at most */

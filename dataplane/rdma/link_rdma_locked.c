@@ -7,10 +7,14 @@
 
 #include "link_rdma.h"
 
+#include "link_rdma_pool.h"
 #include "locked.h"
 
 #include <errno.h>
 #include <stdio.h>
+
+#define WINDOW_BYTES (UINT64_C(64) << 20) // what is registered by turns, where that fits
+#define WINDOWS      8u                   // that are to fit
 
 int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_bytes, struct err *e)
 {
@@ -29,4 +33,24 @@ int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_byte
 		flows, (unsigned long long)(need - guest_bytes) >> 10, guest,
 		(unsigned long long)left >> 10,
 		guest_bytes != 0 ? ", or rdma-fabric untrusted" : "");
+}
+
+bool link_rdma_locked_turns(const char *root, unsigned flows, uint64_t least_bytes,
+	uint64_t most_bytes, uint64_t *window_bytes, uint32_t *most)
+{
+	uint64_t left = locked_left_bytes(root, LOCKED_BY_RDMA), window = WINDOW_BYTES;
+	uint64_t rings = flows * link_rdma_locked_bytes();
+
+	if (most_bytes < least_bytes)
+		return false;
+	left = left > rings ? left - rings : 0;
+	while (window > most_bytes || (window > least_bytes && left / window < WINDOWS))
+		window /= 2;
+	while (window < least_bytes)
+		window *= 2;
+	if (window > most_bytes || left / window < LINK_RDMA_POOL_LEAST)
+		return false;
+	*window_bytes = window;
+	*most = left / window < UINT32_MAX ? (uint32_t)(left / window) : UINT32_MAX;
+	return true;
 }

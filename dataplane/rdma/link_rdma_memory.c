@@ -81,7 +81,7 @@ static void prefetch(const struct link_rdma_memory *m, const struct rdma_piece *
 	}
 }
 
-static int register_piece(struct link_rdma_memory *m, struct rdma_piece *p)
+int rdma_memory_register(struct link_rdma_memory *m, struct rdma_piece *p)
 {
 	int access = m->walk != NULL ? 0 : IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
 
@@ -93,7 +93,9 @@ static int register_piece(struct link_rdma_memory *m, struct rdma_piece *p)
 		return errno != 0 ? -errno : -ENOMEM;
 	if (m->on_demand)
 		prefetch(m, p);
-	atomic_fetch_add_explicit(&m->bytes, p->bytes, memory_order_relaxed);
+	m->now_bytes += p->bytes;
+	if (m->now_bytes > atomic_load_explicit(&m->bytes, memory_order_relaxed))
+		atomic_store_explicit(&m->bytes, m->now_bytes, memory_order_relaxed);
 	/* release: pairs with the acquire of cores */
 	atomic_store_explicit(&p->there, true, memory_order_release);
 	return 0;
@@ -114,7 +116,7 @@ static int register_area(struct link_rdma_memory *m, const struct rdma_area *a)
 		if (m->walk != NULL)
 			rc = find_run(m, a, i, &p[i]);
 		if (rc == 0 && p[i].bytes > 0)
-			rc = register_piece(m, &p[i]);
+			rc = rdma_memory_register(m, &p[i]);
 	}
 	return rc;
 }
@@ -140,40 +142,41 @@ static int register_all(struct link_rdma_memory *m)
 	return rc;
 }
 
+void rdma_memory_deregister(struct link_rdma_memory *m, struct rdma_piece *p)
+{
+	atomic_store_explicit(&p->there, false, memory_order_relaxed);
+	if (p->mr == NULL)
+		return;
+	m->v->dereg_mr(p->mr);
+	p->mr = NULL;
+	m->now_bytes -= p->bytes;
+}
+
 static void deregister_all(struct link_rdma_memory *m)
 {
 	uint64_t began = clock_ns();
 
-	for (uint32_t i = 0; i < m->npieces; i++) {
-		struct rdma_piece *p = &m->piece[i];
-
-		atomic_store_explicit(&p->there, false, memory_order_relaxed);
-		if (p->mr != NULL)
-			m->v->dereg_mr(p->mr);
-		p->mr = NULL;
-	}
-	atomic_store_explicit(&m->end_ns, clock_ns() - began, memory_order_relaxed);
-}
-
-static void wait_for(sem_t *s)
-{
-	while (sem_wait(s) != 0) // signals are not this thread's, but debuggers interrupt
-		;
+	for (uint32_t i = 0; i < m->npieces; i++)
+		rdma_memory_deregister(m, &m->piece[i]);
+	atomic_fetch_add_explicit(&m->end_ns, clock_ns() - began, memory_order_relaxed);
 }
 
 static void *work(void *arg)
 {
 	struct link_rdma_memory *m = arg;
-	int rc = register_all(m);
+	int rc = m->turns.most > 0 ? 1 : register_all(m);
 
 	/* release: pairs with the acquire in state_of() */
 	if (rc == 1) {
 		atomic_store_explicit(&m->state, REGISTERED, memory_order_release);
-		wait_for(&m->end);
+		if (m->turns.most > 0)
+			rdma_turns_work(m);
+		else
+			rdma_memory_wait(&m->end);
 	}
 	deregister_all(m);
 	atomic_store_explicit(&m->state, rc < 0 ? rc : NOTHING, memory_order_release);
-	wait_for(&m->leave);
+	rdma_memory_wait(&m->leave);
 	for (unsigned i = 0; m->mine && i < m->n; i++)
 		if (m->area[i].base != NULL)
 			munmap(m->area[i].base, m->area[i].bytes);
@@ -193,6 +196,7 @@ static void drop(struct link_rdma_memory *m)
 	sem_destroy(&m->end);
 	sem_destroy(&m->leave);
 	link_rdma_domain_free(m->domain);
+	free(m->turns.job);
 	free(m->piece);
 	free(m);
 }
@@ -204,6 +208,8 @@ static uint64_t window_of(const struct link_rdma_memory *m, uint64_t bytes)
 	const struct link_rdma_host *h = m->domain->host;
 	uint64_t most = h->info.most_mr, window = CHUNK_BYTES;
 
+	if (m->turns.most > 0)
+		return m->turns.window_bytes;
 	if (m->walk != NULL && most > RDMA_WINDOW_BYTES)
 		most = RDMA_WINDOW_BYTES;
 	else if (m->walk == NULL && bytes <= most)
@@ -236,11 +242,14 @@ static int look_at_regions(struct link_rdma_memory *m, const bool *which)
 			return -errno;
 	}
 	m->piece = calloc(m->npieces + 1, sizeof(*m->piece));
-	return m->piece != NULL ? 0 : -ENOMEM;
+	if (m->piece == NULL)
+		return -ENOMEM;
+	return m->turns.most > 0 ? rdma_turns_new(m) : 0;
 }
 
-static int memory_new(struct link_rdma_memory **out, struct link_rdma_domain *domain,
-	struct region_map *map, const bool *which, link_rdma_walk walk, struct err *e)
+int rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_domain *domain,
+	struct region_map *map, const bool *which, link_rdma_walk walk,
+	const struct rdma_turns *turns, struct err *e)
 {
 	struct link_rdma_memory *m = calloc(1, sizeof(*m));
 	sigset_t all, old;
@@ -254,6 +263,8 @@ static int memory_new(struct link_rdma_memory **out, struct link_rdma_domain *do
 	m->map = map;
 	m->n = map->n;
 	m->walk = walk;
+	if (turns != NULL)
+		m->turns = *turns;
 	sem_init(&m->end, 0, 0);
 	sem_init(&m->leave, 0, 0);
 	rc = -look_at_regions(m, which);
@@ -279,13 +290,13 @@ static int memory_new(struct link_rdma_memory **out, struct link_rdma_domain *do
 int link_rdma_memory_new(struct link_rdma_memory **out, struct link_rdma_domain *domain,
 	struct region_map *map, const bool which[REGION_MAX], struct err *e)
 {
-	return memory_new(out, domain, map, which, NULL, e);
+	return rdma_memory_new(out, domain, map, which, NULL, NULL, e);
 }
 
 int link_rdma_memory_lend(struct link_rdma_memory **out, struct link_rdma_domain *domain,
 	struct region_map *map, link_rdma_walk walk, struct err *e)
 {
-	return memory_new(out, domain, map, NULL, walk, e);
+	return rdma_memory_new(out, domain, map, NULL, walk, NULL, e);
 }
 
 int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)

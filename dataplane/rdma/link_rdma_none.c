@@ -109,6 +109,53 @@ int link_rdma_memory_new(struct link_rdma_memory **m, struct link_rdma_domain *d
 	return err_set(e, ENOTSUP, "rdma: this godwitd was built without rdma-core");
 }
 
+int link_rdma_memory_turns(struct link_rdma_memory **m, struct link_rdma_domain *d,
+	struct region_map *map, const bool which[REGION_MAX], uint64_t window_bytes, uint32_t most,
+	struct err *e)
+{
+	(void)window_bytes;
+	(void)most;
+	return link_rdma_memory_new(m, d, map, which, e);
+}
+
+int link_rdma_memory_want(struct link_rdma_memory *m, uint64_t window)
+{
+	(void)m;
+	(void)window;
+	return -EPROTO;
+}
+
+int link_rdma_memory_drop(struct link_rdma_memory *m, uint64_t window)
+{
+	return link_rdma_memory_want(m, window);
+}
+
+bool link_rdma_memory_said(struct link_rdma_memory *m, struct link_rdma_said *said)
+{
+	(void)m;
+	(void)said;
+	return false;
+}
+
+bool link_rdma_memory_busy(const struct link_rdma_memory *m)
+{
+	(void)m;
+	return false;
+}
+
+bool link_rdma_memory_forget(struct link_rdma_memory *m)
+{
+	(void)m;
+	return true;
+}
+
+void link_rdma_by_turns(struct link *l, struct link_rdma_pool *pool, unsigned lane)
+{
+	(void)l;
+	(void)pool;
+	(void)lane;
+}
+
 int link_rdma_memory_ready(const struct link_rdma_memory *m, struct err *e)
 {
 	(void)m;

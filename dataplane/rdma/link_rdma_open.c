@@ -199,6 +199,12 @@ void link_rdma_windows(struct link *l, const struct link_rdma_windows *windows)
 	rdma_of(l)->windows = windows;
 }
 
+void link_rdma_by_turns(struct link *l, struct link_rdma_pool *pool, unsigned lane)
+{
+	rdma_of(l)->pool = pool;
+	rdma_of(l)->lane = lane;
+}
+
 void link_rdma_read(struct link *l, const struct link_rdma_memory *from)
 {
 	rdma_of(l)->from = from;

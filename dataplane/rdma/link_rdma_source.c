@@ -15,25 +15,40 @@ static uint32_t bytes_of(const struct link_rdma *r, const struct frame *f)
 	return FRAME_HDR_BYTES + f->payload_bytes + r->tag_bytes;
 }
 
-// The key for a chunk's place at the target, and where in it the chunk lies. NULL: it has none.
-static const struct link_rdma_key *key_of(
-	const struct link_rdma *r, const struct frame *f, uint64_t *to)
+// How a frame goes.
+struct way {
+	bool direct;   // to its place, at `to` under rkey
+	bool keyless;  // not so, for want of a key
+	bool uncopied; // from its place, under lkey
+	uint32_t rkey, lkey;
+	uint64_t to;
+};
+
+// The key for a chunk's place at the target, and where that is. False: it has none.
+static bool key_of(const struct link_rdma *r, const struct frame *f, struct way *w)
 {
 	const struct link_rdma_key *k;
 	uint32_t chunk = f->chunk;
 
 	if (r->keys == NULL || f->type != FRAME_CHUNK || f->codec != CODEC_RAW ||
 		f->payload_bytes == 0)
-		return NULL;
+		return false;
+	if (r->pool != NULL) {
+		bool there = link_rdma_pool_key(r->pool, f->region, f->chunk, &w->to, &w->rkey);
+
+		w->keyless = !there;
+		return there;
+	}
 	k = &r->keys[f->region];
 	if (r->windows != NULL && r->windows[f->region].chunks != 0) {
-		const struct link_rdma_windows *w = &r->windows[f->region];
+		const struct link_rdma_windows *in = &r->windows[f->region];
 
-		k = &w->key[chunk / w->chunks];
-		chunk %= w->chunks;
+		k = &in->key[chunk / in->chunks];
+		chunk %= in->chunks;
 	}
-	*to = k->addr + ((uint64_t)chunk << CHUNK_SHIFT);
-	return k->there ? k : NULL;
+	w->to = k->addr + ((uint64_t)chunk << CHUNK_SHIFT);
+	w->rkey = k->rkey;
+	return k->there;
 }
 
 // Pages that the device can read where they lie, under *lkey.
@@ -49,21 +64,11 @@ static bool is_lent(const struct link_rdma *r, const struct link_tx *f, uint32_t
 		(const uint8_t *)last->iov_base + last->iov_len, lkey);
 }
 
-// How a frame goes.
-struct way {
-	bool direct;   // to its place, at `to` under rkey
-	bool uncopied; // from its place, under lkey
-	uint32_t rkey, lkey;
-	uint64_t to;
-};
-
 static struct way way_of(const struct link_rdma *r, const struct link_tx *f)
 {
 	struct way w = {0};
-	const struct link_rdma_key *k = key_of(r, &f->hdr, &w.to);
 
-	w.direct = k != NULL;
-	w.rkey = k != NULL ? k->rkey : 0;
+	w.direct = key_of(r, &f->hdr, &w);
 	w.uncopied = (w.direct || r->gathers) && is_lent(r, f, &w.lkey);
 	return w;
 }
@@ -205,6 +210,8 @@ static bool queue_pages(struct link_rdma *r, struct link_tx *f, const struct way
 static bool queue_frame(struct link_rdma *r, struct link_tx *f, const struct way *w)
 {
 	f->uncopied = w->uncopied;
+	f->direct = w->direct;
+	f->keyless = w->keyless;
 	if (w->direct)
 		return queue_pages(r, f, w);
 	return f->hdr.payload_bytes > 0 ? queue_slot(r, f, w) : queue_message(r, &f->hdr);
@@ -343,6 +350,8 @@ int64_t link_rdma_poll_source(struct link_rdma *r)
 	int64_t got = read_answers(r), posted;
 
 	advance(r);
+	if (r->pool != NULL)
+		link_rdma_pool_pass(r->pool, r->lane, &r->pool_seen, r->queue.tail, r->queue.freed);
 	if (got < 0)
 		return got;
 	posted = rdma_recv_post(r);

@@ -234,19 +234,24 @@ static int dealloc_pd(struct ibv_pd *pd)
 static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t bytes, int access)
 {
 	struct fake_end *e = (struct fake_end *)pd->context;
+	unsigned i = 0;
 	struct ibv_mr *m;
 
 	atomic_fetch_add(&e->reg_calls, 1);
 	if (e->reg_wait != NULL)
 		sem_wait(e->reg_wait);
-	if ((e->reg_errno != 0 && e->mrs >= e->reg_good) || e->mrs == FAKE_MRS) {
+	while (e->mrs == FAKE_MRS && i < FAKE_MRS && e->mr[i].addr != NULL)
+		i++;
+	if ((e->reg_errno != 0 && e->keys >= e->reg_good) || i == FAKE_MRS) {
 		errno = e->reg_errno != 0 ? e->reg_errno : ENOMEM;
 		return NULL;
 	}
-	e->access[e->mrs] = access;
-	m = &e->mr[e->mrs++];
+	if (e->mrs < FAKE_MRS)
+		i = e->mrs++;
+	e->access[i] = access;
+	m = &e->mr[i];
 	*m = (struct ibv_mr){.pd = pd, .addr = addr, .length = bytes};
-	m->lkey = m->rkey = 0x1000 * (pd->handle + 1) + e->mrs;
+	m->lkey = m->rkey = 0x1000 * (pd->handle + 1) + ++e->keys;
 	return m;
 }
 

@@ -38,7 +38,8 @@ struct fake_end {
 	struct ibv_mr mr[FAKE_MRS];
 	int access[FAKE_MRS];
 	unsigned mrs;
-	bool broken; /* all that is posted is flushed */
+	uint32_t keys; /* none is given twice */
+	bool broken;   /* all that is posted is flushed */
 
 	/* what the test asks for */
 	unsigned post_most;     /* requests taken in one call; 0: all */

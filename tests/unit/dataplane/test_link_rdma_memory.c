@@ -207,6 +207,39 @@ static void tell(const char *root, const char *name, const char *text)
 	fclose(f);
 }
 
+// Windows of so many MiB of a guest whose pages are least bytes, and of a device that takes most;
+// 0: too few of them can be locked.
+static void turns_of(const char *root, uint64_t mib, uint64_t least, uint64_t most,
+	uint64_t window_mib, uint32_t windows)
+{
+	uint64_t window = 0;
+	uint32_t n = 0;
+	char text[64];
+
+	snprintf(text, sizeof(text), "Max locked memory %llu\n",
+		2ull * link_rdma_locked_bytes() + (mib << 20));
+	tell(root, "limits", text);
+	assert_int_equal(link_rdma_locked_turns(root, 2, least, most, &window, &n), windows != 0);
+	assert_int_equal(window, window_mib << 20);
+	assert_int_equal(n, windows);
+}
+
+static void turns_that_fit(const char *root)
+{
+	const uint64_t chunk = 4 << 20, huge = 1 << 30;
+
+	turns_of(root, 0, chunk, UINT64_MAX, 0, 0);
+	turns_of(root, 15, chunk, UINT64_MAX, 0, 0);
+	turns_of(root, 16, chunk, UINT64_MAX, 4, 4);
+	turns_of(root, 130, chunk, UINT64_MAX, 16, 8);
+	turns_of(root, 1000, chunk, UINT64_MAX, 64, 15);
+	turns_of(root, 1000, chunk, 40 << 20, 32, 31);
+	turns_of(root, 1000, chunk, 2 << 20, 0, 0);
+	turns_of(root, 1000, huge, UINT64_MAX, 0, 0);
+	turns_of(root, 5000, huge, UINT64_MAX, 1024, 4);
+	turns_of(root, 5000, huge, huge / 2, 0, 0);
+}
+
 static void locked_memory_is_asked_for(void **state)
 {
 	char root[] = "/tmp/godwit-locked.XXXXXX", text[256];
@@ -238,6 +271,7 @@ static void locked_memory_is_asked_for(void **state)
 	tell(root, "status", "VmLck:\t 9000000 kB\nVmPin:\t       0 kB\nCapEff:\t0\n");
 	assert_int_equal(link_rdma_locked_check(root, 2, 0, &why), 0);
 	assert_int_equal(locked_left_bytes(root, LOCKED_BY_VFIO), 0);
+	turns_that_fit(root);
 	// CAP_IPC_LOCK has no limit.
 	tell(root, "status", "VmPin:\t     100 kB\nCapEff:\t0000000000004000\n");
 	assert_int_equal(link_rdma_locked_check(root, 2, UINT64_C(1) << 40, &why), 0);
