@@ -147,7 +147,8 @@ static void locked(struct doctor *d)
 		return;
 	doctor_row(d, DOCTOR_ADVICE, "locked memory",
 		"LimitMEMLOCK=infinity for the service, or ulimit -l unlimited",
-		"%llu KiB for programs started here; each flow locks some 4 MiB",
+		"%llu KiB for programs started here; each flow locks some 4 MiB, and a target on a "
+		"trusted fabric at least 16 MiB of the guest",
 		(unsigned long long)limit.rlim_cur >> 10);
 }
 

@@ -8,6 +8,7 @@
 
 #include "link_nic.h"
 #include "link_rdma.h"
+#include "link_rdma_pool.h"
 #include "offer.h"
 #include "session.h"
 
@@ -39,6 +40,13 @@ struct rdma_lane {
 	struct link_rdma_end *end; /* a connection being made */
 };
 
+/* The target's memory registered by turns, see flows_rdma_turns.c. */
+struct session_turns {
+	uint64_t window_bytes;
+	uint32_t most;                    /* windows at a time; 0: all are, from the start */
+	uint64_t asked, dropped, refused; /* windows */
+};
+
 struct session_rdma {
 	bool on;                         /* the link is this one */
 	bool direct;                     /* both sides trust the fabric, and nothing is sealed */
@@ -48,6 +56,9 @@ struct session_rdma {
 	bool registering;
 	struct link_rdma_key keys[REGION_MAX];        /* source: of the target's regions */
 	struct link_rdma_windows windows[REGION_MAX]; /* of those that have no one key */
+	bool can_turn;                                /* target: the source can ask for windows */
+	struct session_turns turns;                   /* of the target's memory */
+	struct link_rdma_pool *pool;                  /* source: which of them; NULL: all */
 	struct link_rdma_registered figures;          /* of the target's memory */
 	struct link_rdma_registered lent;      /* source: of its own, once that was let go of */
 	char address[LINK_RDMA_ADDRESS_BYTES]; /* source: where the target's daemon listens */
@@ -112,6 +123,12 @@ int flows_rdma_choose(struct session *s, struct err *e);
 void flows_rdma_describe(const struct session *s, json_t *msg);
 int flows_rdma_accept(struct session *s, json_t *msg, struct err *e);
 void source_flows_rdma(struct session *s);
+int flows_rdma_removed_error(const struct session *s, struct err *e);
+/* flows_rdma_register.c. Whose pages come to their place by themselves. */
+bool flows_rdma_registers(const struct session *s, const struct region *r);
+/* Target: may this process lock what flows and these regions need, or that of some of their windows
+ * at a time? Sets turns. -ENOMEM with e set. */
+int flows_rdma_may_lock(struct session *s, struct err *e);
 /* Target, its memory being ready: begins to register what may be written directly; 1 where there is
  * nothing, or all is done; 0: ask again; -errno with e set. */
 int flows_rdma_register(struct session *s, struct err *e);
@@ -128,6 +145,23 @@ int flows_rdma_release(struct session *s, struct err *e);
  * takes it. -EPROTO with e set. */
 json_t *flows_rdma_tell_end(const struct session *s);
 int flows_rdma_take_end(struct session *s, json_t *msg, struct err *e);
+/* flows_rdma_turns.c. Target: not all may be locked; can it be registered by turns? Sets how. */
+bool flows_rdma_turns_fit(struct session *s);
+json_t *flows_rdma_tell_turns(const struct session *s);
+/* Is that so, and flows run? Then the source may say which windows it wants, and drops. */
+bool flows_rdma_turning(const struct session *s);
+void flows_rdma_hear_windows(struct session *s, json_t *msg);
+/* From the tick: tells keys of windows that are registered. True: there will be more. */
+bool flows_rdma_say_windows(struct session *s);
+/* Either side, flows of a lost network are gone: no window is registered any more. False: again. */
+bool flows_rdma_again(struct session *s);
+/* flows_rdma_near.c. Source: takes what the target tells of windows with its keys; -errno with e
+ * set. Keys of windows, as they are registered. From the tick of a pass: says what will be written
+ * next. And what came of it all, for the report. */
+int flows_rdma_take_turns(struct session *s, const json_t *told, struct err *e);
+void flows_rdma_hear_keys(struct session *s, json_t *msg);
+void flows_rdma_near(struct session *s);
+void flows_rdma_count_turns(struct session *s);
 /* flows_rdma_lend.c. Source, its memory being mapped: begins to let the device read it by itself,
  * where that can be. And what came of it, for the report. */
 void flows_rdma_lend(struct session *s);

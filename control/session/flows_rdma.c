@@ -19,25 +19,18 @@
 #include <string.h>
 
 #define DIAL_DEADLINE_NS (12 * NS_PER_S)
-#define WINDOWS_MOST     4096u /* of the target's memory */
 
 /* How pages go. */
 static const char *way(const struct session *s)
 {
 	if (s->seal != NULL)
 		return "sealed, through slots";
+	if (s->rdma.turns.most > 0)
+		return "raw pages directly where memory is registered, window by window";
 	return s->rdma.direct ? "raw pages directly where memory is registered" : "through slots";
 }
 
-/* Whose pages come to their place by themselves. Registering a hole allocates it, so only memory
- * that was allocated for this guest: where a region kept what it held, all that the source does not
- * send is to be a hole, and while it is registered none can be made. */
-static bool registers(const struct session *s, const struct region *r)
-{
-	return s->rdma.direct && s->populate && r->bytes > 0;
-}
-
-static int removed(struct err *e, const struct session *s)
+int flows_rdma_removed_error(const struct session *s, struct err *e)
 {
 	return err_set(e, ENODEV, "rdma: device %s was removed; look in the kernel's log",
 		s->rdma.info.device);
@@ -76,14 +69,13 @@ void flows_rdma_describe(const struct session *s, json_t *msg)
 {
 	if (s->rdma.on)
 		json_object_set_new(msg, "rdma",
-			json_pack("{s:i, s:b}", "version", (int)LINK_RDMA_VERSION, "direct",
-				s->rdma.direct));
+			json_pack("{s:i, s:b, s:b}", "version", (int)LINK_RDMA_VERSION, "direct",
+				s->rdma.direct, "windows", s->rdma.direct));
 }
 
 int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 {
-	const struct region_map *map = &s->vmm->map;
-	uint64_t version, bytes = 0;
+	uint64_t version;
 
 	if (s->host->rdma == NULL)
 		return err_set(e, ENODEV, "the target's daemon has no RDMA device");
@@ -101,9 +93,8 @@ int flows_rdma_accept(struct session *s, json_t *msg, struct err *e)
 		return err_set(e, EACCES,
 			"the source wants to write this guest's memory by itself, and the target "
 			"does not trust the fabric: give rdma-fabric on both hosts the same value");
-	for (unsigned i = 0; i < map->n; i++)
-		bytes += registers(s, &map->r[i]) && !s->rdma.info.on_demand ? map->r[i].bytes : 0;
-	if (link_rdma_locked_check("", s->nflows, bytes, e) < 0)
+	s->rdma.can_turn = json_is_true(json_object_get(json_object_get(msg, "rdma"), "windows"));
+	if (flows_rdma_may_lock(s, e) < 0)
 		return -e->errnum;
 	return link_rdma_domain_new(&s->rdma.domain, s->host->rdma, e);
 }
@@ -115,6 +106,8 @@ static int flow_up(struct session *s, unsigned i, struct link *link, struct err 
 		link_rdma_direct(link, s->source ? s->rdma.keys : NULL);
 	if (s->rdma.direct && s->source)
 		link_rdma_windows(link, s->rdma.windows);
+	if (s->rdma.pool != NULL)
+		link_rdma_by_turns(link, s->rdma.pool, i);
 	if (s->source)
 		link_rdma_read(link, s->rdma.memory);
 	if (s->fig.reconnects > 0)
@@ -166,7 +159,7 @@ void source_flows_rdma(struct session *s)
 
 	s->rdma.all_up = source_up;
 	if (s->host->rdma == NULL) {
-		removed(&e, s);
+		flows_rdma_removed_error(s, &e);
 		session_fail(s, &e);
 		return;
 	}
@@ -231,7 +224,7 @@ static void fail_idle(void *arg, struct session *s)
 	(void)arg;
 	if (!s->rdma.on || s->state >= SESSION_COPYING)
 		return;
-	removed(&e, s);
+	flows_rdma_removed_error(s, &e);
 	session_fail(s, &e);
 }
 
@@ -259,105 +252,26 @@ void flows_rdma_gone(struct session *s)
 	flows_rdma_forget_keys(s);
 }
 
-static void say_how(struct session *s)
-{
-	const struct region_map *map = &s->vmm->map;
-
-	if (s->rdma.direct && !s->populate)
-		watch_text(s, LOG_INFO,
-			"rdma: pages go through slots: receive with --reserve populate, and they "
-			"go right to their place");
-	for (unsigned i = 0; s->rdma.direct && s->populate && i < map->n; i++)
-		if (map->r[i].bytes > s->rdma.info.most_mr)
-			watch_text(s, LOG_INFO,
-				"rdma: region %s of %llu MiB is registered in windows: device %s "
-				"takes %llu MiB at a time",
-				map->r[i].name, (unsigned long long)map->r[i].bytes >> 20,
-				s->rdma.info.device,
-				(unsigned long long)s->rdma.info.most_mr >> 20);
-}
-
-/* The keys of all go in one message. */
-static int count_windows(const struct session *s, struct err *e)
-{
-	uint64_t n = 0, bytes;
-
-	for (unsigned i = 0; i < s->vmm->map.n; i++)
-		n += link_rdma_memory_windows(s->rdma.memory, i, &bytes);
-	if (n <= WINDOWS_MOST)
-		return 0;
-	return err_set(e, ENOTSUP,
-		"rdma: the guest's memory would be registered in %llu windows, %u are possible: "
-		"give a larger rdma-window, or rdma-fabric untrusted",
-		(unsigned long long)n, WINDOWS_MOST);
-}
-
-static int begin_register(struct session *s, struct err *e)
-{
-	struct region_map *map = &s->vmm->map;
-	bool which[REGION_MAX] = {false}, any = false;
-
-	for (unsigned i = 0; i < map->n; i++) {
-		which[i] = registers(s, &map->r[i]);
-		any |= which[i];
-	}
-	say_how(s);
-	if (!any)
-		return 1;
-	if (s->host->rdma == NULL)
-		return removed(e, s);
-	s->rdma.registering = true;
-	if (link_rdma_memory_new(&s->rdma.memory, s->rdma.domain, map, which, e) < 0)
-		return -e->errnum;
-	return count_windows(s, e);
-}
-
-int flows_rdma_register(struct session *s, struct err *e)
-{
-	struct session_rdma *r = &s->rdma;
-	struct link_rdma_key k;
-	int rc;
-
-	if (!r->registering)
-		return begin_register(s, e);
-	rc = link_rdma_memory_ready(r->memory, e);
-	if (rc == 0)
-		return 0;
-	r->registering = false;
-	for (unsigned i = 0; rc > 0 && i < s->vmm->map.n; i++)
-		if (link_rdma_memory_key(r->memory, i, 0, &k) && recv_job_pin(&s->recv, i, e) < 0)
-			rc = -e->errnum;
-	link_rdma_memory_figures(r->memory, &r->figures);
-	return rc;
-}
-
-int flows_rdma_release(struct session *s, struct err *e)
-{
-	struct link_rdma_memory *m = s->rdma.memory;
-
-	if (m != NULL) {
-		link_rdma_memory_end(m);
-		if (!link_rdma_memory_ended(m))
-			return 0;
-		link_rdma_memory_figures(m, &s->rdma.figures);
-		link_rdma_memory_free(m);
-		s->rdma.memory = NULL;
-	}
-	return recv_job_release(&s->recv, e);
-}
-
 json_t *flows_rdma_tell_end(const struct session *s)
 {
-	return s->rdma.figures.bytes == 0 ? NULL
-					  : json_pack("{s:I}", "rdma_deregister_ns",
-						    (json_int_t)s->rdma.figures.deregister_ns);
+	const struct link_rdma_registered *f = &s->rdma.figures;
+
+	if (s->rdma.turns.most > 0)
+		return json_pack("{s:I, s:I}", "rdma_register_ns", (json_int_t)f->register_ns,
+			"rdma_deregister_ns", (json_int_t)f->deregister_ns);
+	return f->bytes == 0
+		       ? NULL
+		       : json_pack("{s:I}", "rdma_deregister_ns", (json_int_t)f->deregister_ns);
 }
 
 int flows_rdma_take_end(struct session *s, json_t *msg, struct err *e)
 {
 	struct link_rdma_registered *r = &s->rdma.figures;
 
-	if (r->bytes != 0 &&
+	if (s->rdma.pool != NULL &&
+		!peer_get_u64(msg, "rdma_register_ns", INT64_MAX, &r->register_ns, e))
+		return -EPROTO;
+	if ((r->bytes != 0 || s->rdma.pool != NULL) &&
 		!peer_get_u64(msg, "rdma_deregister_ns", INT64_MAX, &r->deregister_ns, e))
 		return -EPROTO;
 	return 0;
@@ -366,6 +280,7 @@ int flows_rdma_take_end(struct session *s, json_t *msg, struct err *e)
 json_t *flows_rdma_report(const struct session *s)
 {
 	const struct link_rdma_registered *f = &s->rdma.figures;
+	const struct session_turns *t = &s->rdma.turns;
 	json_t *r = rdma_describe(&s->rdma.info);
 
 	json_object_set_new(r, "way", json_string(way(s)));
@@ -373,5 +288,11 @@ json_t *flows_rdma_report(const struct session *s)
 	json_object_set_new(r, "registered_bytes", json_integer((json_int_t)f->bytes));
 	json_object_set_new(r, "register_ms", json_real((double)f->register_ns / NS_PER_MS));
 	json_object_set_new(r, "deregister_ms", json_real((double)f->deregister_ns / NS_PER_MS));
+	if (t->most > 0)
+		json_object_update_new(r,
+			json_pack("{s:I, s:I, s:I, s:I, s:I}", "window_bytes",
+				(json_int_t)t->window_bytes, "windows_most", (json_int_t)t->most,
+				"windows_asked", (json_int_t)t->asked, "windows_dropped",
+				(json_int_t)t->dropped, "windows_refused", (json_int_t)t->refused));
 	return r;
 }

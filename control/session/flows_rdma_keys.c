@@ -42,9 +42,11 @@ void flows_rdma_tell_keys(const struct session *s, json_t *msg)
 	const struct link_rdma_memory *m = s->rdma.memory;
 	json_t *list = json_array();
 
-	for (unsigned i = 0; m != NULL && i < s->vmm->map.n; i++)
+	for (unsigned i = 0; m != NULL && s->rdma.turns.most == 0 && i < s->vmm->map.n; i++)
 		json_array_append_new(list, region_keys(m, i));
 	json_object_set_new(msg, "rdma_keys", list);
+	if (m != NULL && s->rdma.turns.most > 0)
+		json_object_set_new(msg, "rdma_windows", flows_rdma_tell_turns(s));
 	json_object_set_new(
 		msg, "rdma_register_ns", json_integer((json_int_t)s->rdma.figures.register_ns));
 }
@@ -103,6 +105,10 @@ int flows_rdma_take_keys(struct session *s, json_t *msg, struct err *e)
 	struct session_rdma *r = &s->rdma;
 	size_t i;
 
+	if (r->direct && json_object_get(msg, "rdma_windows") != NULL) {
+		flows_rdma_forget_keys(s);
+		return flows_rdma_take_turns(s, json_object_get(msg, "rdma_windows"), e);
+	}
 	if (!r->direct || json_array_size(list) == 0)
 		return 0;
 	if (json_array_size(list) != s->vmm->map.n)
@@ -134,6 +140,9 @@ void flows_rdma_forget_keys(struct session *s)
 {
 	struct session_rdma *r = &s->rdma;
 
+	flows_rdma_count_turns(s);
+	link_rdma_pool_free(r->pool);
+	r->pool = NULL;
 	for (unsigned i = 0; i < REGION_MAX; i++) {
 		free((void *)(uintptr_t)r->windows[i].key);
 		r->windows[i] = (struct link_rdma_windows){0};

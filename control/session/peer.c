@@ -250,8 +250,13 @@ static void on_json(void *arg, json_t *msg)
 		on_abort(s, msg);
 	else if (s->state == SESSION_RECONNECTING && (!s->source || s->reconnect.leaving))
 		return; /* what it still had to say before it noticed */
+	else if (s->source && op != NULL && strcmp(op, "rdma_keys") == 0 &&
+		 session_before_commit(s))
+		flows_rdma_hear_keys(s, msg);
 	else if (s->source)
 		on_answer(s, msg);
+	else if (op != NULL && strcmp(op, "rdma_windows") == 0 && flows_rdma_turning(s))
+		flows_rdma_hear_windows(s, msg);
 	else if (op != NULL)
 		on_request(s, op, msg);
 	else

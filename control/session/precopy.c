@@ -366,6 +366,7 @@ void precopy_tick(struct session *s)
 	}
 	if (p->state == PASS_RUNNING)
 		pass_poll(p);
+	flows_rdma_near(s);
 	/* A live pass does not wait for the balloon's bitmap; the switch-over does, see untold().
 	 * With the guest paused nothing is left for later: what follows relies on it. */
 	if (s->conn == NULL || (!carry_on(s) && s->paused))

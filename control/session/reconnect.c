@@ -185,6 +185,7 @@ static bool left(struct session *s)
 	memset(s->attached, 0, sizeof(s->attached));
 	s->flows_up = 0;
 	flows_nic_again(s);
+	(void)flows_rdma_again(s); /* a target goes on with that in answer() */
 	if (!r->asked) {
 		conn_free(s->conn);
 		s->conn = NULL;
@@ -282,8 +283,8 @@ static void answer(struct session *s)
 	int rc = recv_job_ready(&s->recv, &e);
 	json_t *token;
 
-	if (rc == 0)
-		return; /* holes of before are being made */
+	if (rc == 0 || !flows_rdma_again(s))
+		return; /* holes of before are being made, windows of before given back */
 	token = rc > 0 ? peer_new_token(s, &e) : NULL;
 	if (token == NULL) {
 		session_fail(s, &e);

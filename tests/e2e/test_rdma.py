@@ -116,8 +116,9 @@ def test_one_machine(request, name):
     *(f"raw*{n}" for n in range(5)), "slow_target", "loss_half", "cut_3s", "cut_for_ever",
     "cut_and_back",
     *long(*(f"raw*{n}" for n in range(5, 50)), "loss_15", "direct_loss_15", "loss_half_ipv6",
-          "direct_cut_and_back", "sealed_cut_and_back", "direct_huge", "sealed_deflate",
-          "kill_target", "kill_source", "small_target", *cases.MOVES, *cases.KILLS)])
+          "direct_cut_and_back", "turns_cut_and_back", "sealed_cut_and_back", "direct_huge",
+          "sealed_deflate", "kill_target", "kill_source", "small_target", *cases.MOVES,
+          *cases.KILLS)])
 def test_two_machines(request, name):
     look(request, two, name)
 

@@ -6,8 +6,8 @@ import socket
 import time
 
 import godwit
-from cases import (begin, directly, held, move, moved, needs, read_by_the_device, stays,
-                   told)
+from cases import (TURNS, begin, by_turns, directly, held, move, moved, needs,
+                   read_by_the_device, stays, told)
 
 LOSS_PORT = 4791  # RoCE v2; all other packets of the cable go their way
 
@@ -102,9 +102,9 @@ def cut_for_ever(source, target):
     silence_was_told(source, target, since)
 
 
-def cut_and_back(source, target, **how):
+def cut_and_back(source, target, *args, **how):
     """Longer than a queue pair has patience: new ones are made, and the guest moves."""
-    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100", **how)
+    migration = held(source, target, "--peer-timeout", "60", "--reconnect", "100", *args, **how)
     since = source.lines(), target.lines()
     lose(source, target, 100)
     try:
@@ -124,6 +124,13 @@ def direct_cut_and_back(source, target):
     """The old queue pairs may write no page any more once new ones do."""
     directly(cut_and_back(source, target, reserve="populate", rate="1000",
                           vm=("--balloon", "20", "--churn", "50")))
+
+
+@needs(target={"locked": TURNS})
+def turns_cut_and_back(source, target):
+    """Windows of before are forgotten on both sides, and others asked for."""
+    by_turns(cut_and_back(source, target, "--flows", "2", reserve="populate", rate="1000",
+                          memory="48M", vm=("--balloon", "10", "--churn", "50")))
 
 
 def sealed_cut_and_back(source, target):

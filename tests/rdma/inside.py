@@ -6,7 +6,7 @@
     inside.py --with CASE...      this machine is the source's host
 
 A line for each case, `case NAME ok` or `case NAME failed: WHY`, the latter with what each program
-said. The cases themselves are in cases.py."""
+said. The cases themselves are in cases.py, cable.py and device.py."""
 
 import multiprocessing.managers
 import os
@@ -20,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import godwit  # noqa: E402
 import cable  # noqa: E402
 import cases  # noqa: E402
+import device  # noqa: E402
 
 PORT = 7000
 KEY = b"the two machines of one test"
@@ -178,7 +179,7 @@ def run(names, source, target):
         began = time.monotonic()
         case, *args = name.split("*")
         try:
-            case = getattr(cases, case, None) or getattr(cable, case)
+            case = next(getattr(m, case) for m in (cases, cable, device) if hasattr(m, case))
             cases.ready(source, target, case)
             case(source, target, *args)
             print(f"case {name} ok {time.monotonic() - began:.1f} s", flush=True)
