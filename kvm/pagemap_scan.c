@@ -172,10 +172,11 @@ static int pagemap_scan_open(struct source **s, const struct source_config *c, s
 		rc = check_mappings((struct pagemap_scan *)*s, e);
 	if (rc == 0)
 		rc = test_thp((struct pagemap_scan *)*s, e);
-	/* Whether these very mappings can be tracked. */
-	if (rc == 0)
+	/* Whether these very mappings can be tracked. attach_open() has shown that of its own, and
+	 * left them registered: to undo that costs the kernel a walk over all that is mapped. */
+	if (rc == 0 && c->attach == NULL)
 		rc = source_pagemap_scan.start(*s, e);
-	if (rc == 0)
+	if (rc == 0 && c->attach == NULL)
 		rc = source_pagemap_scan.stop(*s, e);
 	if (rc < 0) {
 		source_pagemap_scan.close(*s);
