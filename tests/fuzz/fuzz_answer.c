@@ -189,6 +189,23 @@ static struct session *ask(uint8_t what)
 	return s;
 }
 
+/* It waits for the key of the one window that the target's memory has. */
+static void by_turns(struct session *s)
+{
+	const struct link_rdma_pool_plan plan = {.window_bytes = LINK_RDMA_POOL_CHUNK * CHUNK_BYTES,
+		.most = LINK_RDMA_POOL_LEAST,
+		.there = {true}};
+	struct link_rdma_pool_ask want;
+	struct err e;
+
+	if (link_rdma_pool_new(&s->rdma.pool, &rig_map, &plan, 1, &e) < 0)
+		abort();
+	s->rdma.pool->most = 2; /* one is looked ahead */
+	link_rdma_pool_near(s->rdma.pool, 0, 0, 4);
+	if (!link_rdma_pool_turn(s->rdma.pool, &want))
+		abort();
+}
+
 /* Unspoilt each is taken: else nothing below the first check is reached. */
 static void good_ones(void)
 {
@@ -226,6 +243,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	open_once();
 	good_ones();
 	s = ask(data[0]);
+	if ((data[0] & 32) != 0)
+		by_turns(s);
 	for (at = data + 1; at < data + bytes && !has_gone_on(s); at = nl + 1) {
 		size_t left = (size_t)(data + bytes - at);
 

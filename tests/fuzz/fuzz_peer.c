@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the source's daemon says to a session at the target: good messages with members spoilt by
-// any bytes, a line each. The first byte chooses the stage that the session stands at. The session
-// is a real one (session_rig.h), and its VMM answers nothing. libFuzzer runs it, with
-// -close_fd_mask: the daemon logs each refusal.
+// any bytes, a line each. The first byte chooses the stage that the session stands at, and whether
+// its memory is registered by turns. The session is a real one (session_rig.h), and its VMM answers
+// nothing. libFuzzer runs it, with -close_fd_mask: the daemon logs each refusal.
 
 #include "session_rig.h"
 
@@ -145,6 +145,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	s = rig_stand(false, (data[0] & 8) != 0 ? "prepare" : stages[data[0] & 3], about);
 	if ((data[0] & 8) != 0)
 		rig_nic(s);
+	else if ((data[0] & 16) != 0)
+		rig_turns(s);
 	for (at = data + 1; at < data + bytes && s->state != SESSION_ENDED; at = nl + 1) {
 		size_t left = (size_t)(data + bytes - at);
 
@@ -155,7 +157,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		if (s->stage == stage_find("preflight"))
 			break;
 		say(s, at, (size_t)(nl - at));
+		if (!session_over(s) && (nl - at) % 3 != 0)
+			rig_register(s, (nl - at) % 3 == 2);
 	}
+	rig_turns_end(s);
 	rig_end(s);
 	return 0;
 }

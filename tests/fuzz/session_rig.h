@@ -27,6 +27,11 @@ void rig_nic(struct session *s);
 extern unsigned rig_flows;
 /* "address", "lanes" of that many flows and "spread", added to a message. */
 void rig_lanes(json_t *msg, unsigned n);
+/* The target's memory is registered by turns: two of its four windows at a time. What was asked for
+ * is done, or refused, and told. Before rig_end(): no more. */
+void rig_turns(struct session *s);
+void rig_register(struct session *s, bool refuse);
+void rig_turns_end(struct session *s);
 /* Ends it, and all that it holds. */
 void rig_end(struct session *s);
 

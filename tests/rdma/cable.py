@@ -129,8 +129,9 @@ def direct_cut_and_back(source, target):
 @needs(target={"locked": TURNS})
 def turns_cut_and_back(source, target):
     """Windows of before are forgotten on both sides, and others asked for."""
-    by_turns(cut_and_back(source, target, "--flows", "2", reserve="populate", rate="1000",
-                          memory="48M", vm=("--balloon", "10", "--churn", "50")))
+    by_turns(cut_and_back(source, target, "--flows", "2", "--bandwidth", "16M",
+                          reserve="populate", rate="1000", memory="48M",
+                          vm=("--balloon", "10", "--churn", "50")))
 
 
 def sealed_cut_and_back(source, target):

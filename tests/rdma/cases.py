@@ -210,13 +210,26 @@ def by_turns(report):
     assert counters["pages_direct"] + counters["pages_keyless"] == report["pages_data"], counters
 
 
+def window_by_window(source):
+    """Until some have come and gone."""
+    def gone():
+        report = source.daemon.status("guest")["report"]
+        return report["rdma"]["windows_dropped"] > 0 and report["counters"]["pages_direct"] > 0
+    source.daemon.wait_state("guest", "copying", "holding")
+    godwit.wait_until("windows come and go", gone)
+
+
 @needs(both={"rdma": 6}, source={"mtu": 1024}, target={"locked": TURNS})
 def ipv6(source, target):
     """And one host has packets of a quarter of what the other one takes, the other one little
     memory to lock."""
     before = source.counter("sent_pkts")
-    report = move(source, target, "--flows", "2", "--bandwidth", "32M", reserve="populate",
-                  memory="40M")
+    migration = begin(source, target, "--flows", "2", "--bandwidth", "8M", "--hold",
+                      reserve="populate", memory="40M")
+    window_by_window(source)
+    source.daemon.ok("set", "guest", "--bandwidth", "0")
+    source.daemon.ok("switch-now", "guest")
+    report = moved(target, migration)
     assert report["rdma"]["address"] == "fd77::1"
     assert report["rdma"]["mtu"] == 1024
     assert source.counter("sent_pkts") - before >= report["bytes_wire"] // 1024
