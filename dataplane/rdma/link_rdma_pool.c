@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SPARE 4u  // windows that are free for what comes next, at most
 #define WORTH 16u // of a window at least one part of so many is near, or it is not asked for
 
 enum { ABSENT, ASKED, THERE, LEAVING }; // of a window
@@ -224,6 +225,17 @@ static bool take_oldest(struct link_rdma_pool *p)
 	return true;
 }
 
+// Begins to drop as many as are wanted, and some more, so that the next ones find room.
+static void make_room(struct link_rdma_pool *p, uint32_t windows)
+{
+	while (p->nleaving < LINK_RDMA_POOL_TURN && p->most - p->nheld + p->nleaving < windows &&
+		take_oldest(p))
+		;
+	// release: pairs with the acquire in link_rdma_pool_pass()
+	if (p->nleaving > 0)
+		atomic_fetch_add_explicit(&p->epoch, 1, memory_order_release);
+}
+
 bool link_rdma_pool_turn(struct link_rdma_pool *p, struct link_rdma_pool_ask *ask)
 {
 	unsigned unmet = 0;
@@ -244,13 +256,8 @@ bool link_rdma_pool_turn(struct link_rdma_pool *p, struct link_rdma_pool_ask *as
 		p->held[p->nheld++] = near->window;
 		ask->want[ask->nwant++] = near->window;
 	}
-	if (p->nleaving == 0 && unmet > 0) {
-		while (unmet > 0 && take_oldest(p))
-			unmet--;
-		// release: pairs with the acquire in link_rdma_pool_pass()
-		if (p->nleaving > 0)
-			atomic_fetch_add_explicit(&p->epoch, 1, memory_order_release);
-	}
+	if (p->nnear > 0 && p->nleaving == 0)
+		make_room(p, unmet + (p->most / 4 < SPARE ? p->most / 4 : SPARE));
 	p->counts.asked += ask->nwant;
 	p->nnear = p->nseen = 0;
 	p->turn++;

