@@ -35,6 +35,7 @@ int send_new(struct flow *f, struct send_job *job, int node, struct err *e)
 		return rc;
 	}
 	s->pack.sealed = f->link->sealed;
+	f->link->wants_held = s->pack.automatic != NULL;
 	s->turn_bytes = TURN_BYTES;
 	pace_init(&s->pace, clock_cycles_hz());
 	f->priv = s;

@@ -110,6 +110,8 @@ static struct codec *choose(struct pack *p, const struct link_tx *t, uint32_t by
 {
 	struct choose_link l = {.now_cycles = cpu_cycles(),
 		.sent_bytes = p->link->tx_bytes,
+		.left_bytes = p->link->left_bytes,
+		.held_bytes = p->link->tells_held ? (double)p->link->held_bytes : -1,
 		.target_busy = p->link->peer_busy / 255.0};
 
 	if (p->automatic == NULL)

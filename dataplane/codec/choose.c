@@ -1,30 +1,39 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The choice of a codec by backlog. Run by the source's polling core.
 //
-// Invariants: the price rises only while a dearer option would take more off the wire, and falls
-// only while a cheaper one is left, so it never runs away from where it matters. What is tried to
-// learn costs a bounded share of the cycles that encoding takes.
+// Invariants: the price is the one at which core and wire would take the same time for the content
+// as it comes, less while the link is about to be idle and more while it has a backlog; so it never
+// runs away from where it matters. What is tried to learn costs a bounded share of the cycles that
+// encoding takes.
 
-#include "choose.h"
+#include "choose_impl.h"
 
 #include <string.h>
 
-#define GAIN       (1.0 / 32) // of the price, a frame
-#define GAIN_FIRST (1.0 / 8)  // the same, until it was too high for the first time
-// Added to the price while frames wait, taken off while none do: without that it swings.
-#define AT_ONCE     (1.0 / 3)
-#define WEIGHT      (1.0 / 8)  // of a new observation
-#define TRIAL_SHARE (1.0 / 64) // of cycles spent, for options that were not chosen
-#define OUTLIER     8.0        // times what is known: the core was taken away meanwhile
+#define AT_ONCE     0.9        // how far backlog and hunger move the price: 19 times, either way
+#define MIX_WEIGHT  (1.0 / 64) // of a frame, among those that tell what content comes
+#define PRICE_LOOKS 8u         // frames from one reckoning of the price to the next
+#define PRICE_STEPS 6u         // halvings of what is between two doublings
+#define PRICE_MOST  128.0      // times the least that matters: no option gains by more
+#define OTHER       0.3        // cycles a byte of what is not encoding, assumed
 
-// Busier than this, the target's core is what limits the flow. How long it takes is learned so
-// often, in cycles: twice what it adds up over.
-#define TARGET_FULL   0.95
-#define TARGET_CYCLES (1u << 23)
-#define PROBE         (1.0 / 256) // of what the link takes, while nothing is learned of it
+// Of new observations: how slow the core is now, what an option takes beside the others. One that
+// is so many times what is known, or else assumed, was disturbed: the core was taken away.
+#define SLOW_WEIGHT   (1.0 / 8)
+#define CYCLES_WEIGHT (1.0 / 32)
+#define OUTLIER       1.5
+#define OUTLIER_FIRST 8.0
 
-#define LINE       64u
-#define LOOK_LINES 16u
+// Options that were not chosen are tried while the link has something to do, for a share of the
+// cycles that are spent.
+#define TRIAL_PRESSURE (-0.5)
+#define TRIAL_SHARE    (1.0 / 64)
+
+// Cycles a byte of content that an option takes now.
+static double cycles_of(const struct choose *c, const struct choose_cost *o)
+{
+	return o->cycles * c->slow;
+}
 
 static void find_least(struct choose *c)
 {
@@ -33,8 +42,8 @@ static void find_least(struct choose *c)
 		for (unsigned i = 1; i < c->n; i++) {
 			const struct choose_cost *o = &c->cost[k][i];
 
-			if (o->ratio < 1 && o->cycles < c->least * (1 - o->ratio))
-				c->least = o->cycles / (1 - o->ratio);
+			if (o->ratio < 1 && cycles_of(c, o) < c->least * (1 - o->ratio))
+				c->least = cycles_of(c, o) / (1 - o->ratio);
 		}
 }
 
@@ -43,62 +52,15 @@ void choose_init(
 {
 	memset(c, 0, sizeof(*c));
 	c->n = n;
-	for (unsigned k = 0; k < CHOOSE_KINDS; k++)
-		memcpy(c->cost[k], assumed, n * sizeof(*assumed));
+	c->slow = 1;
+	c->other_cycles = OTHER;
 	c->buffer_bytes = (double)buffer_bytes;
+	for (unsigned k = 0; k < CHOOSE_KINDS; k++) {
+		memcpy(c->cost[k], assumed, n * sizeof(*assumed));
+		c->mix[k] = 1.0 / CHOOSE_KINDS;
+	}
 	find_least(c);
 	c->price = c->least / 2;
-}
-
-static double price_now(const struct choose *c)
-{
-	return c->price * (1 + AT_ONCE * c->link.pressure);
-}
-
-static double gain(const struct choose *c)
-{
-	return c->settled ? GAIN : GAIN_FIRST;
-}
-
-// What the link took since the frame before, and what it holds of that.
-static void follow_link(struct choose *c, const struct choose_link *l)
-{
-	double cycles = (double)(l->now_cycles - c->link.now_cycles);
-	double bytes = (double)(l->sent_bytes - c->link.sent_bytes);
-	double most = c->buffer_bytes + c->frame_bytes; // one waits, at least
-	bool first = c->link.now_cycles == 0 || cycles <= 0;
-
-	// It was full at both ends of this time: as much as it took has left it. Less than before
-	// says nothing of the link where the target held it up.
-	if (!first && c->link.pressure > 0 && l->pressure > 0 &&
-		(l->target_busy < TARGET_FULL || bytes > c->drain * cycles))
-		c->drain += (c->drain == 0 ? 1 : WEIGHT) * (bytes / cycles - c->drain);
-	if (!first)
-		c->held_bytes += bytes - c->drain * cycles;
-	if (l->pressure > 0 || c->held_bytes > most)
-		c->held_bytes = most;
-	if (c->held_bytes < 0)
-		c->held_bytes = 0;
-	c->link = *l;
-}
-
-// What the target's core did since the last time was for the frames that it answered meanwhile. And
-// what the link took while the target was the slower of the two, it can take.
-static void follow_target(struct choose *c, const struct choose_link *l)
-{
-	double cycles = (double)(l->now_cycles - c->told.now_cycles);
-	double expected = c->placed_cycles, rate;
-
-	if (cycles < TARGET_CYCLES)
-		return;
-	rate = (double)(l->sent_bytes - c->told.sent_bytes) / cycles;
-	c->placed_cycles = 0;
-	if (c->told.now_cycles != 0 && expected > 0 && l->target_busy > 0)
-		c->times += (c->times == 0 ? 1 : WEIGHT) *
-			    (l->target_busy * cycles / expected - c->times);
-	if (c->told.now_cycles != 0 && l->target_busy > TARGET_FULL && c->drain > 0)
-		c->drain += rate > c->drain ? WEIGHT * (rate - c->drain) : PROBE * c->drain;
-	c->told = *l;
 }
 
 void choose_placed(struct choose *c, unsigned option, size_t bytes)
@@ -106,147 +68,170 @@ void choose_placed(struct choose *c, unsigned option, size_t bytes)
 	c->placed_cycles += c->cost[0][option].decode * (double)bytes;
 }
 
-bool choose_look(struct choose *c, const struct choose_link *l)
+// Cycles a byte of content that the slowest of core, wire and target takes for it.
+static double slowest(const struct choose *c, const struct choose_cost *o)
 {
-	follow_target(c, l);
-	follow_link(c, l);
-	if (price_now(c) >= c->least) {
-		c->settled |= l->pressure < 0;
-		return true;
-	}
-	if (l->pressure > 0)
-		c->price *= 1 + gain(c) * l->pressure;
-	return false;
+	double on_wire = c->drain > 0 ? o->ratio / c->drain : 0;
+	double most = on_wire > cycles_of(c, o) ? on_wire : cycles_of(c, o);
+
+	return most > c->times * o->decode ? most : c->times * o->decode;
 }
 
-// Bytes that are all equally frequent give 1, those of text about 16: the chance that two of them
-// are the same, times 256. No logarithm, and hardly any noise at 1.
-unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes)
+// Options, a bit each: as long as the target takes for this one, another would take all in all.
+static unsigned allowed(const struct choose *c, const struct choose_cost *o)
 {
-	uint32_t count[256] = {0};
-	uint64_t pairs = 0, even;
-	size_t begin = 0;
-	unsigned s = 0, kind = 0, n = 0;
+	double least = slowest(c, &o[0]);
+	unsigned may = 1;
 
-	for (unsigned i = 0; i < LOOK_LINES && s < nseg; i++) {
-		// Not always at the same place in a page.
-		size_t at = bytes / LOOK_LINES * i + (i * 13 * LINE) % (bytes / LOOK_LINES);
+	for (unsigned i = 1; i < c->n; i++)
+		if (slowest(c, &o[i]) < least)
+			least = slowest(c, &o[i]);
+	for (unsigned i = 1; i < c->n; i++)
+		if (c->times * o[i].decode <= least)
+			may |= 1u << i;
+	return may;
+}
 
-		at -= at % LINE;
-		while (s < nseg && at >= begin + seg[s].iov_len)
-			begin += seg[s++].iov_len;
-		for (size_t b = 0; s < nseg && b < LINE; b++)
-			count[((const uint8_t *)seg[s].iov_base)[at - begin + b]]++;
-		n += LINE;
+// Whether the wire would take longer for the mix than the core, where a byte less is worth so much.
+static bool wire_is_slower(const struct choose *c, double price)
+{
+	double core = c->other_cycles, bytes = 0;
+
+	for (unsigned k = 0; k < CHOOSE_KINDS; k++) {
+		const struct choose_cost *o = c->cost[k], *found = o;
+		unsigned may = allowed(c, o);
+
+		for (unsigned i = 1; i < c->n; i++)
+			if ((may & 1u << i) != 0 &&
+				cycles_of(c, &o[i]) + price * o[i].ratio <
+					cycles_of(c, found) + price * found->ratio)
+				found = &o[i];
+		core += c->mix[k] * cycles_of(c, found);
+		bytes += c->mix[k] * found->ratio;
 	}
-	for (unsigned i = 0; i < 256; i++)
-		pairs += (uint64_t)count[i] * (count[i] - (count[i] > 0));
-	even = (uint64_t)n * (n - 1) / 256;
-	if (pairs * 8 < even * 9)
-		return 0;
-	while (kind < CHOOSE_KINDS - 1 && pairs >= even << kind)
-		kind++;
-	return kind;
+	return bytes > core * c->drain;
+}
+
+static void find_price(struct choose *c)
+{
+	double low = c->least / 2, most = c->least * PRICE_MOST, high;
+
+	while (low < most && wire_is_slower(c, low))
+		low *= 2;
+	high = low;
+	low /= 2;
+	for (unsigned i = 0; i < PRICE_STEPS; i++) {
+		double middle = (low + high) / 2;
+
+		if (wire_is_slower(c, middle))
+			low = middle;
+		else
+			high = middle;
+	}
+	c->price = high;
+}
+
+static double price_now(const struct choose *c)
+{
+	double p = AT_ONCE * c->link.pressure;
+
+	return c->price * (1 + p) / (1 - p);
+}
+
+bool choose_look(struct choose *c, const struct choose_link *l)
+{
+	choose_follow(c, l);
+	if (c->drain > 0 && c->looks++ % PRICE_LOOKS == 0)
+		find_price(c);
+	return price_now(c) >= c->least;
 }
 
 // Bytes of the link that an option takes. What the link holds lasts for a while; an option that
 // takes longer costs what could have left it meanwhile.
 static double wire(const struct choose *c, const struct choose_cost *o, double bytes)
 {
-	double idle_bytes = c->drain * o->cycles * bytes - c->held_bytes;
+	double idle_bytes = c->drain * cycles_of(c, o) * bytes - c->held_bytes;
 
 	return o->ratio * bytes + (idle_bytes > 0 ? idle_bytes : 0);
 }
 
 static double cost(const struct choose *c, const struct choose_cost *o, double bytes)
 {
-	return o->cycles * bytes + price_now(c) * wire(c, o, bytes);
+	return cycles_of(c, o) * bytes + price_now(c) * wire(c, o, bytes);
 }
 
-// Cycles a byte of content that the slowest of core, wire and target takes for it.
-static double slowest(const struct choose *c, const struct choose_cost *o)
-{
-	double on_wire = c->drain > 0 ? o->ratio / c->drain : 0;
-	double most = on_wire > o->cycles ? on_wire : o->cycles;
-
-	return most > c->times * o->decode ? most : c->times * o->decode;
-}
-
-// As long as the target takes for this option, another would take all in all.
-static void find_allowed(struct choose *c, const struct choose_cost *o)
-{
-	double least = slowest(c, &o[0]);
-
-	for (unsigned i = 1; i < c->n; i++)
-		if (slowest(c, &o[i]) < least)
-			least = slowest(c, &o[i]);
-	for (unsigned i = 0; i < c->n; i++)
-		c->allowed[i] = i == 0 || c->times * o[i].decode <= least;
-}
-
-static unsigned best(const struct choose *c, const struct choose_cost *o, double bytes)
+static unsigned best(
+	const struct choose *c, const struct choose_cost *o, unsigned may, double bytes)
 {
 	unsigned found = 0;
 
 	for (unsigned i = 1; i < c->n; i++)
-		if (c->allowed[i] && cost(c, &o[i], bytes) < cost(c, &o[found], bytes))
+		if ((may & 1u << i) != 0 && cost(c, &o[i], bytes) < cost(c, &o[found], bytes))
 			found = i;
 	return found;
 }
 
-// By the measure of the choice itself: an option that no price makes the best must not raise it.
-static bool has_smaller(
-	const struct choose *c, const struct choose_cost *o, unsigned than, double bytes)
-{
-	for (unsigned i = 1; i < c->n; i++)
-		if (c->allowed[i] && wire(c, &o[i], bytes) < wire(c, &o[than], bytes) * 0.99)
-			return true;
-	return false;
-}
-
 // The next option that there are cycles to try, or the one chosen.
-static unsigned trial(struct choose *c, const struct choose_cost *o, unsigned chosen, double bytes)
+static unsigned trial(
+	struct choose *c, const struct choose_cost *o, unsigned may, unsigned chosen, double bytes)
 {
 	unsigned i = c->trial_option % (c->n - 1) + 1;
 
-	if (!c->allowed[i])
+	if ((may & 1u << i) == 0)
 		c->trial_option = i;
-	if (!c->allowed[i] || (i != chosen && o[i].cycles * bytes > c->trial_cycles))
+	if ((may & 1u << i) == 0 || (i != chosen && cycles_of(c, &o[i]) * bytes > c->trial_cycles))
 		return chosen;
 	c->trial_option = i;
 	if (i != chosen)
-		c->trial_cycles -= o[i].cycles * bytes;
+		c->trial_cycles -= cycles_of(c, &o[i]) * bytes;
 	return i;
 }
 
 unsigned choose_pick(struct choose *c, unsigned kind, size_t bytes)
 {
 	const struct choose_cost *o = c->cost[kind];
-	double pressure = c->link.pressure;
-	unsigned i;
+	unsigned may = allowed(c, o), i = best(c, o, may, (double)bytes);
 
-	find_allowed(c, o);
-	i = best(c, o, (double)bytes);
-
-	if (pressure > 0 ? has_smaller(c, o, i, (double)bytes) : i != 0)
-		c->price *= 1 + gain(c) * pressure;
+	for (unsigned k = 0; k < CHOOSE_KINDS; k++)
+		c->mix[k] += MIX_WEIGHT * ((k == kind) - c->mix[k]);
+	c->bytes = (double)bytes;
 	c->frame_bytes = o[i].ratio * (double)bytes;
-	return pressure > 0 && c->n > 1 ? trial(c, o, i, (double)bytes) : i;
+	if (c->link.pressure < TRIAL_PRESSURE || c->n < 2)
+		return i;
+	return trial(c, o, may, i, (double)bytes);
+}
+
+// What was not seen of a kind is taken to be as much better or worse than assumed as the first that
+// was.
+static void guess_ratios(struct choose *c, unsigned kind, unsigned option, double times)
+{
+	struct choose_cost *o = c->cost[kind];
+
+	for (unsigned i = 1; i < c->n; i++)
+		if (o[i].seen)
+			return;
+	for (unsigned i = 1; i < c->n; i++)
+		if (i != option)
+			o[i].ratio = o[i].ratio * times < 1 ? o[i].ratio * times : 1;
 }
 
 void choose_learn(struct choose *c, unsigned kind, unsigned option, size_t in_bytes,
 	size_t out_bytes, uint64_t cycles)
 {
 	struct choose_cost *o = &c->cost[kind][option];
-	double spent = (double)cycles / (double)in_bytes;
 	double ratio = (double)out_bytes / (double)in_bytes;
-	double weight = o->seen ? WEIGHT : 1;
+	double times = (double)cycles / (double)in_bytes / cycles_of(c, o);
+	double most = o->seen ? OUTLIER : OUTLIER_FIRST;
 
-	if (spent > o->cycles * OUTLIER)
-		spent = o->cycles * OUTLIER;
-	o->cycles += weight * (spent - o->cycles);
-	o->ratio += weight * (ratio - o->ratio);
+	guess_ratios(c, kind, option, ratio / o->ratio);
+	// The core is slower while others use what it shares, whatever it encodes by.
+	times = times < most ? times : most;
+	times = times > 1 / OUTLIER_FIRST ? times : 1 / OUTLIER_FIRST;
+	c->slow += o->seen ? SLOW_WEIGHT * (times - 1) * c->slow : 0;
+	o->cycles += (o->seen ? CYCLES_WEIGHT : 1) * (times - 1) * o->cycles;
+	o->ratio += (o->seen ? CHOOSE_WEIGHT : 1) * (ratio - o->ratio);
 	o->seen = true;
+	c->encode_cycles = (double)cycles;
 	c->trial_cycles += (double)cycles * TRIAL_SHARE;
 	find_least(c);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which codec a frame gets, where the link's backlog is to decide: while it has one, cycles are
- * spent to make less of it; while it is hungry, frames go as they are. Pure: no clock, no memory,
- * no codec; one struct a flow, run by its core.
+/* Which codec a frame gets, where the link's backlog is to decide: so that core and wire are both
+ * busy. Pure: no clock, no memory, no codec; one struct a flow, run by its core.
  *
- * It holds a price: the cycles that a byte less on the wire is worth now. Backlog raises it, hunger
- * lowers it. A frame gets the option with the least cycles + price * bytes, so at any price the
- * cycles go where they take most off the wire. Cycles and ratio of each option are learned for each
- * kind of content, which a look at 1 KiB of the frame tells; how fast the link drains is learned
- * too, because an option that takes longer than what the link holds leaves the wire idle.
+ * It holds a price: the cycles that a byte less on the wire is worth. A frame gets the option with
+ * the least cycles + price * bytes, so at any price the cycles go where they take most off the
+ * wire. The price is reckoned: the least at which the wire does not take longer than the core for
+ * the content as it comes, from the cycles and ratio of each option on each kind of content, which
+ * a look at 1 KiB of the frame tells, and from how fast the link drains. All of these are learned.
+ * What the link holds corrects it: with little left the price falls, with much it rises. And an
+ * option that takes longer than what the link holds leaves the wire idle, which counts as bytes.
  *
  * A backlog can be the target's: its core is slower, has other flows, or writes to memory that is
  * new. It tells how busy it is, and so how many times longer than assumed it takes for the frames
@@ -22,11 +23,12 @@
 #include <sys/uio.h>
 
 #define CHOOSE_OPTIONS 8u
-#define CHOOSE_KINDS   8u /* 0: as good as random */
+#define CHOOSE_KINDS   9u /* 0: as good as random; the more uneven its bytes, the higher */
+#define CHOOSE_TEXT    (CHOOSE_KINDS - 1)
 
 /* Of an option on a kind of content. */
 struct choose_cost {
-	double cycles; /* a byte of content */
+	double cycles; /* a byte of content, where the core is not slow */
 	double ratio;  /* bytes on the wire of a byte of content */
 	bool seen;     /* else assumed */
 	double decode; /* cycles a byte at the target, all that it does. Assumed: see times */
@@ -36,6 +38,8 @@ struct choose_cost {
 struct choose_link {
 	uint64_t now_cycles;
 	uint64_t sent_bytes; /* that it has taken so far, all frames */
+	uint64_t left_bytes; /* of these, what has left it */
+	double held_bytes;   /* of these, what waits in it; below 0: it tells neither */
 	double pressure;     /* from -1, it is hungry, to 1, frames wait for it */
 	double target_busy;  /* share of its time that the target's core had work; 0: not known */
 };
@@ -43,20 +47,28 @@ struct choose_link {
 struct choose {
 	unsigned n; /* options; 0 is raw: no cycles, ratio 1 */
 	struct choose_cost cost[CHOOSE_KINDS][CHOOSE_OPTIONS];
-	double price; /* cycles a byte */
-	double least; /* a price below makes raw the choice for all kinds */
-	bool settled; /* the price was too high before: it is about right */
+	double slow;              /* times of the costs' cycles that the core takes now */
+	double other_cycles;      /* a byte of content, of the core beside encoding */
+	double mix[CHOOSE_KINDS]; /* shares of the last frames that were looked at */
+	double price;             /* cycles a byte */
+	double least;             /* a price below makes raw the choice for all kinds */
+	unsigned looks;
 
-	struct choose_link link; /* at the frame before */
-	double buffer_bytes;     /* what the link holds when frames wait for it */
-	double frame_bytes;      /* of the last frame that was chosen for, on the wire */
-	double held_bytes;       /* that the link has before it is idle, about */
-	double drain;            /* bytes a cycle; 0: not known yet */
+	struct choose_link
+		link;          /* at the frame before; its pressure: what is meant for the price */
+	double buffer_bytes;   /* what the link holds when frames wait for it */
+	double frame_bytes;    /* of the last frame that was chosen for, on the wire */
+	double held_bytes;     /* that the link has before it is idle, about */
+	double drain;          /* bytes a cycle; 0: not known yet */
+	double drained_cycles; /* that it is an average over, where the link tells */
+	struct choose_link left; /* when it was last held against what had left meanwhile */
+	bool backlog;            /* there was one at some time since */
 
 	struct choose_link told; /* when what follows was learned last */
 	double times; /* that the target takes of what decoding is assumed to; 0: not known */
-	double placed_cycles;         /* assumed of the frames that it has answered since */
-	bool allowed[CHOOSE_OPTIONS]; /* for the frame in hand: not too slow at the target */
+	double placed_cycles; /* assumed of the frames that it has answered since */
+
+	double bytes, encode_cycles; /* of the last frame; 0: it was not looked at; went raw */
 
 	double trial_cycles;   /* that may go into trying what was not chosen */
 	unsigned trial_option; /* tried last */

@@ -54,7 +54,8 @@ struct link_tcp {
 	uint64_t reported;                /* frames below were returned by done() */
 	uint64_t barrier;                 /* seq of the barrier under way, or TCP_NO_SEQ */
 	struct frame barrier_ack;
-	unsigned polls; /* since answers were looked for */
+	uint64_t acked_before; /* bytes of the connection, before it was first asked */
+	unsigned polls;        /* since answers were looked for */
 
 	/* target */
 	uint8_t *ring; /* TCP_RING_BYTES, mapped twice in a row */

@@ -6,6 +6,8 @@
 
 #include "bits.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -205,6 +207,31 @@ unsigned link_tcp_done(struct link *l, struct link_done *d, unsigned n)
 	return i;
 }
 
+// What the kernel has of the stream. What is on its way is not held: it lasts for the shortest time
+// there and back at the rate that it arrives at.
+static void ask_held(struct link_tcp *t)
+{
+	struct tcp_info i;
+	socklen_t len = sizeof(i);
+	uint64_t left, flying;
+
+	if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &i, &len) != 0 ||
+		len < offsetof(struct tcp_info, tcpi_delivery_rate) + sizeof(i.tcpi_delivery_rate))
+		return;
+	if (!t->link.tells_held) // the first frame was written just now
+		t->acked_before = i.tcpi_bytes_acked;
+	left = i.tcpi_bytes_acked - t->acked_before;
+	if (left > t->link.tx_bytes)
+		left = t->link.tx_bytes;
+	flying = i.tcpi_delivery_rate * i.tcpi_min_rtt / 1000000;
+	t->link.tells_held = true;
+	t->link.left_bytes = left;
+	t->link.held_bytes = t->link.tx_bytes - left;
+	t->link.held_bytes -= flying < t->link.held_bytes ? flying : t->link.held_bytes;
+	if (t->link.held_bytes < i.tcpi_notsent_bytes)
+		t->link.held_bytes = i.tcpi_notsent_bytes;
+}
+
 int64_t link_tcp_poll_source(struct link_tcp *t)
 {
 	int64_t sent = t->seal_out != NULL ? write_stage(t) : write_frames(t);
@@ -213,6 +240,8 @@ int64_t link_tcp_poll_source(struct link_tcp *t)
 	if (sent < 0)
 		return sent;
 	t->link.behind = (unsigned)(t->link.next_seq - t->link.sent);
+	if (t->link.wants_held)
+		ask_held(t);
 	if (sent == 0 || ++t->polls >= ANSWER_POLLS) {
 		t->polls = 0;
 		got = read_answers(t);

@@ -49,14 +49,19 @@ static void content_has_a_kind(void **state)
 	for (size_t i = 0; i < CHUNK_BYTES; i++)
 		map[i] = i % 8 < 3 ? map[i] : 0; // small numbers in words of 64 bits
 	assert_true(kind(map, CHUNK_BYTES) >= 6);
+	memset(map, 0x80, CHUNK_BYTES);
+	assert_int_equal(kind(map, CHUNK_BYTES), CHOOSE_TEXT - 1);
 	memset(map, 'x', CHUNK_BYTES);
-	assert_int_equal(kind(map, CHUNK_BYTES), CHOOSE_KINDS - 1);
+	assert_int_equal(kind(map, CHUNK_BYTES), CHOOSE_TEXT);
+	for (size_t i = 0; i < CHUNK_BYTES; i += 8)
+		map[i] = 0; // strings in something else
+	assert_int_equal(kind(map, CHUNK_BYTES), CHOOSE_TEXT - 1);
 	munmap(map, CHUNK_BYTES + PAGE_BYTES);
 }
 
 static void hungry_links_get_raw_pages(void **state)
 {
-	struct choose_link l = {.pressure = -1};
+	struct choose_link l = {.pressure = -1, .held_bytes = -1};
 	struct choose c;
 
 	(void)state;
@@ -94,21 +99,55 @@ static unsigned climb(struct choose *c, struct choose_link *l)
 // However long a backlog lasts, the price stays where hunger takes it back soon.
 static void backlog_is_answered_and_forgotten(void **state)
 {
-	struct choose_link l = {0};
+	struct choose_link l = {.held_bytes = -1};
 	struct choose c;
 	unsigned f;
 
 	(void)state;
-	choose_init(&c, assumed, 3, 64 << 20);
+	choose_init(&c, assumed, 3, 1 << 20);
 	assert_true(climb(&c, &l) < 100);
 	for (unsigned i = 0; i < 1000; i++)
 		climb(&c, &l);
 	l.pressure = -1;
 	for (f = 0; f < 500 && choose_look(&c, &l); f++) {
 		choose_pick(&c, 3, CHUNK_BYTES);
-		l.now_cycles += 100000;
+		l.now_cycles += 1000000;
 	}
 	assert_true(f < 200);
+}
+
+// A link that tells what it holds is not filled with raw pages before its rate is known; then, what
+// it holds decides.
+static void what_is_held_decides(void **state)
+{
+	struct choose_link l = {.now_cycles = 1, .pressure = -1};
+	struct choose c;
+	unsigned raw = 0;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 8 << 20);
+	for (; raw < 100 && !choose_look(&c, &l); raw++) {
+		l.now_cycles += 100000;
+		l.sent_bytes += CHUNK_BYTES;
+		l.held_bytes += CHUNK_BYTES;
+	}
+	assert_in_range(raw, (1 << 20) / CHUNK_BYTES, (2 << 20) / CHUNK_BYTES);
+	// It drains a byte in 20 cycles. Half full: it is worth while to compress.
+	l.held_bytes = 4 << 20;
+	for (unsigned f = 0; f < 1000; f++) {
+		l.now_cycles += 200000;
+		l.sent_bytes += 10000;
+		l.left_bytes += 10000;
+		if (choose_look(&c, &l))
+			choose_pick(&c, 3, CHUNK_BYTES);
+	}
+	assert_true(choose_look(&c, &l));
+	l.held_bytes = 0;
+	l.now_cycles += 200000;
+	assert_false(choose_look(&c, &l));
+	l.held_bytes = 4 << 20;
+	l.now_cycles += 200000;
+	assert_true(choose_look(&c, &l));
 }
 
 // A link that holds nothing but the frame that waits, and drains that before the dearest option has
@@ -116,7 +155,7 @@ static void backlog_is_answered_and_forgotten(void **state)
 // and hunger takes it back.
 static void what_no_price_makes_best_raises_none(void **state)
 {
-	struct choose_link l = {.pressure = 1};
+	struct choose_link l = {.pressure = 1, .held_bytes = -1};
 	unsigned chosen = 0, f;
 	struct choose c;
 
@@ -146,7 +185,7 @@ static void what_no_price_makes_best_raises_none(void **state)
 
 static void what_is_no_use_is_not_chosen(void **state)
 {
-	struct choose_link l = {.pressure = 1};
+	struct choose_link l = {.pressure = 1, .held_bytes = -1};
 	unsigned encoded = 0;
 	struct choose c;
 
@@ -201,7 +240,7 @@ static unsigned raw_frames(struct choose *c, struct choose_link *l, double wire,
 // The same backlog is the wire's, or the target's, which decoding makes slower.
 static void busy_targets_get_raw_pages(void **state)
 {
-	struct choose_link l = {0};
+	struct choose_link l = {.held_bytes = -1};
 	struct choose c;
 
 	(void)state;
@@ -217,6 +256,7 @@ int main(void)
 		cmocka_unit_test(content_has_a_kind),
 		cmocka_unit_test(hungry_links_get_raw_pages),
 		cmocka_unit_test(backlog_is_answered_and_forgotten),
+		cmocka_unit_test(what_is_held_decides),
 		cmocka_unit_test(what_no_price_makes_best_raises_none),
 		cmocka_unit_test(what_is_no_use_is_not_chosen),
 		cmocka_unit_test(busy_targets_get_raw_pages),

@@ -259,6 +259,43 @@ static void busy_cores_are_told(void **state)
 	b->ops->close(b);
 }
 
+// What the socket has of the stream is told where it is wanted: all that the peer's kernel has not
+// got waits, or is on its way.
+static void tells_what_it_holds(void **state)
+{
+	struct seed s = {.state = 9};
+	struct link *l;
+	int fd = open_one(&l, true);
+	time_t end = time(NULL) + 60;
+	static uint8_t sink[1 << 20];
+	uint64_t got = 0;
+
+	(void)state;
+	assert_true(l->ops->poll(l) >= 0);
+	assert_false(l->tells_held);
+	l->wants_held = true;
+	while (l->behind == 0) { // until it is full
+		struct link_tx t = pair_frame(&s, memory, 1);
+
+		l->ops->tx(l, &t, 1);
+		assert_true(l->ops->poll(l) >= 0);
+	}
+	assert_true(l->tells_held);
+	assert_true(l->held_bytes > 0);
+	while ((l->behind > 0 || l->held_bytes > 0) && time(NULL) < end) {
+		ssize_t n = recv(fd, sink, sizeof(sink), MSG_DONTWAIT);
+
+		got += n > 0 ? (uint64_t)n : 0;
+		assert_true(l->ops->poll(l) >= 0);
+		assert_true(l->left_bytes + l->held_bytes <= l->tx_bytes);
+	}
+	assert_int_equal(l->held_bytes, 0);
+	assert_int_equal(l->left_bytes, l->tx_bytes);
+	assert_true(got <= l->tx_bytes);
+	l->ops->close(l);
+	close(fd);
+}
+
 static void answered_barrier(void **state)
 {
 	struct frame ack = {.type = FRAME_BARRIER_ACK, .seq = 1, .data = 1, .zero = 42};
@@ -309,6 +346,7 @@ int main(void)
 		cmocka_unit_test(bad_frames),
 		cmocka_unit_test(bad_answers),
 		cmocka_unit_test(busy_cores_are_told),
+		cmocka_unit_test(tells_what_it_holds),
 		cmocka_unit_test(answered_barrier),
 		cmocka_unit_test(gives_a_reason),
 	};

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the choice of a codec knows of the way: how fast the link drains, how long what it holds
+// lasts, what the core does beside encoding, and how long the target takes. Run by the source's
+// polling core, once a frame.
+//
+// Invariant: a link that gave way for long in lumps, or stood idle, is not taken for another: what
+// it drains is learned from times when it surely had something.
+
+#include "choose_impl.h"
+
+// What drains is an average over so many cycles. Lumps are shorter: a kernel that shares the core
+// hands on at a time what came in 10 ms.
+#define DRAIN_CYCLES (double)(1u << 26)
+#define LUMP_CYCLES  (double)(1u << 25)
+// Of a link that does not tell: it is looked at so often, and may have become faster after so long.
+#define FULL_CYCLES  (double)(1u << 21)
+#define TAKES_CYCLES (double)(1u << 24)
+#define RAISE        (1.0 / 4) // weight of a rate that is above what is known
+#define IDLE_RAISE   (1.0 / 8) // added where the link had nothing for the length of a lump
+
+// While nothing is known of its rate, a link that holds as much is too slow for raw pages.
+#define FIRST_BYTES (1u << 20)
+
+// Busier than this, the target's core is what limits the flow. How long it takes is learned so
+// often, in cycles: twice what it adds up over.
+#define TARGET_FULL   0.95
+#define TARGET_CYCLES (1u << 23)
+#define PROBE         (1.0 / 640) // of what the link takes, while nothing is learned of it
+
+// What has left the link while it had something all the time is what it drains: all that left it
+// from one look to the next was there at the first. Where the target held it up, that says nothing.
+// Else it could have drained more.
+static void follow_told(struct choose *c, const struct choose_link *l)
+{
+	double cycles = (double)(l->now_cycles - c->link.now_cycles);
+	double whole = (double)(l->now_cycles - c->left.now_cycles);
+	double left = (double)(l->left_bytes - c->link.left_bytes), rate;
+	bool backlog = left < c->link.held_bytes * 0.9, first = c->left.now_cycles == 0;
+
+	c->held_bytes = l->held_bytes;
+	if (cycles <= 0)
+		return;
+	if (backlog && l->target_busy < TARGET_FULL) {
+		c->drained_cycles += cycles;
+		c->drain += (left - c->drain * cycles) / c->drained_cycles;
+		if (c->drained_cycles > DRAIN_CYCLES)
+			c->drained_cycles = DRAIN_CYCLES;
+	} else if (c->drained_cycles < LUMP_CYCLES && left > c->drain * cycles) {
+		c->drain += RAISE * (left / cycles - c->drain);
+	}
+	c->backlog |= backlog;
+	if (!first && whole < LUMP_CYCLES)
+		return;
+	rate = (double)(l->left_bytes - c->left.left_bytes) / whole;
+	if (!first && rate > c->drain)
+		c->drain += RAISE * (rate - c->drain);
+	if (!first && !c->backlog)
+		c->drain += IDLE_RAISE * c->drain;
+	c->left = *l;
+	c->backlog = false;
+}
+
+// The same for a link that does not tell: what it took between two times when it was full has left
+// it. One that has not been full for long may have become faster.
+static void follow_silent(struct choose *c, const struct choose_link *l)
+{
+	double cycles = (double)(l->now_cycles - c->link.now_cycles);
+	double whole = (double)(l->now_cycles - c->left.now_cycles), rate;
+
+	if (c->link.now_cycles != 0)
+		c->held_bytes += (double)(l->sent_bytes - c->link.sent_bytes) - c->drain * cycles;
+	if (c->held_bytes < 0)
+		c->held_bytes = 0;
+	if (l->pressure <= 0) {
+		if (whole > TAKES_CYCLES) {
+			c->drain += PROBE * c->drain;
+			c->left.now_cycles = 0;
+		}
+		return;
+	}
+	c->held_bytes = c->buffer_bytes + c->frame_bytes; // one waits, at least
+	if (c->left.now_cycles != 0 && whole < FULL_CYCLES)
+		return;
+	rate = (double)(l->sent_bytes - c->left.sent_bytes) / whole;
+	if (c->left.now_cycles != 0 && (l->target_busy < TARGET_FULL || rate > c->drain))
+		c->drain += (c->drain == 0 ? 1 : RAISE) * (rate - c->drain);
+	c->left = *l;
+}
+
+// From -1, it is about to be idle, to 1. The last frame has only just come to what it holds.
+static double pressure_of(const struct choose *c, const struct choose_link *l)
+{
+	bool told = l->held_bytes >= 0;
+	double held = c->held_bytes - (told ? c->frame_bytes : 0);
+	double enough = told ? c->buffer_bytes / 2 : c->buffer_bytes + c->frame_bytes;
+	double most = told ? 1 : 0, p;
+
+	if (told && c->drain == 0)
+		enough = FIRST_BYTES;
+	if (enough == 0 || (!told && c->drain == 0))
+		return l->pressure;
+	p = held > 0 ? held / enough - 1 : -1;
+	p = p < most ? p : most;
+	return p > l->pressure ? p : l->pressure;
+}
+
+// What the core does beside encoding. Where frames wait it waits too, and that is not counted.
+static void follow_core(struct choose *c, const struct choose_link *l)
+{
+	double cycles = (double)(l->now_cycles - c->link.now_cycles) - c->encode_cycles;
+	double other = c->bytes > 0 ? cycles / c->bytes : 0;
+
+	if (c->bytes > 0 && l->pressure <= 0 && other > 0) {
+		if (other < 2 * c->other_cycles)
+			c->other_cycles += CHOOSE_WEIGHT * (other - c->other_cycles);
+		else
+			c->other_cycles += c->other_cycles / 64;
+	}
+	c->bytes = c->encode_cycles = 0;
+}
+
+// What the target's core did since the last time was for the frames that it answered meanwhile. And
+// what the link took while the target was the slower of the two, it can take.
+static void follow_target(struct choose *c, const struct choose_link *l)
+{
+	double cycles = (double)(l->now_cycles - c->told.now_cycles);
+	double expected = c->placed_cycles, rate;
+
+	if (cycles < TARGET_CYCLES)
+		return;
+	rate = (double)(l->held_bytes < 0 ? l->sent_bytes - c->told.sent_bytes
+					  : l->left_bytes - c->told.left_bytes);
+	rate /= cycles;
+	c->placed_cycles = 0;
+	if (c->told.now_cycles != 0 && expected > 0 && l->target_busy > 0)
+		c->times += (c->times == 0 ? 1 : CHOOSE_WEIGHT) *
+			    (l->target_busy * cycles / expected - c->times);
+	if (c->told.now_cycles != 0 && l->target_busy > TARGET_FULL && c->drain > 0)
+		c->drain += rate > c->drain ? CHOOSE_WEIGHT * (rate - c->drain) : PROBE * c->drain;
+	c->told = *l;
+}
+
+void choose_follow(struct choose *c, const struct choose_link *l)
+{
+	follow_core(c, l);
+	follow_target(c, l);
+	if (l->held_bytes >= 0)
+		follow_told(c, l);
+	else
+		follow_silent(c, l);
+	c->link = *l;
+	c->link.pressure = pressure_of(c, l);
+}
