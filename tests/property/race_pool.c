@@ -17,7 +17,7 @@
 #define MOST   4u
 #define CHUNKS (24 * LINK_RDMA_POOL_CHUNK)
 #define FLYING 2048u // sends of a lane that have not completed
-#define DROPS  300u
+#define DROPS  20u
 #define KEYS   (1u << 20)
 
 static struct link_rdma_pool *pool;
@@ -54,7 +54,7 @@ static void *lane(void *arg)
 		else
 			rkey = 0;
 		flying[tail++ % FLYING] = rkey;
-		if (tail % 64 == 0)
+		if (tail % 128 == 0)
 			sched_yield();
 		link_rdma_pool_pass(pool, me, &seen, tail, freed);
 	}
