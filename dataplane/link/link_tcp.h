@@ -54,7 +54,7 @@ struct link_tcp {
 	uint64_t reported;                /* frames below were returned by done() */
 	uint64_t barrier;                 /* seq of the barrier under way, or TCP_NO_SEQ */
 	struct frame barrier_ack;
-	uint64_t acked_before; /* bytes of the connection, before it was first asked */
+	uint64_t acked_before; /* bytes of the connection, before the link began */
 	unsigned polls;        /* since answers were looked for */
 
 	/* target */
@@ -87,6 +87,8 @@ unsigned link_tcp_tx(struct link *l, struct link_tx *f, unsigned n);
 unsigned link_tcp_done(struct link *l, struct link_done *d, unsigned n);
 int64_t link_tcp_poll_source(struct link_tcp *t);
 unsigned link_tcp_rx(struct link *l, struct link_rx *f, unsigned n);
+/* Control thread: remembers what went over the socket before. */
+void link_tcp_begin(struct link_tcp *t);
 bool link_tcp_answer(struct link *l, const struct frame *f);
 int64_t link_tcp_poll_target(struct link_tcp *t);
 

@@ -110,8 +110,10 @@ int link_tcp_open(struct link **l, int fd, bool source, int node, struct err *e)
 	t->source = source;
 	t->barrier = TCP_NO_SEQ;
 	rc = socket_setup(fd, source, e);
-	if (rc == 0 && source)
+	if (rc == 0 && source) {
 		t->link.buffer_bytes = buffer_bytes(fd);
+		link_tcp_begin(t);
+	}
 	if (rc == 0 && !memory_new(t, node))
 		rc = err_set(e, ENOMEM, "tcp: no memory for the buffers of a flow");
 	if (rc < 0) {

@@ -6,9 +6,11 @@
 
 #include "bits.h"
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 // Answers are looked for in every poll that could not send, and in one of so many that could.
@@ -207,20 +209,33 @@ unsigned link_tcp_done(struct link *l, struct link_done *d, unsigned n)
 	return i;
 }
 
+static bool ask_kernel(int fd, struct tcp_info *i)
+{
+	socklen_t len = sizeof(*i);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, i, &len) == 0 &&
+	       len >= offsetof(struct tcp_info, tcpi_delivery_rate) + sizeof(i->tcpi_delivery_rate);
+}
+
+void link_tcp_begin(struct link_tcp *t)
+{
+	struct tcp_info i;
+	int queued = 0;
+
+	if (ioctl(t->fd, SIOCOUTQ, &queued) == 0 && ask_kernel(t->fd, &i))
+		t->acked_before = i.tcpi_bytes_acked + (uint64_t)queued;
+}
+
 // What the kernel has of the stream. What is on its way is not held: it lasts for the shortest time
 // there and back at the rate that it arrives at.
 static void ask_held(struct link_tcp *t)
 {
 	struct tcp_info i;
-	socklen_t len = sizeof(i);
 	uint64_t left, flying;
 
-	if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &i, &len) != 0 ||
-		len < offsetof(struct tcp_info, tcpi_delivery_rate) + sizeof(i.tcpi_delivery_rate))
+	if (!ask_kernel(t->fd, &i))
 		return;
-	if (!t->link.tells_held) // the first frame was written just now
-		t->acked_before = i.tcpi_bytes_acked;
-	left = i.tcpi_bytes_acked - t->acked_before;
+	left = i.tcpi_bytes_acked > t->acked_before ? i.tcpi_bytes_acked - t->acked_before : 0;
 	if (left > t->link.tx_bytes)
 		left = t->link.tx_bytes;
 	flying = i.tcpi_delivery_rate * i.tcpi_min_rtt / 1000000;
