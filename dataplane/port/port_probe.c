@@ -106,6 +106,20 @@ static int check_frame(const struct port_config *c, struct err *e)
 		c->name, mtu, d->frame_arg, need, c->device, has);
 }
 
+// Once connected, DPDK's driver closes the file that EAL keeps its memory in, and EAL does not
+// know: the next user of that number, a guest's RAM file perhaps, would be handed to peers, or
+// mapped as EAL's memory grows.
+static int check_memif(const struct port_config *c, struct err *e)
+{
+	if (strncmp(c->device, "net_memif", strlen("net_memif")) != 0 ||
+		strstr(c->device, ",zero-copy=") == NULL)
+		return 0;
+	return err_set(e, EINVAL,
+		"port %s: leave zero-copy out of \"%s\": net_memif then closes a file that DPDK "
+		"goes on to use, and another one would be in its place",
+		c->name, c->device);
+}
+
 int port_config_check(const struct port_config *c, struct err *e)
 {
 	struct port p = {0};
@@ -124,7 +138,7 @@ int port_config_check(const struct port_config *c, struct err *e)
 	if (c->vlan > 4094)
 		return err_set(e, EINVAL, "port %s: VLAN %u does not exist, 1 to 4094 do", c->name,
 			c->vlan);
-	if (check_frame(c, e) < 0)
+	if (check_frame(c, e) < 0 || check_memif(c, e) < 0)
 		return -EINVAL;
 	return port_addresses(&p, c, e);
 }
@@ -184,8 +198,6 @@ static int choose_zero_copy(struct port *p, const struct port_config *c, struct 
 		why = "its driver sends no packets of several pieces";
 	else if (d != NULL && d->no_ext != NULL)
 		why = d->no_ext;
-	else if (strstr(c->device, "zero-copy=yes") != NULL)
-		why = "its own zero-copy option excludes that";
 	if (why != NULL && c->zero_copy == PORT_YES)
 		return err_set(
 			e, ENOTSUP, "port %s can't send pages without a copy: %s", c->name, why);

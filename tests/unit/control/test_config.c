@@ -112,6 +112,8 @@ static void test_wrong_ports(void **state)
 	} rows[] = {
 		{"[port a]\nipv4 = 192.0.2.7/24\n", "port a: device is missing"},
 		{"[port a]\ndevice = net_memif0\n", "port a: "},
+		{"[port a]\ndevice = net_memif0,role=client,zero-copy=yes\nipv4=192.0.2.7/24\n",
+			"port a: leave zero-copy out of"},
 		{"[port a]\ndevice=x0\nipv4=192.0.2.7/24\n[port b]\ndevice=x0\n",
 			"ports a and b are the same device"},
 	};
