@@ -16,12 +16,12 @@ static const struct {
 	// Cycles and bytes on the wire of a byte of program memory, and cycles at the target.
 	struct choose_cost assumed;
 } options[] = {
-	{NULL, 0, {0, 1, true, 1.9}},
-	{&codec_lz4, 0, {3.8, 0.60, false, 2.2}},
-	{&codec_isal, 1, {5.0, 0.47, false, 4.0}},
-	{&codec_zstd, 1, {6.5, 0.45, false, 3.4}},
-	{&codec_zstd, 3, {10, 0.43, false, 3.4}},
-	{&codec_zstd, 5, {20, 0.41, false, 3.4}},
+	{NULL, 0, {0, 1, 1, 1.9}},
+	{&codec_lz4, 0, {3.8, 0.60, 0, 2.2}},
+	{&codec_isal, 1, {5.0, 0.47, 0, 4.0}},
+	{&codec_zstd, 1, {6.5, 0.45, 0, 3.4}},
+	{&codec_zstd, 3, {10, 0.43, 0, 3.4}},
+	{&codec_zstd, 5, {20, 0.41, 0, 3.4}},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 

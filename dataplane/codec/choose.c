@@ -10,17 +10,18 @@
 
 #include <string.h>
 
-#define AT_ONCE     0.9        // how far backlog and hunger move the price: 19 times, either way
-#define MIX_WEIGHT  (1.0 / 64) // of a frame, among those that tell what content comes
-#define PRICE_LOOKS 8u         // frames from one reckoning of the price to the next
-#define PRICE_STEPS 6u         // halvings of what is between two doublings
-#define PRICE_MOST  128.0      // times the least that matters: no option gains by more
-#define OTHER       0.3        // cycles a byte of what is not encoding, assumed
+#define AT_ONCE      0.9        // how far backlog and hunger move the price: 19 times, either way
+#define MIX_WEIGHT   (1.0 / 64) // of a frame, among those that tell what content comes
+#define PRICE_CYCLES (1u << 21) // from one reckoning of the price to the next
+#define PRICE_STEPS  6u         // halvings of what is between two doublings
+#define PRICE_MOST   128.0      // times the least that matters: few options gain by more
+#define OTHER        0.3        // cycles a byte of what is not encoding, assumed
 
 // Of new observations: how slow the core is now, what an option takes beside the others. One that
 // is so many times what is known, or else assumed, was disturbed: the core was taken away.
 #define SLOW_WEIGHT   (1.0 / 8)
-#define CYCLES_WEIGHT (1.0 / 32)
+#define SEEN_WELL     4u  // times: then it is the core that is slow
+#define SEEN_MOST     62u // of an option: no observation counts less than 1 / 32
 #define OUTLIER       1.5
 #define OUTLIER_FIRST 8.0
 
@@ -93,16 +94,15 @@ static unsigned allowed(const struct choose *c, const struct choose_cost *o)
 }
 
 // Whether the wire would take longer for the mix than the core, where a byte less is worth so much.
-static bool wire_is_slower(const struct choose *c, double price)
+static bool wire_is_slower(const struct choose *c, const unsigned may[CHOOSE_KINDS], double price)
 {
 	double core = c->other_cycles, bytes = 0;
 
 	for (unsigned k = 0; k < CHOOSE_KINDS; k++) {
 		const struct choose_cost *o = c->cost[k], *found = o;
-		unsigned may = allowed(c, o);
 
 		for (unsigned i = 1; i < c->n; i++)
-			if ((may & 1u << i) != 0 &&
+			if ((may[k] & 1u << i) != 0 &&
 				cycles_of(c, &o[i]) + price * o[i].ratio <
 					cycles_of(c, found) + price * found->ratio)
 				found = &o[i];
@@ -115,15 +115,18 @@ static bool wire_is_slower(const struct choose *c, double price)
 static void find_price(struct choose *c)
 {
 	double low = c->least / 2, most = c->least * PRICE_MOST, high;
+	unsigned may[CHOOSE_KINDS];
 
-	while (low < most && wire_is_slower(c, low))
+	for (unsigned k = 0; k < CHOOSE_KINDS; k++)
+		may[k] = allowed(c, c->cost[k]);
+	while (low < most && wire_is_slower(c, may, low))
 		low *= 2;
 	high = low;
 	low /= 2;
 	for (unsigned i = 0; i < PRICE_STEPS; i++) {
 		double middle = (low + high) / 2;
 
-		if (wire_is_slower(c, middle))
+		if (wire_is_slower(c, may, middle))
 			low = middle;
 		else
 			high = middle;
@@ -141,8 +144,10 @@ static double price_now(const struct choose *c)
 bool choose_look(struct choose *c, const struct choose_link *l)
 {
 	choose_follow(c, l);
-	if (c->drain > 0 && c->looks++ % PRICE_LOOKS == 0)
+	if (c->drain > 0 && l->now_cycles - c->priced_cycles >= PRICE_CYCLES) {
+		c->priced_cycles = l->now_cycles;
 		find_price(c);
+	}
 	return price_now(c) >= c->least;
 }
 
@@ -208,7 +213,7 @@ static void guess_ratios(struct choose *c, unsigned kind, unsigned option, doubl
 	struct choose_cost *o = c->cost[kind];
 
 	for (unsigned i = 1; i < c->n; i++)
-		if (o[i].seen)
+		if (o[i].seen > 0)
 			return;
 	for (unsigned i = 1; i < c->n; i++)
 		if (i != option)
@@ -221,16 +226,19 @@ void choose_learn(struct choose *c, unsigned kind, unsigned option, size_t in_by
 	struct choose_cost *o = &c->cost[kind][option];
 	double ratio = (double)out_bytes / (double)in_bytes;
 	double times = (double)cycles / (double)in_bytes / cycles_of(c, o);
-	double most = o->seen ? OUTLIER : OUTLIER_FIRST;
+	double most = o->seen > 0 ? OUTLIER : OUTLIER_FIRST;
+	double weight = 1.0 / (1 + o->seen / 2.0);
 
 	guess_ratios(c, kind, option, ratio / o->ratio);
-	// The core is slower while others use what it shares, whatever it encodes by.
 	times = times < most ? times : most;
 	times = times > 1 / OUTLIER_FIRST ? times : 1 / OUTLIER_FIRST;
-	c->slow += o->seen ? SLOW_WEIGHT * (times - 1) * c->slow : 0;
-	o->cycles += (o->seen ? CYCLES_WEIGHT : 1) * (times - 1) * o->cycles;
-	o->ratio += (o->seen ? CHOOSE_WEIGHT : 1) * (ratio - o->ratio);
-	o->seen = true;
+	// The core is slower while others use what it shares, whatever it encodes by.
+	if (o->seen > SEEN_WELL)
+		c->slow += SLOW_WEIGHT * (times - 1) * c->slow;
+	o->cycles += weight * (times - 1) * o->cycles;
+	weight = weight > CHOOSE_WEIGHT ? weight : CHOOSE_WEIGHT;
+	o->ratio += weight * (ratio - o->ratio);
+	o->seen += o->seen < SEEN_MOST;
 	c->encode_cycles = (double)cycles;
 	c->trial_cycles += (double)cycles * TRIAL_SHARE;
 	find_least(c);

@@ -30,7 +30,7 @@
 struct choose_cost {
 	double cycles; /* a byte of content, where the core is not slow */
 	double ratio;  /* bytes on the wire of a byte of content */
-	bool seen;     /* else assumed */
+	unsigned seen; /* times, up to a few; 0: assumed */
 	double decode; /* cycles a byte at the target, all that it does. Assumed: see times */
 };
 
@@ -52,7 +52,7 @@ struct choose {
 	double mix[CHOOSE_KINDS]; /* shares of the last frames that were looked at */
 	double price;             /* cycles a byte */
 	double least;             /* a price below makes raw the choice for all kinds */
-	unsigned looks;
+	uint64_t priced_cycles;   /* when it was reckoned */
 
 	struct choose_link
 		link;          /* at the frame before; its pressure: what is meant for the price */
@@ -62,7 +62,8 @@ struct choose {
 	double drain;          /* bytes a cycle; 0: not known yet */
 	double drained_cycles; /* that it is an average over, where the link tells */
 	struct choose_link left; /* when it was last held against what had left meanwhile */
-	bool backlog;            /* there was one at some time since */
+	bool backlog;            /* there was one at some time since; of a silent one: then */
+	double pressure;         /* at the frame before, as it was told */
 
 	struct choose_link told; /* when what follows was learned last */
 	double times; /* that the target takes of what decoding is assumed to; 0: not known */

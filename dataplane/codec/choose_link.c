@@ -15,8 +15,12 @@
 // Of a link that does not tell: it is looked at so often, and may have become faster after so long.
 #define FULL_CYCLES  (double)(1u << 21)
 #define TAKES_CYCLES (double)(1u << 24)
-#define RAISE        (1.0 / 4) // weight of a rate that is above what is known
-#define IDLE_RAISE   (1.0 / 8) // added where the link had nothing for the length of a lump
+#define RAISE        (1.0 / 4)  // weight of a rate that is above what is known
+#define IDLE_RAISE   (1.0 / 8)  // added where the link had nothing for the length of a lump
+#define TAKES_RAISE  (1.0 / 16) // the same, where it was not full for long
+// A link that is so many times as fast as the core makes raw pages: more changes no choice.
+#define FASTEST     2.0
+#define OTHER_LEAST 0.05 // cycles a byte: no core does less beside encoding
 
 // While nothing is known of its rate, a link that holds as much is too slow for raw pages.
 #define FIRST_BYTES (1u << 20)
@@ -25,20 +29,35 @@
 // often, in cycles: twice what it adds up over.
 #define TARGET_FULL   0.95
 #define TARGET_CYCLES (1u << 23)
+#define TARGET_LONG   16.0        // times that: then it is not known what for it was busy
 #define PROBE         (1.0 / 640) // of what the link takes, while nothing is learned of it
 
-// What has left the link while it had something all the time is what it drains: all that left it
-// from one look to the next was there at the first. Where the target held it up, that says nothing.
-// Else it could have drained more.
+// It can drain more than is known, perhaps so much.
+static void raise_drain(struct choose *c, double to)
+{
+	double most = FASTEST / c->other_cycles;
+
+	to = to < most ? to : most;
+	c->drain = c->drain < to ? to : c->drain;
+}
+
+// What has left the link while it had something all the time is what it drains: frames waited for
+// it, or for the pace that it is held to, or all that left it from one look to the next was there
+// at the first. Where the target held it up, that says nothing. Else it could have drained more.
 static void follow_told(struct choose *c, const struct choose_link *l)
 {
 	double cycles = (double)(l->now_cycles - c->link.now_cycles);
 	double whole = (double)(l->now_cycles - c->left.now_cycles);
 	double left = (double)(l->left_bytes - c->link.left_bytes), rate;
-	bool backlog = left < c->link.held_bytes * 0.9, first = c->left.now_cycles == 0;
+	bool full = l->pressure > 0 && c->pressure > 0;
+	bool backlog = full || left < c->link.held_bytes * 0.9;
 
 	c->held_bytes = l->held_bytes;
-	if (cycles <= 0)
+	if (full && c->held_bytes < c->buffer_bytes)
+		c->held_bytes = c->buffer_bytes;
+	if (c->link.now_cycles == 0)
+		c->left = *l;
+	if (c->link.now_cycles == 0 || cycles <= 0)
 		return;
 	if (backlog && l->target_busy < TARGET_FULL) {
 		c->drained_cycles += cycles;
@@ -46,16 +65,16 @@ static void follow_told(struct choose *c, const struct choose_link *l)
 		if (c->drained_cycles > DRAIN_CYCLES)
 			c->drained_cycles = DRAIN_CYCLES;
 	} else if (c->drained_cycles < LUMP_CYCLES && left > c->drain * cycles) {
-		c->drain += RAISE * (left / cycles - c->drain);
+		raise_drain(c, c->drain + RAISE * (left / cycles - c->drain));
 	}
 	c->backlog |= backlog;
-	if (!first && whole < LUMP_CYCLES)
+	if (whole < LUMP_CYCLES)
 		return;
 	rate = (double)(l->left_bytes - c->left.left_bytes) / whole;
-	if (!first && rate > c->drain)
-		c->drain += RAISE * (rate - c->drain);
-	if (!first && !c->backlog)
-		c->drain += IDLE_RAISE * c->drain;
+	if (rate > c->drain)
+		raise_drain(c, c->drain + RAISE * (rate - c->drain));
+	if (!c->backlog)
+		raise_drain(c, c->drain + IDLE_RAISE * c->drain);
 	c->left = *l;
 	c->backlog = false;
 }
@@ -73,25 +92,27 @@ static void follow_silent(struct choose *c, const struct choose_link *l)
 		c->held_bytes = 0;
 	if (l->pressure <= 0) {
 		if (whole > TAKES_CYCLES) {
-			c->drain += PROBE * c->drain;
-			c->left.now_cycles = 0;
+			raise_drain(c, c->drain + TAKES_RAISE * c->drain);
+			c->left = *l;
+			c->backlog = false;
 		}
 		return;
 	}
 	c->held_bytes = c->buffer_bytes + c->frame_bytes; // one waits, at least
-	if (c->left.now_cycles != 0 && whole < FULL_CYCLES)
+	if (c->backlog && whole < FULL_CYCLES)
 		return;
 	rate = (double)(l->sent_bytes - c->left.sent_bytes) / whole;
-	if (c->left.now_cycles != 0 && (l->target_busy < TARGET_FULL || rate > c->drain))
+	if (c->backlog && (l->target_busy < TARGET_FULL || rate > c->drain))
 		c->drain += (c->drain == 0 ? 1 : RAISE) * (rate - c->drain);
 	c->left = *l;
+	c->backlog = true;
 }
 
 // From -1, it is about to be idle, to 1. The last frame has only just come to what it holds.
 static double pressure_of(const struct choose *c, const struct choose_link *l)
 {
 	bool told = l->held_bytes >= 0;
-	double held = c->held_bytes - (told ? c->frame_bytes : 0);
+	double held = told ? l->held_bytes - c->frame_bytes : c->held_bytes;
 	double enough = told ? c->buffer_bytes / 2 : c->buffer_bytes + c->frame_bytes;
 	double most = told ? 1 : 0, p;
 
@@ -116,6 +137,8 @@ static void follow_core(struct choose *c, const struct choose_link *l)
 		else
 			c->other_cycles += c->other_cycles / 64;
 	}
+	if (c->other_cycles < OTHER_LEAST)
+		c->other_cycles = OTHER_LEAST;
 	c->bytes = c->encode_cycles = 0;
 }
 
@@ -128,6 +151,11 @@ static void follow_target(struct choose *c, const struct choose_link *l)
 
 	if (cycles < TARGET_CYCLES)
 		return;
+	if (cycles > TARGET_LONG * TARGET_CYCLES) { // nothing was sent meanwhile
+		c->placed_cycles = 0;
+		c->told = *l;
+		return;
+	}
 	rate = (double)(l->held_bytes < 0 ? l->sent_bytes - c->told.sent_bytes
 					  : l->left_bytes - c->told.left_bytes);
 	rate /= cycles;
@@ -136,7 +164,8 @@ static void follow_target(struct choose *c, const struct choose_link *l)
 		c->times += (c->times == 0 ? 1 : CHOOSE_WEIGHT) *
 			    (l->target_busy * cycles / expected - c->times);
 	if (c->told.now_cycles != 0 && l->target_busy > TARGET_FULL && c->drain > 0)
-		c->drain += rate > c->drain ? CHOOSE_WEIGHT * (rate - c->drain) : PROBE * c->drain;
+		raise_drain(c, c->drain + (rate > c->drain ? CHOOSE_WEIGHT * (rate - c->drain)
+							   : PROBE * c->drain));
 	c->told = *l;
 }
 
@@ -149,5 +178,6 @@ void choose_follow(struct choose *c, const struct choose_link *l)
 	else
 		follow_silent(c, l);
 	c->link = *l;
+	c->pressure = l->pressure;
 	c->link.pressure = pressure_of(c, l);
 }

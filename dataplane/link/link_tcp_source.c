@@ -219,11 +219,17 @@ static bool ask_kernel(int fd, struct tcp_info *i)
 
 void link_tcp_begin(struct link_tcp *t)
 {
-	struct tcp_info i;
+	struct tcp_info i, after;
 	int queued = 0;
 
-	if (ioctl(t->fd, SIOCOUTQ, &queued) == 0 && ask_kernel(t->fd, &i))
-		t->acked_before = i.tcpi_bytes_acked + (uint64_t)queued;
+	if (!ask_kernel(t->fd, &after))
+		return;
+	do { // what is acknowledged between counts once
+		i = after;
+		if (ioctl(t->fd, SIOCOUTQ, &queued) != 0 || !ask_kernel(t->fd, &after))
+			return;
+	} while (i.tcpi_bytes_acked != after.tcpi_bytes_acked);
+	t->acked_before = i.tcpi_bytes_acked + (uint64_t)queued;
 }
 
 // What the kernel has of the stream. What is on its way is not held: it lasts for the shortest time
@@ -255,7 +261,9 @@ int64_t link_tcp_poll_source(struct link_tcp *t)
 	if (sent < 0)
 		return sent;
 	t->link.behind = (unsigned)(t->link.next_seq - t->link.sent);
-	if (t->link.wants_held)
+	// Not while it is full: the kernel has better to do with the socket's lock.
+	if (t->link.wants_held &&
+		(sent > 0 || (t->link.behind == 0 && t->link.left_bytes < t->link.tx_bytes)))
 		ask_held(t);
 	if (sent == 0 || ++t->polls >= ANSWER_POLLS) {
 		t->polls = 0;

@@ -45,13 +45,15 @@ static const struct truth {
 	[OBJECTS] = {{0, 1, .4}, {3.75, .32, .7}, {4.15, .231, 2}, {6.3, .206, 1.7}, {10, .2, 1.7},
 		{25, .19, 1.7}},
 };
-static const struct choose_cost assumed[OPTIONS] = {{0, 1, true, 1.9}, {3.8, .60, false, 2.2},
-	{5, .47, false, 4.0}, {6.5, .45, false, 3.4}, {10, .43, false, 3.4}, {20, .41, false, 3.4}};
+static const struct choose_cost assumed[OPTIONS] = {{0, 1, 1, 1.9}, {3.8, .60, 0, 2.2},
+	{5, .47, 0, 4.0}, {6.5, .45, 0, 3.4}, {10, .43, 0, 3.4}, {20, .41, 0, 3.4}};
 
 struct wire {
 	double bytes_a_cycle;
 	double buffer_bytes; // that the source's kernel takes
 	bool silent;         // and tells nothing of: links over cards
+	double pace;         // bytes a cycle that the source keeps to; 0: none
+	double later;        // bytes a cycle, after half of the frames; 0: the same
 	bool shared;         // the source's core is slowed down by others, and taken away at times
 	double target_bytes; // that the target's kernel takes
 	double send_cycles;  // a byte on the wire, of the source's core
@@ -85,6 +87,11 @@ static void make_content(enum content class)
 // frames before it.
 static double accepted[FRAMES], left[FRAMES], placed[FRAMES], before[FRAMES + 1];
 
+static double rate_of(const struct wire *w, unsigned f)
+{
+	return f >= FRAMES / 2 && w->later > 0 ? w->later : w->bytes_a_cycle;
+}
+
 // What has left the wire by now, of frames below f.
 static double drained(const struct wire *w, unsigned f, double now)
 {
@@ -94,8 +101,8 @@ static double drained(const struct wire *w, unsigned f, double now)
 	while (q > 0 && left[q - 1] > now)
 		q--;
 	bytes = before[q];
-	if (q < f && now > left[q] - (before[q + 1] - before[q]) / w->bytes_a_cycle)
-		bytes += (now - left[q]) * w->bytes_a_cycle + before[q + 1] - before[q];
+	if (q < f && now > left[q] - (before[q + 1] - before[q]) / rate_of(w, q))
+		bytes += (now - left[q]) * rate_of(w, q) + before[q + 1] - before[q];
 	return bytes;
 }
 
@@ -158,9 +165,31 @@ static void pass_on(const struct wire *w, unsigned f, double now, double bytes, 
 	start = f > 0 && left[f - 1] > accepted[f] ? left[f - 1] : accepted[f];
 	if (target_full > 0 && placed[target_full - 1] > start)
 		start = placed[target_full - 1];
-	left[f] = start + bytes / w->bytes_a_cycle;
+	left[f] = start + bytes / rate_of(w, f);
 	placed[f] = (f > 0 && placed[f - 1] > left[f] ? placed[f - 1] : left[f]) + decode;
 	count_busy(placed[f] - decode, placed[f]);
+}
+
+// The source sends no more than it may a second, but for what it has not sent for 10 ms.
+struct bucket {
+	double bytes, then;
+};
+
+// Waits until something may be sent. From -1 to 1: how much the pace holds it up.
+static double wait_for_pace(const struct wire *w, struct bucket *b, double *now)
+{
+	double most = w->pace * HZ / 100;
+
+	if (w->pace <= 0)
+		return -1;
+	b->bytes += w->pace * (*now - b->then);
+	b->bytes = b->bytes < most ? b->bytes : most;
+	if (b->bytes < 0) {
+		*now -= b->bytes / w->pace;
+		b->bytes = 0;
+	}
+	b->then = *now;
+	return 1 - 2 * b->bytes / most;
 }
 
 // fixed: an option for all frames; OPTIONS: as chosen.
@@ -171,6 +200,7 @@ static struct run play(const struct wire *w, unsigned fixed)
 	struct choose c;
 	struct seed s = {.state = 3};
 	unsigned head = 0, answered = 0; // frames that were accepted, placed
+	struct bucket bucket = {0};
 	double now = 0;
 
 	memset(busy_in, 0, sizeof(busy_in));
@@ -179,10 +209,11 @@ static struct run play(const struct wire *w, unsigned fixed)
 		double noise = .9 + .2 * (double)seed_below(&s, 1000) / 1000;
 		unsigned k = content[f], o = fixed;
 		const struct truth *t;
-		double cycles, ratio;
+		double cycles, ratio, held_up;
 
 		if (f >= WAITING && accepted[f - WAITING] > now)
 			now = accepted[f - WAITING];
+		held_up = wait_for_pace(w, &bucket, &now);
 		while (head < f && accepted[head] <= now)
 			head++;
 		if (fixed == OPTIONS) {
@@ -192,6 +223,8 @@ static struct run play(const struct wire *w, unsigned fixed)
 				.pressure = f - head < 2 ? (double)(f - head) - 1 : 1,
 				.target_busy = told_busy(now)};
 
+			if (l.pressure < held_up)
+				l.pressure = held_up;
 			l.held_bytes = w->silent ? -1 : (double)(l.sent_bytes - l.left_bytes);
 			for (; answered < f && placed[answered] <= now; answered++)
 				choose_placed(&c, option[answered], CHUNK_BYTES);
@@ -210,6 +243,7 @@ static struct run play(const struct wire *w, unsigned fixed)
 				(uint64_t)cycles);
 		r.used[o]++;
 		now += cycles + .1 * frame + w->send_cycles * ratio * frame;
+		bucket.bytes -= ratio * frame;
 		pass_on(w, f, now, ratio * frame,
 			(t->decode * w->decode_times + w->place_cycles) * frame);
 	}
@@ -238,12 +272,15 @@ static bool race(const struct wire *w, double gbit, enum content class, bool tel
 	if (class == RANDOM && chosen.used[RAW] * 50 < FRAMES * 49)
 		good = false;
 	if (!good || tell) {
-		printf("%s%-7s at %5.1f Gbit/s, buffer %.1f MB, target %.0f x + %.1f: best %s %.3f "
+		printf("%s%-7s at %5.1f Gbit/s%s%s%s, buffer %.1f MB, target %.0f x + %.1f: best "
+		       "%s %.3f "
 		       "s, auto %.3f s, "
 		       "%.3f of the best%s;",
-			good ? "" : "WRONG: ", content_name[class], gbit, w->buffer_bytes / 1e6,
-			w->decode_times, w->place_cycles, option_name[winner], best.cycles / HZ,
-			chosen.cycles / HZ, share, w->shared ? ", core shared" : "");
+			good ? "" : "WRONG: ", content_name[class], gbit,
+			w->silent ? " silent" : "", w->pace > 0 ? " paced" : "",
+			w->later > 0 ? " changing" : "", w->buffer_bytes / 1e6, w->decode_times,
+			w->place_cycles, option_name[winner], best.cycles / HZ, chosen.cycles / HZ,
+			share, w->shared ? ", core shared" : "");
 		for (unsigned o = 0; o < OPTIONS; o++)
 			printf(" %s %u", option_name[o], chosen.used[o]);
 		printf("\n");
@@ -251,54 +288,98 @@ static bool race(const struct wire *w, double gbit, enum content class, bool tel
 	return good;
 }
 
+static unsigned races, wrong;
+
+static void run(const struct wire *w, double gbit, enum content class, bool tell)
+{
+	races++;
+	wrong += !race(w, gbit, class, tell);
+}
+
+static double bytes_of(double gbit)
+{
+	return gbit * 1e9 / 8 / HZ;
+}
+
+static void race_buffers(double gbit, enum content class, bool tell)
+{
+	static const double buffers[] = {2e6, 4e6, 8e6};
+	struct wire w = {.bytes_a_cycle = bytes_of(gbit),
+		.target_bytes = 6e6,
+		.decode_times = 1,
+		.send_cycles = .5};
+
+	for (unsigned b = 0; b < sizeof(buffers) / sizeof(buffers[0]); b++) {
+		w.buffer_bytes = buffers[b];
+		for (unsigned how = 0; how < 4; how++) {
+			w.silent = how & 1;
+			w.shared = how & 2;
+			if (how < 3)
+				run(&w, gbit, class, tell);
+		}
+	}
+	// Next to no buffer: the core and the wire take turns.
+	w.shared = false;
+	w.buffer_bytes = 300e3;
+	for (unsigned how = 0; how < 2; how++) {
+		w.silent = how;
+		run(&w, gbit, class, tell);
+	}
+	// The wire could do more than the source may.
+	w.buffer_bytes = 4e6;
+	w.silent = false;
+	w.pace = w.bytes_a_cycle;
+	w.bytes_a_cycle = bytes_of(100);
+	run(&w, gbit, class, tell);
+}
+
+static void race_targets(double gbit, enum content class, bool tell)
+{
+	// Memory that is new there; a slower core, or more flows on it; both.
+	static const double slow[][2] = {{1, 1}, {1, 3}, {2, 0}, {4, 0}, {8, 0}, {3, 2}};
+
+	for (unsigned t = 0; t < sizeof(slow) / sizeof(slow[0]); t++)
+		for (unsigned how = 0; how < 3; how++) {
+			struct wire w = {.bytes_a_cycle = bytes_of(gbit),
+				.buffer_bytes = how == 0 ? 300e3 : 4e6,
+				.silent = how == 2,
+				.target_bytes = 6e6,
+				.send_cycles = .5,
+				.decode_times = slow[t][0],
+				.place_cycles = slow[t][1]};
+
+			run(&w, gbit, class, tell);
+		}
+}
+
+// The wire becomes a hundred times as fast, or as slow, on the way.
+static void race_changes(enum content class, bool tell)
+{
+	for (unsigned how = 0; how < 4; how++) {
+		struct wire w = {.bytes_a_cycle = bytes_of(how & 1 ? 1 : 100),
+			.later = bytes_of(how & 1 ? 100 : 1),
+			.silent = how & 2,
+			.buffer_bytes = 4e6,
+			.target_bytes = 6e6,
+			.decode_times = 1,
+			.send_cycles = .5};
+
+		run(&w, how & 1 ? 1 : 100, class, tell);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const double gbit[] = {1, 2.5, 5, 10, 25, 100};
-	static const double buffers[] = {2e6, 4e6, 8e6};
-	// Memory that is new there; a slower core, or more flows on it; both.
-	static const double slow[][2] = {{1, 1}, {1, 3}, {2, 0}, {4, 0}, {8, 0}, {3, 2}};
 	bool tell = argc > 1 && strcmp(argv[1], "-v") == 0;
-	unsigned races = 0, wrong = 0;
 
 	for (enum content class = 0; class < CLASSES; class ++) {
 		make_content(class);
-		for (unsigned r = 0; r < sizeof(gbit) / sizeof(gbit[0]); r++)
-			for (unsigned b = 0; b < sizeof(buffers) / sizeof(buffers[0]); b++) {
-				struct wire w = {.bytes_a_cycle = gbit[r] * 1e9 / 8 / HZ,
-					.buffer_bytes = buffers[b],
-					.target_bytes = 6e6,
-					.decode_times = 1,
-					.send_cycles = .5};
-
-				races++;
-				wrong += !race(&w, gbit[r], class, tell);
-				w.shared = true;
-				races++;
-				wrong += !race(&w, gbit[r], class, tell);
-				w.shared = false;
-				if (b > 0)
-					continue;
-				// Next to no buffer: the core and the wire take turns.
-				w.buffer_bytes = 300e3;
-				races++;
-				wrong += !race(&w, gbit[r], class, tell);
-				w.silent = true;
-				races++;
-				wrong += !race(&w, gbit[r], class, tell);
-			}
-		for (unsigned r = 0; r < sizeof(gbit) / sizeof(gbit[0]); r++)
-			for (unsigned t = 0; t < sizeof(slow) / sizeof(slow[0]); t++)
-				for (unsigned b = 0; b < 2; b++) {
-					struct wire w = {.bytes_a_cycle = gbit[r] * 1e9 / 8 / HZ,
-						.buffer_bytes = b == 0 ? 300e3 : 4e6,
-						.target_bytes = 6e6,
-						.send_cycles = .5,
-						.decode_times = slow[t][0],
-						.place_cycles = slow[t][1]};
-
-					races++;
-					wrong += !race(&w, gbit[r], class, tell);
-				}
+		for (unsigned r = 0; r < sizeof(gbit) / sizeof(gbit[0]); r++) {
+			race_buffers(gbit[r], class, tell);
+			race_targets(gbit[r], class, tell);
+		}
+		race_changes(class, tell);
 	}
 	printf("%u races, %u lost\n", races, wrong);
 	return wrong > 0;

@@ -15,7 +15,7 @@
 #include "region.h"
 #include "seed.h"
 
-static const struct choose_cost assumed[] = {{0, 1, true, 1}, {4, .6, false, 2}, {8, .4, false, 4}};
+static const struct choose_cost assumed[] = {{0, 1, 1, 1}, {4, .6, 0, 2}, {8, .4, 0, 4}};
 
 static unsigned kind(const uint8_t *p, size_t bytes)
 {
@@ -150,6 +150,49 @@ static void what_is_held_decides(void **state)
 	assert_true(choose_look(&c, &l));
 }
 
+// However long a link was hungry, or its target busy, what is known of it stays a number, and soon
+// is right again.
+static void long_times_are_forgotten(void **state)
+{
+	(void)state;
+	for (unsigned how = 0; how < 4; how++) {
+		bool told = how & 1, busy = how & 2;
+		struct choose_link l = {.now_cycles = 1,
+			.pressure = busy ? 1 : -1,
+			.held_bytes = told ? 0 : -1,
+			.target_busy = busy ? 1 : 0};
+		unsigned f = 0, encoded = 0;
+		struct choose c;
+
+		choose_init(&c, assumed, 3, 4 << 20);
+		for (; f < 1000000; f++) {
+			l.now_cycles += 50000000; // much longer than raw frames take
+			l.sent_bytes += CHUNK_BYTES;
+			l.left_bytes = told ? l.sent_bytes : 0;
+			if (choose_look(&c, &l))
+				choose_pick(&c, 3, CHUNK_BYTES);
+		}
+		assert_true(c.drain >= 0 && c.drain < 1000 && c.price > 0 && c.price < 1e6);
+		// A byte in 60 cycles, from now on.
+		l.pressure = 1;
+		l.target_busy = .1;
+		for (f = 0; f < 400; f++) {
+			unsigned i = choose_look(&c, &l) ? choose_pick(&c, 3, CHUNK_BYTES) : 0;
+			uint64_t bytes = (uint64_t)(assumed[i].ratio * CHUNK_BYTES);
+
+			if (i > 0)
+				choose_learn(&c, 3, i, CHUNK_BYTES, bytes,
+					(uint64_t)(assumed[i].cycles * CHUNK_BYTES));
+			l.now_cycles += bytes * 60;
+			l.sent_bytes += bytes;
+			l.left_bytes += told ? bytes : 0;
+			l.held_bytes = told ? 4 << 20 : -1;
+			encoded += f >= 200 && i > 0;
+		}
+		assert_int_equal(encoded, 200);
+	}
+}
+
 // A link that holds nothing but the frame that waits, and drains that before the dearest option has
 // made one: a backlog that lasts raises the price no further than the best option that there is,
 // and hunger takes it back.
@@ -257,6 +300,7 @@ int main(void)
 		cmocka_unit_test(hungry_links_get_raw_pages),
 		cmocka_unit_test(backlog_is_answered_and_forgotten),
 		cmocka_unit_test(what_is_held_decides),
+		cmocka_unit_test(long_times_are_forgotten),
 		cmocka_unit_test(what_no_price_makes_best_raises_none),
 		cmocka_unit_test(what_is_no_use_is_not_chosen),
 		cmocka_unit_test(busy_targets_get_raw_pages),
