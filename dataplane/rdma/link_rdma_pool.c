@@ -18,6 +18,7 @@
 
 #define SPARE 4u  // windows that are free for what comes next, at most
 #define WORTH 16u // of a window at least one part of so many is near, or it is not asked for
+#define REST  64u // turns after a refusal in which nothing is asked for
 
 enum { ABSENT, ASKED, THERE, LEAVING }; // of a window
 
@@ -59,7 +60,7 @@ static int number_windows(struct link_rdma_pool *p, const struct region_map *map
 		n += r->n;
 	}
 	p->n = (uint32_t)n;
-	p->most = plan->most < p->n ? plan->most : p->n;
+	p->told = p->most = plan->most < p->n ? plan->most : p->n;
 	return p->n > 0 ? 0 : plan_is_none(e);
 }
 
@@ -116,6 +117,9 @@ void link_rdma_pool_forget(struct link_rdma_pool *p)
 	}
 	p->nheld = p->nleaving = p->nthere = 0;
 	p->nnear = p->nseen = 0;
+	// What stood in the way may be gone, with the flows that were.
+	p->most = p->told;
+	p->rests = 0;
 	atomic_store_explicit(&p->epoch, 0, memory_order_relaxed);
 	for (unsigned i = 0; i < p->nlanes; i++)
 		atomic_store_explicit(&p->lane[i].done, 0, memory_order_relaxed);
@@ -146,6 +150,11 @@ void link_rdma_pool_hold(
 }
 
 // At most half of what may be held is looked ahead: the rest is for what is being written.
+static uint32_t ahead(const struct link_rdma_pool *p)
+{
+	return p->most > 1 ? p->most / 2 : 1;
+}
+
 bool link_rdma_pool_near(
 	struct link_rdma_pool *p, unsigned region, uint64_t chunk, uint32_t nchunks)
 {
@@ -156,7 +165,7 @@ bool link_rdma_pool_near(
 		uint64_t i = chunk >> p->shift, next = (i + 1) << p->shift;
 		uint32_t window;
 
-		if (i >= r->n || p->nseen >= p->most / 2 || p->nnear == LINK_RDMA_POOL_TURN)
+		if (i >= r->n || p->nseen >= ahead(p) || p->nnear == LINK_RDMA_POOL_TURN)
 			break;
 		window = r->first + (uint32_t)i;
 		next = next < end ? next : end;
@@ -168,7 +177,7 @@ bool link_rdma_pool_near(
 		}
 		chunk = next;
 	}
-	return p->nseen < p->most / 2 && p->nnear < LINK_RDMA_POOL_TURN;
+	return p->nseen < ahead(p) && p->nnear < LINK_RDMA_POOL_TURN;
 }
 
 // What was sent with keys of before the epoch has come.
@@ -246,7 +255,7 @@ bool link_rdma_pool_turn(struct link_rdma_pool *p, struct link_rdma_pool_ask *as
 	for (unsigned i = 0; i < p->nnear; i++) {
 		const struct link_rdma_pool_near *near = &p->near[i];
 
-		if ((uint64_t)near->chunks * WORTH < UINT64_C(1) << p->shift)
+		if (p->turn < p->rests || (uint64_t)near->chunks * WORTH < UINT64_C(1) << p->shift)
 			continue;
 		if (p->nheld >= p->most) {
 			unmet++;
@@ -290,7 +299,10 @@ int link_rdma_pool_refused(struct link_rdma_pool *p, uint64_t window)
 	for (uint32_t i = 0; i < p->nheld; i++)
 		if (p->held[i] != window)
 			p->held[kept++] = p->held[i];
-	p->nheld = p->most = kept;
+	// Never none: what stood in the way may pass.
+	p->nheld = kept;
+	p->most = kept > 0 ? kept : 1;
+	p->rests = p->turn + REST;
 	p->counts.refused++;
 	return 0;
 }

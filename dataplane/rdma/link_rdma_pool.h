@@ -80,9 +80,10 @@ struct link_rdma_pool {
 	struct link_rdma_pool_window *window __cacheline;
 	uint32_t *held; /* the windows that are not ABSENT, nheld of them, at most most */
 	uint32_t nheld, most, nleaving, nthere;
+	uint32_t told; /* most, as the plan has it: fewer after refusals */
 	struct link_rdma_pool_near near[LINK_RDMA_POOL_TURN]; /* not held, nearest first */
 	unsigned nnear, nseen;
-	uint64_t turn;
+	uint64_t turn, rests; /* the one under way; that from which on windows are asked for */
 	struct link_rdma_pool_counts counts;
 };
 
@@ -103,8 +104,8 @@ void link_rdma_pool_hold(
 bool link_rdma_pool_near(
 	struct link_rdma_pool *p, unsigned region, uint64_t chunk, uint32_t nchunks);
 bool link_rdma_pool_turn(struct link_rdma_pool *p, struct link_rdma_pool_ask *ask);
-/* The target has registered a window that it was asked for, or refuses to: then no more are asked
- * for than are held. -EPROTO: it was not asked. */
+/* The target has registered a window that it was asked for, or refuses to: then, after a rest, no
+ * more are asked for than are held, but always one. -EPROTO: it was not asked. */
 int link_rdma_pool_registered(struct link_rdma_pool *p, uint64_t window, uint32_t rkey);
 int link_rdma_pool_refused(struct link_rdma_pool *p, uint64_t window);
 

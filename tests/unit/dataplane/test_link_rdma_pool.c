@@ -127,7 +127,7 @@ static void target_answers(struct model *m, bool refuses)
 	memmove(m->asked, m->asked + 1, --m->nasked * sizeof(m->asked[0]));
 	if (refuses) {
 		assert_int_equal(link_rdma_pool_refused(m->p, window), 0);
-		m->most = m->registered + m->nasked;
+		m->most = m->registered + m->nasked > 0 ? m->registered + m->nasked : 1;
 		return;
 	}
 	m->rkey[window] = m->next_rkey++;
@@ -256,6 +256,50 @@ static void forgets(void **state)
 	link_rdma_pool_free(m.p);
 }
 
+// Turns until a window is asked for.
+static unsigned turns_to_ask(struct model *m, uint32_t chunk)
+{
+	unsigned turns = 1;
+
+	for (control_turns(m, 0, chunk); m->nasked == 0; turns++) {
+		for (unsigned i = 0; i < LANES; i++)
+			lane_passes(m, i);
+		control_turns(m, 0, chunk);
+		assert_in_range(turns, 1, 1000);
+	}
+	return turns;
+}
+
+// What a device refuses for now may be taken later: it is asked, but not again and again, and one
+// window is enough to go through all of them. Flows that begin anew begin with what was told.
+static void refusals_are_not_for_good(void **state)
+{
+	struct link_rdma_pool_ask ask;
+	struct model m;
+
+	(void)state;
+	begin(&m, 1, 8);
+	assert_int_equal(turns_to_ask(&m, 0), 1);
+	assert_int_equal(m.nasked, 4);
+	while (m.nasked > 0)
+		target_answers(&m, true);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(turns_to_ask(&m, 0) > 10);
+		assert_int_equal(m.nasked, 1);
+		target_answers(&m, true);
+	}
+	for (uint32_t chunk = 0; chunk < 9 * LINK_RDMA_POOL_CHUNK; chunk += LINK_RDMA_POOL_CHUNK) {
+		(void)turns_to_ask(&m, chunk + 1); // the one before is in no hands
+		target_answers(&m, false);
+		assert_int_equal(m.registered, 1);
+	}
+	link_rdma_pool_forget(m.p);
+	link_rdma_pool_near(m.p, 0, 0, 157);
+	assert_true(link_rdma_pool_turn(m.p, &ask));
+	assert_int_equal(ask.nwant, 4);
+	link_rdma_pool_free(m.p);
+}
+
 // Few chunks of a window are not worth it, and a region without windows, or a chunk behind its
 // last one, is no window.
 static void asks_for_what_is_worth_it(void **state)
@@ -327,6 +371,7 @@ int main(void)
 		cmocka_unit_test(none_is_dropped_under_way),
 		cmocka_unit_test(waits_for_each_lane),
 		cmocka_unit_test(forgets),
+		cmocka_unit_test(refusals_are_not_for_good),
 		cmocka_unit_test(asks_for_what_is_worth_it),
 		cmocka_unit_test(plans_are_checked),
 	};
