@@ -156,7 +156,10 @@ void flows_rdma_near(struct session *s)
 	if (s->rdma.pool == NULL || s->conn == NULL || s->leaving || !writes(s))
 		return;
 	look_back(s);
-	look_ahead(s);
+	/* With the guest paused nobody waits until a device has registered more. What is there
+	 * stays in use, and what is to go still goes. */
+	if (!s->paused)
+		look_ahead(s);
 	if (link_rdma_pool_turn(s->rdma.pool, &ask))
 		conn_send(s->conn,
 			json_pack("{s:s, s:o, s:o}", "op", "rdma_windows", "drop",

@@ -355,6 +355,42 @@ static void keys_are_taken(void **state)
 	assert_int_equal(s->rdma.figures.bytes, WINDOW_BYTES);
 }
 
+// Registering would be waited for. A window that was to go still goes, the others stay.
+static void a_paused_guest_waits_for_none(void **state)
+{
+	struct link_rdma_pool_seen seen = {0};
+	struct span span = {.chunk = 2 * SPAN_CHUNKS, .nchunks = SPAN_CHUNKS};
+	uint32_t rkey, keyed = 0;
+	json_t *msg;
+	uint64_t to;
+
+	(void)state;
+	source_asks();
+	say("{\"op\": \"rdma_keys\", \"keys\": [[0, \"00000077\"], [1, \"00000078\"]]}");
+	assert_int_equal(claim_init(&s->claim, 1), 0);
+	for (unsigned i = 0; i < 3; i++, span.chunk += SPAN_CHUNKS)
+		assert_int_equal(claim_publish(&s->claim, 0, &span, 1), 1);
+	s->paused = true;
+	flows_rdma_near(s);
+	assert_null(heard());
+	s->paused = false;
+	flows_rdma_near(s);
+	json_decref(heard()); // wants two; the oldest is to go
+	s->paused = true;
+	for (unsigned i = 0; i < s->opt.flows; i++)
+		link_rdma_pool_pass(s->rdma.pool, i, &seen, 0, 0);
+	flows_rdma_near(s);
+	msg = heard();
+	assert_int_equal(json_array_size(json_object_get(msg, "drop")), 1);
+	assert_int_equal(json_array_size(json_object_get(msg, "want")), 0);
+	json_decref(msg);
+	for (uint32_t i = 0; i < 2; i++)
+		keyed += link_rdma_pool_key(s->rdma.pool, 0, i * SPAN_CHUNKS, &to, &rkey);
+	assert_int_equal(keyed, 1);
+	claim_fini(&s->claim);
+	memset(&s->claim, 0, sizeof(s->claim));
+}
+
 static void hostile_targets_end(void **state)
 {
 	static const char *const bad[] = {
@@ -393,6 +429,7 @@ int main(void)
 		cmocka_unit_test_teardown(hostile_sources_end, end),
 		cmocka_unit_test_setup_teardown(plans_are_read, begin, end),
 		cmocka_unit_test_setup_teardown(keys_are_taken, begin, end),
+		cmocka_unit_test_setup_teardown(a_paused_guest_waits_for_none, begin, end),
 		cmocka_unit_test_teardown(hostile_targets_end, end),
 	};
 
