@@ -6,6 +6,8 @@
 
 #include "session_impl.h"
 
+#include "plant.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,6 +80,8 @@ static bool take_key(struct link_rdma_pool *p, const json_t *one)
 		return link_rdma_pool_refused(p, (uint64_t)i) == 0;
 	if (!read_hex(key, 8, &rkey))
 		return false;
+	if (plant(PLANT_RDMA_BAD_KEY))
+		rkey ^= 0xff00;
 	return link_rdma_pool_registered(p, (uint64_t)i, (uint32_t)rkey) == 0;
 }
 
