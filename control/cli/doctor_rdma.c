@@ -148,7 +148,7 @@ static void locked(struct doctor *d)
 	doctor_row(d, DOCTOR_ADVICE, "locked memory",
 		"LimitMEMLOCK=infinity for the service, or ulimit -l unlimited",
 		"%llu KiB for programs started here; each flow locks some 4 MiB, and a target on a "
-		"trusted fabric at least 16 MiB of the guest",
+		"trusted fabric at least 4 windows of the guest, of 4 MiB or a huge page each",
 		(unsigned long long)limit.rlim_cur >> 10);
 }
 

@@ -37,12 +37,14 @@ static void say_how(struct session *s)
 		watch_text(s, LOG_INFO,
 			"rdma: pages go through slots: receive with --reserve populate, and they "
 			"go right to their place");
-	if (s->rdma.turns.most > 0)
+	if (s->rdma.turns.most > 0) {
 		watch_text(s, LOG_INFO,
 			"rdma: this godwitd may not lock all of the guest (RLIMIT_MEMLOCK): %u "
 			"windows of %llu MiB are registered at a time; others' pages go through "
 			"slots",
 			s->rdma.turns.most, (unsigned long long)s->rdma.turns.window_bytes >> 20);
+		return;
+	}
 	for (unsigned i = 0; s->rdma.direct && s->populate && i < map->n; i++)
 		if (map->r[i].bytes > s->rdma.info.most_mr)
 			watch_text(s, LOG_INFO,

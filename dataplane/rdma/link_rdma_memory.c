@@ -6,7 +6,8 @@
 // Invariants: no hole is registered: that would allocate it. At the target all of a region is
 // there; at the source a piece is a run that was found populated, and its VMM gives none of it back
 // meanwhile. What is registered stays mapped. A piece that is `there` stays so until the end is
-// asked for, after all flows. The thread is joined by the host, once it has ended.
+// asked for, after all flows; by turns (link_rdma_turns.c) until the source drops it, which has
+// taken back its key. The thread is joined by the host, once it has ended.
 
 #include "link_rdma_memory.h"
 
