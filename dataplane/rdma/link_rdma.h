@@ -206,7 +206,8 @@ uint64_t link_rdma_locked_bytes(void);
  * on a host. 0 or -ENOMEM with e set. */
 int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_bytes, struct err *e);
 /* Where it may not: windows, a power of two of at least least_bytes and at most most_bytes, of
- * which some can be locked at a time. False: too few. */
+ * which some can be locked at a time, beside the flows and those that come after a cut. False: too
+ * few. */
 bool link_rdma_locked_turns(const char *root, unsigned flows, uint64_t least_bytes,
 	uint64_t most_bytes, uint64_t *window_bytes, uint32_t *most);
 

@@ -13,8 +13,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define WINDOW_BYTES (UINT64_C(64) << 20) // what is registered by turns, where that fits
-#define WINDOWS      8u                   // that are to fit
+#define WINDOW_BYTES (UINT64_C(64) << 20)  // what is registered by turns, where that fits
+#define WINDOWS      8u                    // that are to fit
+#define QUEUE_BYTES  (UINT64_C(512) << 10) // of a flow that its device's driver may lock besides
 
 int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_bytes, struct err *e)
 {
@@ -35,11 +36,18 @@ int link_rdma_locked_check(const char *root, unsigned flows, uint64_t guest_byte
 		guest_bytes != 0 ? ", or rdma-fabric untrusted" : "");
 }
 
+// Twice: after a cut the flows of before linger while others are made, and nothing else leaves room
+// for those.
+static uint64_t flows_bytes(unsigned flows)
+{
+	return 2 * flows * (link_rdma_locked_bytes() + QUEUE_BYTES);
+}
+
 bool link_rdma_locked_turns(const char *root, unsigned flows, uint64_t least_bytes,
 	uint64_t most_bytes, uint64_t *window_bytes, uint32_t *most)
 {
 	uint64_t left = locked_left_bytes(root, LOCKED_BY_RDMA), window = WINDOW_BYTES;
-	uint64_t rings = flows * link_rdma_locked_bytes();
+	uint64_t rings = flows_bytes(flows);
 
 	if (most_bytes < least_bytes)
 		return false;

@@ -17,7 +17,7 @@ import matrix  # noqa: E402
 OTHER = concurrent.futures.ThreadPoolExecutor(1)
 HOLD = "/tmp/hold"  # as long as it is there, a source stands at a planted stage
 LOCKED = 8 << 20  # bytes; less than three flows want
-TURNS = 26 << 20  # two flows, and four windows of 4 MiB
+TURNS = 35 << 20  # two flows, before and after a cut, and four windows of 4 MiB
 
 CODECS = {"raw": ("--codec", "raw"), "deflate": ("--codec", "deflate:1"), "sealed": ()}
 MOVES = [f"moves*{codec}*{flows}*{pages}" for codec in CODECS for flows in (1, 2, 4)

@@ -46,7 +46,7 @@ def removed_ready(source, target):
 def removed(source, target):
     """The device is removed while pages move. On one machine: it is that of both daemons."""
     since = source.lines(), target.lines()
-    migration = held(source, target, reserve="populate", vm=("--churn", "50"), memory="24M")
+    migration = held(source, target, reserve="populate", vm=("--churn", "50"), memory="40M")
     removal = godwit.Child("removal", ["rdma", "link", "delete", "rxe0"])
     stays(source, migration, "was removed")
     source.log("device rxe0 was removed or has failed", since[0])

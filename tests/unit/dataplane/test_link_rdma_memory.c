@@ -207,8 +207,8 @@ static void tell(const char *root, const char *name, const char *text)
 	fclose(f);
 }
 
-// Windows of so many MiB of a guest whose pages are least bytes, and of a device that takes most;
-// 0: too few of them can be locked.
+// Windows of so many MiB, beside two flows twice, of a guest whose pages are least bytes, and of a
+// device that takes most; 0: too few of them can be locked.
 static void turns_of(const char *root, uint64_t mib, uint64_t least, uint64_t most,
 	uint64_t window_mib, uint32_t windows)
 {
@@ -217,7 +217,7 @@ static void turns_of(const char *root, uint64_t mib, uint64_t least, uint64_t mo
 	char text[64];
 
 	snprintf(text, sizeof(text), "Max locked memory %llu\n",
-		2ull * link_rdma_locked_bytes() + (mib << 20));
+		4ull * (link_rdma_locked_bytes() + (512u << 10)) + (mib << 20));
 	tell(root, "limits", text);
 	assert_int_equal(link_rdma_locked_turns(root, 2, least, most, &window, &n), windows != 0);
 	assert_int_equal(window, window_mib << 20);
