@@ -281,10 +281,13 @@ def locked(source, target):
 # One host runs as for ipv6().
 @needs(both={"rdma": 6}, source={"plant": "rdma-bad-key"}, target={"locked": TURNS})
 def bad_key(source, target):
-    """Memory that is not registered for the key that the source has."""
-    stays(source, begin(source, target, "--flows", "1", reserve="populate"),
-          "writing pages to their place", "not registered for this key")
-    assert target.ended("guest") == "failed"
+    """Memory that is not registered for the key that the source has, of all and by turns."""
+    for memory in "8M", "40M":
+        migration = begin(source, target, "--flows", "1", "--hold", "--bandwidth", "8M",
+                          reserve="populate", memory=memory)
+        stays(source, migration, "writing pages to their place", "not registered for this key")
+        assert target.ended("guest") == "failed"
+    source.log("windows of 4 MiB are registered at a time")
 
 
 def bench(source, target):
