@@ -54,13 +54,12 @@ struct choose {
 	double least;             /* a price below makes raw the choice for all kinds */
 	uint64_t priced_cycles;   /* when it was reckoned */
 
-	struct choose_link
-		link;          /* at the frame before; its pressure: what is meant for the price */
-	double buffer_bytes;   /* what the link holds when frames wait for it */
-	double frame_bytes;    /* of the last frame that was chosen for, on the wire */
-	double held_bytes;     /* that the link has before it is idle, about */
-	double drain;          /* bytes a cycle; 0: not known yet */
-	double drained_cycles; /* that it is an average over, where the link tells */
+	struct choose_link link; /* at the frame before; its pressure: as the price takes it */
+	double buffer_bytes;     /* what the link holds when frames wait for it */
+	double frame_bytes;      /* of the last frame that was chosen for, on the wire */
+	double held_bytes;       /* that the link has before it is idle, about */
+	double drain;            /* bytes a cycle; 0: not known yet */
+	double drained_cycles;   /* that it is an average over, where the link tells */
 	struct choose_link left; /* when it was last held against what had left meanwhile */
 	bool backlog;            /* there was one at some time since; of a silent one: then */
 	double pressure;         /* at the frame before, as it was told */
@@ -82,7 +81,8 @@ void choose_init(
 /* Before each frame. Returns whether choose_pick() is to be asked; if not, the frame goes raw. */
 bool choose_look(struct choose *c, const struct choose_link *link);
 
-/* The kind of what the segments hold: how uneven 1 KiB of its bytes, from all over it, is. */
+/* The kind of what the segments hold, by 1 KiB of its bytes from all over it: text, or how uneven
+ * they are. */
 unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes);
 
 /* The option for a frame of so many bytes of content. */
