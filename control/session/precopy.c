@@ -7,6 +7,7 @@
 #include "bits.h"
 #include "clock.h"
 #include "hole.h"
+#include "lcore.h"
 #include "plant.h"
 #include "throttle.h"
 
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #define TICK_LIVE_US   1000
+#define TICK_SHARED_US 4000 /* the same where this loop takes its time from a core that copies */
 #define TICK_PAUSED_US 100
 #define HOLD_REST_NS   (100 * NS_PER_MS) /* between passes while the operator holds */
 #define NIC_GRACE_NS   (5 * NS_PER_S)
@@ -146,6 +148,15 @@ void precopy_fini(struct session *s)
 	s->have_pass = false;
 }
 
+static unsigned tick_us(const struct session *s)
+{
+	bool sent = s->pass.state == PASS_PUBLISHED && claim_backlog(&s->claim) == 0;
+
+	if (s->paused && s->pass.state != PASS_IDLE)
+		return TICK_PAUSED_US;
+	return s->paused || sent || !lcore_is_shared() ? TICK_LIVE_US : TICK_SHARED_US;
+}
+
 static void begin_pass(struct session *s)
 {
 	progress_pass_begins(s);
@@ -154,7 +165,7 @@ static void begin_pass(struct session *s)
 	s->progress_ns = s->fig.pass_began_ns;
 	s->arm_head = s->arm_tail = 0;
 	pass_begin(&s->pass, s->next_pass, kind_of(s));
-	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
+	session_tick_every(s, tick_us(s));
 }
 
 void precopy_live(struct session *s)
@@ -323,8 +334,7 @@ static void note_pass(struct session *s, uint64_t now)
 /* All barriers of the pass are acknowledged. */
 static void pass_over(struct session *s)
 {
-	uint64_t back = pass_close(&s->pass);
-	uint64_t now = clock_ns();
+	uint64_t back = pass_close(&s->pass), now = clock_ns();
 
 	note_pass(s, now);
 	flows_nic_look(s);
@@ -335,6 +345,8 @@ static void pass_over(struct session *s)
 		s->rest_until_ns = now;
 		if ((s->state == SESSION_HOLDING && !s->switch_now) || untold(s))
 			s->rest_until_ns += HOLD_REST_NS;
+		else
+			begin_pass(s);
 		return;
 	}
 	/* Paused: nothing writes, so one pass suffices, unless frames were torn or lost. */
@@ -352,12 +364,11 @@ static void pass_over(struct session *s)
 void precopy_tick(struct session *s)
 {
 	struct pass *p = &s->pass;
-	bool copying =
-		s->have_pass && (s->state >= SESSION_COPYING && s->state <= SESSION_SWITCHING);
+	bool copying = s->have_pass && s->state >= SESSION_COPYING && s->state <= SESSION_SWITCHING;
 	uint64_t stall_ns;
 	struct err e;
 
-	session_tick_every(s, s->paused ? TICK_PAUSED_US : TICK_LIVE_US);
+	session_tick_every(s, copying ? tick_us(s) : TICK_LIVE_US);
 	if (!copying)
 		return;
 	if (p->state == PASS_FAILED) {
@@ -373,8 +384,7 @@ void precopy_tick(struct session *s)
 		return;
 	if (p->state == PASS_PUBLISHED && barriers_done(s))
 		pass_over(s);
-	else if (p->state == PASS_IDLE && kind_of(s) == PASS_LIVE &&
-		 (clock_ns() >= s->rest_until_ns))
+	else if (p->state == PASS_IDLE && kind_of(s) == PASS_LIVE && clock_ns() >= s->rest_until_ns)
 		begin_pass(s);
 	/* The nic link says by itself that its peer is dead, and knows more. */
 	stall_ns = s->peer_timeout_ns + (s->nic.port != NULL ? NIC_GRACE_NS : 0);

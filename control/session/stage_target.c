@@ -366,7 +366,7 @@ void target_tick(struct session *s)
 	bool preparing = s->clearing || s->populating != NULL || s->rdma.registering;
 	struct err e;
 
-	session_tick_every(s, s->loading || preparing || flows_rdma_say_windows(s) ? 100 : 2000);
+	session_tick_every(s, s->loading || preparing || flows_rdma_say_windows(s) ? 250 : 4000);
 	if (preparing)
 		target_prepare_on(s);
 	progress_placing(s);
