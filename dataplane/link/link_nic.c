@@ -8,6 +8,7 @@
 
 #include "link_nic_impl.h"
 
+#include "codec.h"
 #include "copy.h"
 
 #include <errno.h>
@@ -303,6 +304,11 @@ static bool nic_leave(struct link *l)
 
 // Source.
 
+static unsigned ahead(const struct link_tx *f)
+{
+	return f->hdr.codec == CODEC_RAW ? NIC_AHEAD : NIC_AHEAD_ENCODED;
+}
+
 static unsigned nic_tx(struct link *l, struct link_tx *f, unsigned count)
 {
 	struct link_nic *n = nic_of(l);
@@ -312,7 +318,7 @@ static unsigned nic_tx(struct link *l, struct link_tx *f, unsigned count)
 	for (; n->source && l->error == 0 && i < count; i++) {
 		struct nic_payload *p = &n->payload[n->send.next & (n->rel->cfg.frames - 1)];
 
-		if (n->send.next - n->send.cut >= NIC_AHEAD ||
+		if (n->send.next - n->send.cut >= ahead(&f[i]) ||
 			!rel_send_frame(&n->send, &f[i].hdr, now))
 			break;
 		p->nseg = f[i].nseg;

@@ -15,10 +15,12 @@
 /* Packets made before the device gets them: few, so that the target works while the source makes
  * the next ones, whatever the window. */
 #define NIC_OUTBOX 8u
-#define NIC_AHEAD                                                                                  \
-	2u /* frames taken before their parts may leave: what was scanned is still warm            \
-	    */
-#define NIC_BOUNCE_BYTES 65536u
+/* Frames taken before their parts may leave. Of raw ones few: what was scanned is still warm. What
+ * a codec made counts against the core's turn once it is taken: where it is not, the core makes
+ * more of it, some milliseconds each, and neither sees an answer nor sends anything meanwhile. */
+#define NIC_AHEAD         2u
+#define NIC_AHEAD_ENCODED 4u
+#define NIC_BOUNCE_BYTES  65536u
 
 /* A frame's payload, by seq: where it lies until rel_send.free has passed it. */
 struct nic_payload {
