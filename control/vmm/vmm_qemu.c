@@ -108,6 +108,8 @@ static void answer(struct vmm_qemu *q, struct vmm_qemu_ask *ask)
 	}
 	a->leased = a->status < 0 && ask->type == AGENT_RESUME && vmm_qemu_leased(q);
 	give_answer(q, ask);
+	if (!is_gone(q))
+		vmm_qemu_tidy(q);
 	/* A monitor that was given up says so from now on. */
 	if (!is_gone(q) && q->qemu.qmp != NULL && q->state != GODWIT_ENDED &&
 		qmp_poll(q->qemu.qmp, &broken) < 0)

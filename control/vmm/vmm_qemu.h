@@ -56,15 +56,20 @@ struct vmm_qemu {
 	enum godwit_state state;
 	struct keeper *keeper;
 	json_t *undo_disks, *undo_tuning; /* commands that put things back; NULL: nothing */
+	bool untunes;                     /* undo_tuning is due, see vmm_qemu_tidy() */
 	bool was_running;                 /* before the pause */
 	bool stopped;                     /* the guest was told to stop by us */
 	bool woken;                       /* the guest was resumed, and not by us */
 	struct attach *attach;
 	struct source *source;
+	bool unarmed; /* tracked, and not looked at yet */
 };
 
 /* One request, checked by the table of states before; fills answer. Thread only. 0 or -errno. */
 int vmm_qemu_do(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e);
+/* After the answer: puts back what was tuned for device state that is whole now. The guest stands
+ * still, and nobody is to wait for that. */
+void vmm_qemu_tidy(struct vmm_qemu *q);
 /* The keeper is there, and holds what takes back all that was changed or is about to be. */
 int vmm_qemu_secure(struct vmm_qemu *q, struct err *e);
 /* QEMU is not spoken to any more from here, and its guest stands still: once this is closed, the

@@ -154,6 +154,18 @@ static void untune(struct vmm_qemu *q)
 	q->undo_tuning = NULL;
 }
 
+void vmm_qemu_tidy(struct vmm_qemu *q)
+{
+	unsigned patience;
+
+	if (!q->untunes)
+		return;
+	q->untunes = false;
+	patience = qmp_patience(q->qemu.qmp, SAVE_MS);
+	untune(q);
+	qmp_patience(q->qemu.qmp, patience);
+}
+
 /* The source's guest goes on here. */
 static int take_back(struct vmm_qemu *q, struct err *warn, struct err *e)
 {
@@ -194,8 +206,7 @@ static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 	/* Plugged in between the look before the pause and the state, in which it then is. */
 	if (rc == 0)
 		rc = qemu_check_plugged(&q->qemu, e);
-	if (rc == 0)
-		untune(q);
+	q->untunes = rc == 0;
 	qmp_patience(q->qemu.qmp, patience);
 	return rc;
 }
@@ -203,28 +214,28 @@ static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct err *e)
 {
 	unsigned patience = qmp_patience(q->qemu.qmp, LOAD_MS);
-	json_t *change = NULL, *undo = NULL;
-	int undone;
+	json_t *change = NULL;
 	int rc = ask->fd < 0 ? err_set(e, EINVAL, "no file with device state came")
 			     : qemu_check_plugged(&q->qemu, e);
 
 	/* The source's were looked at again before its pause. */
 	if (rc == 0)
 		rc = qemu_check_disks_stay(&q->qemu, json_object_get(q->vmm.about, "disks"), e);
+	json_decref(q->undo_tuning); /* of an earlier load */
+	q->undo_tuning = NULL;
 	if (rc == 0)
-		rc = qemu_tuning(&q->qemu, true, &change, &undo, e);
+		rc = qemu_tuning(&q->qemu, true, &change, &q->undo_tuning, e);
 	if (rc == 0)
 		rc = qemu_run(q->qemu.qmp, change, e);
 	if (rc == 0)
 		rc = qemu_load(&q->qemu, ask->fd, ask->a, q->ask_fd, e);
 	/* Where QEMU refused, it waits for a guest as before. Else the guest is whole here; a
 	 * setting that stays changed is no reason to refuse it. */
-	undone = rc == 0 || rc == -EREMOTEIO ? qemu_run(q->qemu.qmp, undo, NULL) : 0;
-	if (rc == 0 && undone == -EPIPE)
-		rc = err_set(e, EPIPE, "QEMU ended after it had loaded the device state");
+	q->untunes = rc == 0;
+	if (rc == -EREMOTEIO)
+		untune(q);
 	qmp_patience(q->qemu.qmp, patience);
 	json_decref(change);
-	json_decref(undo);
 	return rc;
 }
 

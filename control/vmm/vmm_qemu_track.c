@@ -81,6 +81,7 @@ int vmm_qemu_track(struct vmm_qemu *q, struct vmm_answer *answer, struct err *e)
 		rc = q->source->ops->start(q->source, e);
 	if (rc < 0)
 		return rc;
+	q->unarmed = true;
 	q->source->ops->info(q->source, &info);
 	answer->a = info.starts_all_dirty;
 	answer->b = info.granule_bytes;
@@ -118,8 +119,12 @@ int vmm_qemu_look(struct vmm_qemu *q, bool last, struct vmm_answer *answer, stru
 {
 	uint64_t t0 = clock_ns();
 	int64_t pages = need_source(q, e);
+	bool first = q->unarmed && !last;
 
-	if (pages == 0)
+	/* Pass 0 walks all that is populated, whatever a look says; and looking consumes nothing,
+	 * so what is not shown now is shown by the next look, or by arming. */
+	q->unarmed = false;
+	if (pages == 0 && !first)
 		pages = q->source->ops->look(q->source, q->vmm.out, last, e);
 	if (pages < 0)
 		return (int)pages;
