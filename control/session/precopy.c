@@ -152,7 +152,7 @@ static unsigned tick_us(const struct session *s)
 {
 	bool sent = s->pass.state == PASS_PUBLISHED && claim_backlog(&s->claim) == 0;
 
-	if (s->paused && s->pass.state != PASS_IDLE)
+	if (s->paused && (s->pass.state == PASS_RUNNING || s->pass.state == PASS_PUBLISHED))
 		return TICK_PAUSED_US;
 	return s->paused || sent || !lcore_is_shared() ? TICK_LIVE_US : TICK_SHARED_US;
 }
@@ -197,6 +197,7 @@ static void go(struct session *s)
 		atomic_store_explicit(&s->flow[i]->run_pass, s->next_pass, memory_order_release);
 	pass_go(&s->pass);
 	s->fig.begun++;
+	session_tick_every(s, tick_us(s));
 	watch_state(s);
 }
 
@@ -323,8 +324,7 @@ static bool barriers_done(struct session *s)
 
 static void note_pass(struct session *s, uint64_t now)
 {
-	uint64_t ns = now - s->fig.pass_began_ns;
-	uint64_t pages = progress_pass_over(s, now);
+	uint64_t ns = now - s->fig.pass_began_ns, pages = progress_pass_over(s, now);
 
 	s->fig.free_pages = s->exclude.free_pages;
 	if (pages >= RATE_PAGES && ns > 0)
