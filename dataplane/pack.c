@@ -29,18 +29,44 @@ static unsigned waiting(const struct pack *p)
 	return p->tail - p->head + p->link->behind;
 }
 
-bool pack_room(struct pack *p, uint64_t sent)
+// Bytes of frames made that wait to leave; below 0: the link does not tell.
+static double held_bytes(const struct pack *p)
+{
+	double bytes = (double)p->link->held_bytes;
+
+	for (unsigned at = p->head; at != p->tail; at++)
+		bytes += p->queue[at % PACK_QUEUE].hdr.payload_bytes;
+	return p->link->tells_held ? bytes : -1;
+}
+
+// Whether a frame more would only wait.
+static bool full(const struct pack *p)
+{
+	if (p->link->tells_held)
+		return choose_full(&p->automatic->choose, held_bytes(p));
+	return p->waiting >= AUTO_WAITING;
+}
+
+static bool has_room(struct pack *p, uint64_t sent)
 {
 	if (PACK_QUEUE - (p->tail - p->head) < PACK_PER_CHUNK)
 		return false;
 	if (p->slots == NULL)
 		return true;
 	p->waiting = waiting(p);
-	if (p->automatic != NULL && p->waiting >= AUTO_WAITING)
+	if (p->automatic != NULL && full(p))
 		return false;
 	while (p->freed < p->made && p->seq[p->freed % p->nslots] < sent)
 		p->freed++;
 	return p->made - p->freed < p->nslots;
+}
+
+bool pack_room(struct pack *p, uint64_t sent)
+{
+	bool room = has_room(p, sent);
+
+	p->waited |= !room;
+	return room;
 }
 
 static struct link_tx *next_frame(
@@ -105,20 +131,33 @@ static uint32_t segments(struct link_tx *t, uint8_t *base, uint64_t mask)
 	return bytes;
 }
 
-// The codec for a frame, by what waits; NULL: raw.
+static uint64_t busy_cycles(const struct stats *s)
+{
+	return stats_get(s, STAT_cycles_claim) + stats_get(s, STAT_cycles_scan) +
+	       stats_get(s, STAT_cycles_seal) + stats_get(s, STAT_cycles_send);
+}
+
+// The codec for a frame, the last of the queue, by what waits; NULL: raw.
 static struct codec *choose(struct pack *p, const struct link_tx *t, uint32_t bytes)
 {
 	struct choose_link l = {.now_cycles = cpu_cycles(),
 		.sent_bytes = p->link->tx_bytes,
+		.told_cycles = p->link->told_cycles,
 		.left_bytes = p->link->left_bytes,
-		.held_bytes = p->link->tells_held ? (double)p->link->held_bytes : -1,
+		.held_bytes = held_bytes(p),
+		.waiting = p->waiting > 0,
+		.waited = p->waited,
+		.pressure = p->pressure,
+		.content_bytes = stats_get(p->stats, STAT_bytes_raw),
+		.busy_cycles = busy_cycles(p->stats),
 		.target_busy = p->link->peer_busy / 255.0};
+	double behind = p->waiting < 2 ? (double)p->waiting - 1 : 1;
 
-	if (p->automatic == NULL)
-		return p->codec;
-	l.pressure = p->waiting < 2 ? (double)p->waiting - 1 : 1;
-	if (l.pressure < p->pressure)
-		l.pressure = p->pressure;
+	p->waited = false;
+	if (l.held_bytes >= bytes)
+		l.held_bytes -= bytes; // its own
+	else if (l.pressure < behind)
+		l.pressure = behind;
 	return auto_pick(p->automatic, &l, t->seg, t->nseg, bytes);
 }
 
@@ -159,7 +198,7 @@ static void add_payload(struct pack *p, struct link_tx *t, uint8_t *base, uint64
 
 	t->hdr.payload_bytes = bytes;
 	stats_add(p->stats, STAT_bytes_raw, bytes);
-	codec = p->slots != NULL ? choose(p, t, bytes) : NULL;
+	codec = p->automatic != NULL ? choose(p, t, bytes) : p->codec;
 	if (codec != NULL)
 		encode(p, codec, t, bytes);
 	for (unsigned i = 0; i < t->nseg && !p->sealed && (p->sum_raw || t->hdr.codec != CODEC_RAW);

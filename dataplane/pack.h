@@ -36,6 +36,7 @@ struct pack {
 	struct auto_codec *automatic; /* NULL: codec for all */
 	const struct link *link;
 	unsigned waiting; /* frames made that the wire has not begun to take, at pack_room() */
+	bool waited;      /* there was no room at some time since the last frame */
 	double pressure;  /* of what limits the flow but for the link, as choose_link's */
 	uint8_t *stage;   /* CHUNK_BYTES */
 	uint8_t *slots;   /* nslots times CHUNK_BYTES */

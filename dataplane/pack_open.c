@@ -24,6 +24,8 @@ int pack_open(struct pack *p, struct send_job *job, const struct link *link, str
 	p->pressure = -1;
 	if (job->codec == NULL || (job->codec->encode == NULL && job->codec != &codec_auto))
 		return 0;
+	if (job->codec == &codec_auto && p->nslots < AUTO_SLOTS)
+		p->nslots = AUTO_SLOTS;
 	if (job->codec == &codec_auto)
 		rc = auto_open(&p->automatic, link->buffer_bytes, node, e);
 	else

@@ -17,6 +17,7 @@ static const struct {
 	struct choose_cost assumed;
 } options[] = {
 	{NULL, 0, {0, 1, 1, 1.9}},
+	{&codec_lz4, 8, {2.0, 0.80, 0, 2.1}},
 	{&codec_lz4, 0, {3.8, 0.60, 0, 2.2}},
 	{&codec_isal, 1, {5.0, 0.47, 0, 4.0}},
 	{&codec_zstd, 1, {6.5, 0.45, 0, 3.4}},

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#define AT_ONCE      0.9        // how far backlog and hunger move the price: 19 times, either way
+#define AT_ONCE      0.7        // how far backlog and hunger move the price: 6 times, either way
 #define MIX_WEIGHT   (1.0 / 64) // of a frame, among those that tell what content comes
 #define PRICE_CYCLES (1u << 21) // from one reckoning of the price to the next
 #define PRICE_STEPS  6u         // halvings of what is between two doublings
@@ -19,7 +19,7 @@
 
 // Of new observations: how slow the core is now, what an option takes beside the others. One that
 // is so many times what is known, or else assumed, was disturbed: the core was taken away.
-#define SLOW_WEIGHT   (1.0 / 8)
+#define SLOW_WEIGHT   (1.0 / 16)
 #define SEEN_WELL     4u  // times: then it is the core that is slow
 #define SEEN_MOST     62u // of an option: no observation counts less than 1 / 32
 #define OUTLIER       1.5
@@ -56,6 +56,7 @@ void choose_init(
 	c->slow = 1;
 	c->other_cycles = OTHER;
 	c->buffer_bytes = (double)buffer_bytes;
+	c->enough_bytes = CHOOSE_FIRST_BYTES;
 	for (unsigned k = 0; k < CHOOSE_KINDS; k++) {
 		memcpy(c->cost[k], assumed, n * sizeof(*assumed));
 		c->mix[k] = 1.0 / CHOOSE_KINDS;
@@ -176,19 +177,23 @@ static unsigned best(
 	return found;
 }
 
-// The next option that there are cycles to try, or the one chosen.
+// The next option that there are cycles to try, or the one chosen. One that takes more cycles than
+// the chosen and its bytes are worth can't be better, whatever it makes of them.
 static unsigned trial(
 	struct choose *c, const struct choose_cost *o, unsigned may, unsigned chosen, double bytes)
 {
 	unsigned i = c->trial_option % (c->n - 1) + 1;
+	double cycles = cycles_of(c, &o[i]) * bytes;
 
-	if ((may & 1u << i) == 0)
+	if ((may & 1u << i) == 0 || cycles > cost(c, &o[chosen], bytes)) {
 		c->trial_option = i;
-	if ((may & 1u << i) == 0 || (i != chosen && cycles_of(c, &o[i]) * bytes > c->trial_cycles))
+		return chosen;
+	}
+	if (i != chosen && cycles > c->trial_cycles)
 		return chosen;
 	c->trial_option = i;
 	if (i != chosen)
-		c->trial_cycles -= cycles_of(c, &o[i]) * bytes;
+		c->trial_cycles -= cycles;
 	return i;
 }
 
@@ -199,7 +204,6 @@ unsigned choose_pick(struct choose *c, unsigned kind, size_t bytes)
 
 	for (unsigned k = 0; k < CHOOSE_KINDS; k++)
 		c->mix[k] += MIX_WEIGHT * ((k == kind) - c->mix[k]);
-	c->bytes = (double)bytes;
 	c->frame_bytes = o[i].ratio * (double)bytes;
 	if (c->link.pressure < TRIAL_PRESSURE || c->n < 2)
 		return i;
@@ -239,7 +243,6 @@ void choose_learn(struct choose *c, unsigned kind, unsigned option, size_t in_by
 	weight = weight > CHOOSE_WEIGHT ? weight : CHOOSE_WEIGHT;
 	o->ratio += weight * (ratio - o->ratio);
 	o->seen += o->seen < SEEN_MOST;
-	c->encode_cycles = (double)cycles;
 	c->trial_cycles += (double)cycles * TRIAL_SHARE;
 	find_least(c);
 }

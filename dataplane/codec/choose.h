@@ -37,11 +37,17 @@ struct choose_cost {
 /* What the link looks like before a frame is made. */
 struct choose_link {
 	uint64_t now_cycles;
-	uint64_t sent_bytes; /* that it has taken so far, all frames */
-	uint64_t left_bytes; /* of these, what has left it */
-	double held_bytes;   /* of these, what waits in it; below 0: it tells neither */
-	double pressure;     /* from -1, it is hungry, to 1, frames wait for it */
-	double target_busy;  /* share of its time that the target's core had work; 0: not known */
+	uint64_t sent_bytes;  /* that it has taken so far, all frames */
+	uint64_t told_cycles; /* when it told what follows, by the clock of now_cycles */
+	uint64_t left_bytes;  /* of these, what has left it */
+	double held_bytes; /* of all frames made, what waits to leave; below 0: it tells neither */
+	bool waiting;      /* frames wait for it */
+	bool waited;       /* the core had to wait before this frame could be made */
+	double pressure;   /* from -1 to 1, of what else the flow is held to; of a silent link:
+			    * from -1, it is hungry, to 1, frames wait for it */
+	uint64_t content_bytes; /* that frames were made of so far */
+	uint64_t busy_cycles;   /* that the core has spent so far, but for encoding */
+	double target_busy; /* share of its time that the target's core had work; 0: not known */
 };
 
 struct choose {
@@ -56,19 +62,19 @@ struct choose {
 
 	struct choose_link link; /* at the frame before; its pressure: as the price takes it */
 	double buffer_bytes;     /* what the link holds when frames wait for it */
+	double enough_bytes;     /* held by a link that tells, as much as is wanted */
 	double frame_bytes;      /* of the last frame that was chosen for, on the wire */
 	double held_bytes;       /* that the link has before it is idle, about */
 	double drain;            /* bytes a cycle; 0: not known yet */
 	double drained_cycles;   /* that it is an average over, where the link tells */
+	struct choose_link told; /* at the first frame after it told last */
 	struct choose_link left; /* when it was last held against what had left meanwhile */
 	bool backlog;            /* there was one at some time since; of a silent one: then */
-	double pressure;         /* at the frame before, as it was told */
+	struct choose_link core; /* when it was last learned what the core does beside encoding */
 
-	struct choose_link told; /* when what follows was learned last */
+	struct choose_link target; /* when what follows was learned last */
 	double times; /* that the target takes of what decoding is assumed to; 0: not known */
 	double placed_cycles; /* assumed of the frames that it has answered since */
-
-	double bytes, encode_cycles; /* of the last frame; 0: it was not looked at; went raw */
 
 	double trial_cycles;   /* that may go into trying what was not chosen */
 	unsigned trial_option; /* tried last */
@@ -77,6 +83,9 @@ struct choose {
 /* assumed: what the options cost before anything is known, raw first; n: 1 to CHOOSE_OPTIONS. */
 void choose_init(
 	struct choose *c, const struct choose_cost *assumed, unsigned n, uint64_t buffer_bytes);
+
+/* Whether a link that tells holds as much as is of use: then no frame is to be made now. */
+bool choose_full(const struct choose *c, double held_bytes);
 
 /* Before each frame. Returns whether choose_pick() is to be asked; if not, the frame goes raw. */
 bool choose_look(struct choose *c, const struct choose_link *link);

@@ -7,6 +7,21 @@
 #define LOOK_LINES  16u
 #define TEXT_UNEVEN 4u // kinds: words, and not digits and letters at random
 
+// How often each byte comes, in tables by turns: one would make equal bytes in a row wait for each
+// other.
+#define TABLES 4u
+
+struct counts {
+	uint16_t of[TABLES][256];
+};
+
+static void count_line(struct counts *c, const uint8_t *line)
+{
+	for (unsigned b = 0; b < LINE; b += TABLES)
+		for (unsigned t = 0; t < TABLES; t++)
+			c->of[t][line[b + t]]++;
+}
+
 // Words come again and again, so text gives way to codecs twice as well as other bytes that are as
 // uneven.
 static bool is_text(const uint32_t count[256], unsigned n)
@@ -18,29 +33,47 @@ static bool is_text(const uint32_t count[256], unsigned n)
 	return printable >= n - n / 16;
 }
 
-// Bytes that are all equally frequent give 1, those of text about 16: the chance that two of them
-// are the same, times 256. No logarithm, and hardly any noise at 1.
-unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes)
+// Where the lines to look at lie. They are asked for at once: none of them is in the cache, as the
+// scan for zeros has seen no more than the first bytes of each page.
+static unsigned find_lines(
+	const uint8_t *line[LOOK_LINES], const struct iovec *seg, unsigned nseg, size_t bytes)
 {
-	uint32_t count[256] = {0};
-	uint64_t pairs = 0, even;
 	size_t begin = 0;
-	unsigned s = 0, kind = 0, n = 0;
+	unsigned s = 0, n = 0;
 
-	for (unsigned i = 0; i < LOOK_LINES && s < nseg; i++) {
+	while (n < LOOK_LINES) {
 		// Not always at the same place in a page.
-		size_t at = bytes / LOOK_LINES * i + (i * 13 * LINE) % (bytes / LOOK_LINES);
+		size_t at = bytes / LOOK_LINES * n + (n * 13 * LINE) % (bytes / LOOK_LINES);
 
 		at -= at % LINE;
 		while (s < nseg && at >= begin + seg[s].iov_len)
 			begin += seg[s++].iov_len;
-		for (size_t b = 0; s < nseg && b < LINE; b++)
-			count[((const uint8_t *)seg[s].iov_base)[at - begin + b]]++;
-		n += LINE;
+		if (s == nseg)
+			break;
+		line[n] = (const uint8_t *)seg[s].iov_base + (at - begin);
+		__builtin_prefetch(line[n++]);
 	}
-	for (unsigned i = 0; i < 256; i++)
-		pairs += (uint64_t)count[i] * (count[i] - (count[i] > 0));
-	even = (uint64_t)n * (n - 1) / 256;
+	return n;
+}
+
+// Bytes that are all equally frequent give 1, those of text about 16: the chance that two of them
+// are the same, times 256. No logarithm, and hardly any noise at 1.
+unsigned choose_kind(const struct iovec *seg, unsigned nseg, size_t bytes)
+{
+	const uint8_t *line[LOOK_LINES];
+	struct counts c = {0};
+	uint32_t count[256], pairs = 0, even;
+	unsigned n = find_lines(line, seg, nseg, bytes), kind = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		count_line(&c, line[i]);
+	n *= LINE;
+	for (unsigned i = 0; i < 256; i++) {
+		count[i] = (uint32_t)c.of[0][i] + c.of[1][i] + c.of[2][i] + c.of[3][i];
+		pairs += count[i] * count[i];
+	}
+	pairs -= n; // of a byte with itself
+	even = n * (n - 1) / 256;
 	if (pairs * 8 < even * 9)
 		return 0;
 	while (kind < CHOOSE_TEXT - 1 && pairs >= even << kind)

@@ -21,9 +21,14 @@
 // A link that is so many times as fast as the core makes raw pages: more changes no choice.
 #define FASTEST     2.0
 #define OTHER_LEAST 0.05 // cycles a byte: no core does less beside encoding
+// That is learned once in so much content, with this weight.
+#define CORE_BYTES  (double)(2u << 20)
+#define CORE_WEIGHT (1.0 / 4)
 
-// While nothing is known of its rate, a link that holds as much is too slow for raw pages.
-#define FIRST_BYTES (1u << 20)
+// A link is to hold as much as it drains in this time: while a run of pages that give way well is
+// encoded, it lives on that.
+#define AHEAD_CYCLES (double)(1u << 24)
+#define AHEAD_MOST   (double)(8u << 20)
 
 // Busier than this, the target's core is what limits the flow. How long it takes is learned so
 // often, in cycles: twice what it adds up over.
@@ -41,24 +46,34 @@ static void raise_drain(struct choose *c, double to)
 	c->drain = c->drain < to ? to : c->drain;
 }
 
-// What has left the link while it had something all the time is what it drains: frames waited for
-// it, or for the pace that it is held to, or all that left it from one look to the next was there
-// at the first. Where the target held it up, that says nothing. Else it could have drained more.
+// Whether what the link held at the last look lasted for these cycles. Where that was not to be
+// foreseen either, it is not told by how much has left: that would leave out when it drained fast.
+static bool lasted(const struct choose *c, double cycles, double left)
+{
+	double held = c->told.held_bytes;
+
+	return left < held * 0.9 || (left < held * 0.99 && c->drain * cycles < held * 0.7);
+}
+
+// What has left the link while it had something all the time is what it drains: frames waited
+// for it, or for the pace that it is held to, or what it held at one look lasted until the next.
+// Where the target held it up, that says nothing. Else it could have drained more.
 static void follow_told(struct choose *c, const struct choose_link *l)
 {
-	double cycles = (double)(l->now_cycles - c->link.now_cycles);
-	double whole = (double)(l->now_cycles - c->left.now_cycles);
-	double left = (double)(l->left_bytes - c->link.left_bytes), rate;
-	bool full = l->pressure > 0 && c->pressure > 0;
-	bool backlog = full || left < c->link.held_bytes * 0.9;
+	double cycles = (double)(l->told_cycles - c->told.told_cycles);
+	double whole = (double)(l->told_cycles - c->left.told_cycles);
+	double left = (double)(l->left_bytes - c->told.left_bytes), rate;
+	bool paced = l->pressure > 0 && c->told.pressure > 0;
+	bool backlog = paced || (l->waiting && c->told.waiting) || lasted(c, cycles, left);
 
 	c->held_bytes = l->held_bytes;
-	if (full && c->held_bytes < c->buffer_bytes)
+	if (paced && c->held_bytes < c->buffer_bytes)
 		c->held_bytes = c->buffer_bytes;
-	if (c->link.now_cycles == 0)
-		c->left = *l;
-	if (c->link.now_cycles == 0 || cycles <= 0)
+	if (c->told.told_cycles == 0)
+		c->left = c->told = *l;
+	if (l->told_cycles == c->told.told_cycles)
 		return;
+	c->told = *l;
 	if (backlog && l->target_busy < TARGET_FULL) {
 		c->drained_cycles += cycles;
 		c->drain += (left - c->drain * cycles) / c->drained_cycles;
@@ -109,64 +124,79 @@ static void follow_silent(struct choose *c, const struct choose_link *l)
 }
 
 // From -1, it is about to be idle, to 1. The last frame has only just come to what it holds.
-static double pressure_of(const struct choose *c, const struct choose_link *l)
+static double pressure_told(struct choose *c, const struct choose_link *l)
 {
-	bool told = l->held_bytes >= 0;
-	double held = told ? l->held_bytes - c->frame_bytes : c->held_bytes;
-	double enough = told ? c->buffer_bytes / 2 : c->buffer_bytes + c->frame_bytes;
-	double most = told ? 1 : 0, p;
+	double held = l->held_bytes - c->frame_bytes, ahead = c->drain * AHEAD_CYCLES, p;
 
-	if (told && c->drain == 0)
-		enough = FIRST_BYTES;
-	if (enough == 0 || (!told && c->drain == 0))
-		return l->pressure;
-	p = held > 0 ? held / enough - 1 : -1;
-	p = p < most ? p : most;
+	c->enough_bytes = c->drain == 0 ? CHOOSE_FIRST_BYTES : c->buffer_bytes / 2;
+	ahead = ahead < AHEAD_MOST ? ahead : AHEAD_MOST;
+	if (c->enough_bytes < ahead)
+		c->enough_bytes = ahead;
+	p = held > 0 ? held / c->enough_bytes - 1 : -1;
+	p = p < 1 ? p : 1;
 	return p > l->pressure ? p : l->pressure;
 }
 
-// What the core does beside encoding. Where frames wait it waits too, and that is not counted.
+static double pressure_silent(const struct choose *c, const struct choose_link *l)
+{
+	double enough = c->buffer_bytes + c->frame_bytes, p;
+
+	if (enough == 0 || c->drain == 0)
+		return l->pressure;
+	p = c->held_bytes > 0 ? c->held_bytes / enough - 1 : -1;
+	p = p < 0 ? p : 0;
+	return p > l->pressure ? p : l->pressure;
+}
+
+bool choose_full(const struct choose *c, double held_bytes)
+{
+	return held_bytes >= 2 * c->enough_bytes;
+}
+
+// What the core does beside encoding, a byte of content.
 static void follow_core(struct choose *c, const struct choose_link *l)
 {
-	double cycles = (double)(l->now_cycles - c->link.now_cycles) - c->encode_cycles;
-	double other = c->bytes > 0 ? cycles / c->bytes : 0;
+	double bytes = (double)(l->content_bytes - c->core.content_bytes);
+	double other = (double)(l->busy_cycles - c->core.busy_cycles) / bytes;
 
-	if (c->bytes > 0 && l->pressure <= 0 && other > 0) {
-		if (other < 2 * c->other_cycles)
-			c->other_cycles += CHOOSE_WEIGHT * (other - c->other_cycles);
-		else
-			c->other_cycles += c->other_cycles / 64;
+	if (l->waited) { // it looks for room all the time, which is no work
+		c->core = *l;
+		return;
 	}
+	if (bytes < CORE_BYTES)
+		return;
+	if (c->core.now_cycles != 0)
+		c->other_cycles += CORE_WEIGHT * (other - c->other_cycles);
 	if (c->other_cycles < OTHER_LEAST)
 		c->other_cycles = OTHER_LEAST;
-	c->bytes = c->encode_cycles = 0;
+	c->core = *l;
 }
 
 // What the target's core did since the last time was for the frames that it answered meanwhile. And
 // what the link took while the target was the slower of the two, it can take.
 static void follow_target(struct choose *c, const struct choose_link *l)
 {
-	double cycles = (double)(l->now_cycles - c->told.now_cycles);
+	double cycles = (double)(l->now_cycles - c->target.now_cycles);
 	double expected = c->placed_cycles, rate;
 
 	if (cycles < TARGET_CYCLES)
 		return;
 	if (cycles > TARGET_LONG * TARGET_CYCLES) { // nothing was sent meanwhile
 		c->placed_cycles = 0;
-		c->told = *l;
+		c->target = *l;
 		return;
 	}
-	rate = (double)(l->held_bytes < 0 ? l->sent_bytes - c->told.sent_bytes
-					  : l->left_bytes - c->told.left_bytes);
+	rate = (double)(l->held_bytes < 0 ? l->sent_bytes - c->target.sent_bytes
+					  : l->left_bytes - c->target.left_bytes);
 	rate /= cycles;
 	c->placed_cycles = 0;
-	if (c->told.now_cycles != 0 && expected > 0 && l->target_busy > 0)
+	if (c->target.now_cycles != 0 && expected > 0 && l->target_busy > 0)
 		c->times += (c->times == 0 ? 1 : CHOOSE_WEIGHT) *
 			    (l->target_busy * cycles / expected - c->times);
-	if (c->told.now_cycles != 0 && l->target_busy > TARGET_FULL && c->drain > 0)
+	if (c->target.now_cycles != 0 && l->target_busy > TARGET_FULL && c->drain > 0)
 		raise_drain(c, c->drain + (rate > c->drain ? CHOOSE_WEIGHT * (rate - c->drain)
 							   : PROBE * c->drain));
-	c->told = *l;
+	c->target = *l;
 }
 
 void choose_follow(struct choose *c, const struct choose_link *l)
@@ -178,6 +208,5 @@ void choose_follow(struct choose *c, const struct choose_link *l)
 	else
 		follow_silent(c, l);
 	c->link = *l;
-	c->pressure = l->pressure;
-	c->link.pressure = pressure_of(c, l);
+	c->link.pressure = l->held_bytes >= 0 ? pressure_told(c, l) : pressure_silent(c, l);
 }

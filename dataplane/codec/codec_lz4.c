@@ -2,6 +2,8 @@
 // LZ4 by liblz4: one block (the library's block format) a frame. Opened and closed by control
 // threads; encode and decode run on the one polling core that owns the codec.
 //
+// A level above 0 is the library's acceleration: it looks for less, and is faster.
+//
 // The library's state stands behind the codec's own; nothing is allocated after open. Decoding
 // needs none.
 
@@ -22,8 +24,11 @@ struct codec_lz4 {
 static int lz4_open(struct codec **c, int level, int node, struct err *e)
 {
 	size_t bytes = sizeof(struct codec_lz4) + (size_t)LZ4_sizeofState();
-	struct codec_lz4 *l = mem_new(bytes, node);
+	struct codec_lz4 *l;
 
+	if (level < 0)
+		return err_set(e, EINVAL, "compression lz4: level %d is below 0", level);
+	l = mem_new(bytes, node);
 	if (l == NULL)
 		return err_set(e, ENOMEM, "no memory for codec lz4: %zu bytes", bytes);
 	l->codec.ops = &codec_lz4;
@@ -50,8 +55,8 @@ static size_t lz4_encode(
 	if (in_bytes == 0 || in_bytes > CHUNK_BYTES || out_bytes < 2 || out_bytes > INT32_MAX)
 		return 0;
 	// One byte less than the limit: what fits is then smaller.
-	n = LZ4_compress_fast_extState(
-		l->state, (const char *)in, (char *)out, (int)in_bytes, (int)out_bytes - 1, 1);
+	n = LZ4_compress_fast_extState(l->state, (const char *)in, (char *)out, (int)in_bytes,
+		(int)out_bytes - 1, c->level > 0 ? c->level : 1);
 	return n > 0 ? (size_t)n : 0;
 }
 

@@ -107,10 +107,11 @@ struct link {
 	unsigned behind;
 	uint64_t buffer_bytes;
 	/* The same, where it wants_held, which is set as the flow is made, and the link tells_held:
-	 * as of the last poll, bytes of tx_bytes that have reached the other end, and bytes that
-	 * wait here to be put on the wire. */
+	 * bytes of tx_bytes that had reached the other end at the last poll, and bytes of all
+	 * frames accepted that waited then, or came since, to be put on the wire. */
 	bool wants_held, tells_held;
 	uint64_t left_bytes, held_bytes;
+	uint64_t told_cycles; /* when that was, by cpu.h */
 	/* How much of its time this end's core had work lately, of 255; 0: not known. Written by
 	 * the lcore's loop. The target's links tell it where tells_busy, which control sets before
 	 * the flow is made; peer_busy is what the target told the source. */

@@ -5,6 +5,7 @@
 #include "link_tcp.h"
 
 #include "bits.h"
+#include "cpu.h"
 
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -57,6 +58,7 @@ static bool tx_one(struct link_tcp *t, struct link_tx *f)
 	bits_clear(t->torn, seq % LINK_INFLIGHT);
 	if (f->hdr.type == FRAME_BARRIER)
 		t->barrier = seq;
+	t->link.held_bytes += FRAME_HDR_BYTES + f->hdr.payload_bytes + t->tag_bytes;
 	t->link.next_seq++;
 	return true;
 }
@@ -232,12 +234,12 @@ void link_tcp_begin(struct link_tcp *t)
 	t->acked_before = i.tcpi_bytes_acked + (uint64_t)queued;
 }
 
-// What the kernel has of the stream. What is on its way is not held: it lasts for the shortest time
-// there and back at the rate that it arrives at.
+// What the kernel has of the stream, and what waits for it. What is on its way is not held: it
+// lasts for the shortest time there and back at the rate that it arrives at.
 static void ask_held(struct link_tcp *t)
 {
 	struct tcp_info i;
-	uint64_t left, flying;
+	uint64_t left, flying, held;
 
 	if (!ask_kernel(t->fd, &i))
 		return;
@@ -246,11 +248,13 @@ static void ask_held(struct link_tcp *t)
 		left = t->link.tx_bytes;
 	flying = i.tcpi_delivery_rate * i.tcpi_min_rtt / 1000000;
 	t->link.tells_held = true;
+	t->link.told_cycles = cpu_cycles();
 	t->link.left_bytes = left;
-	t->link.held_bytes = t->link.tx_bytes - left;
-	t->link.held_bytes -= flying < t->link.held_bytes ? flying : t->link.held_bytes;
-	if (t->link.held_bytes < i.tcpi_notsent_bytes)
-		t->link.held_bytes = i.tcpi_notsent_bytes;
+	held = t->link.tx_bytes - left;
+	held -= flying < held ? flying : held;
+	if (held < i.tcpi_notsent_bytes)
+		held = i.tcpi_notsent_bytes;
+	t->link.held_bytes = held + t->queued_bytes - t->out_bytes;
 }
 
 int64_t link_tcp_poll_source(struct link_tcp *t)

@@ -127,7 +127,7 @@ static void what_is_held_decides(void **state)
 	(void)state;
 	choose_init(&c, assumed, 3, 8 << 20);
 	for (; raw < 100 && !choose_look(&c, &l); raw++) {
-		l.now_cycles += 100000;
+		l.told_cycles = l.now_cycles += 100000;
 		l.sent_bytes += CHUNK_BYTES;
 		l.held_bytes += CHUNK_BYTES;
 	}
@@ -135,7 +135,7 @@ static void what_is_held_decides(void **state)
 	// It drains a byte in 20 cycles. Half full: it is worth while to compress.
 	l.held_bytes = 4 << 20;
 	for (unsigned f = 0; f < 1000; f++) {
-		l.now_cycles += 200000;
+		l.told_cycles = l.now_cycles += 200000;
 		l.sent_bytes += 10000;
 		l.left_bytes += 10000;
 		if (choose_look(&c, &l))
@@ -148,6 +148,67 @@ static void what_is_held_decides(void **state)
 	l.held_bytes = 4 << 20;
 	l.now_cycles += 200000;
 	assert_true(choose_look(&c, &l));
+}
+
+// Two frames in a row are made before the link tells again: what it told before the first says
+// nothing of the time between them, and the second is no sign that nothing drains.
+static void old_news_teach_nothing(void **state)
+{
+	struct choose_link l = {.now_cycles = 1, .told_cycles = 1, .pressure = -1};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 8 << 20);
+	for (unsigned f = 0; f < 2000; f++) {
+		l.now_cycles += 100000;
+		if (f % 2 == 0) { // 2 cycles a byte
+			l.left_bytes += 100000;
+			l.told_cycles = l.now_cycles;
+			l.held_bytes = 200000;
+		}
+		l.sent_bytes = l.left_bytes + 200000;
+		choose_look(&c, &l);
+	}
+	assert_true(c.drain > .49 && c.drain < .51);
+}
+
+// What the core does beside encoding is told as it is: a wait is no work.
+static void waits_are_no_work(void **state)
+{
+	struct choose_link l = {.now_cycles = 1, .told_cycles = 1, .pressure = -1};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 8 << 20);
+	for (unsigned f = 0; f < 1000; f++) {
+		l.told_cycles = l.now_cycles += 10 * CHUNK_BYTES;
+		l.content_bytes += CHUNK_BYTES;
+		l.waited = f % 32 == 0;
+		l.busy_cycles += (l.waited ? 40 : 2) * CHUNK_BYTES;
+		choose_look(&c, &l);
+	}
+	assert_true(c.other_cycles > 1.9 && c.other_cycles < 2.1);
+}
+
+// A link that is to hold enough is not full before, and is then.
+static void enough_is_enough(void **state)
+{
+	struct choose_link l = {.now_cycles = 1, .told_cycles = 1, .pressure = -1};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 1 << 20);
+	assert_false(choose_full(&c, 1 << 20));
+	assert_true(choose_full(&c, 2 << 20));
+	for (unsigned f = 0; f < 1000; f++) { // a byte in 4 cycles
+		l.told_cycles = l.now_cycles += 400000;
+		l.left_bytes += 100000;
+		l.held_bytes = 2 << 20;
+		choose_look(&c, &l);
+	}
+	assert_false(choose_full(&c, (1 << 22) / 4 * 3.9 * 2));
+	assert_true(choose_full(&c, (1 << 22) * 2.1));
+	assert_true(choose_full(&c, 64 << 20)); // however fast it is
 }
 
 // However long a link was hungry, or its target busy, what is known of it stays a number, and soon
@@ -166,7 +227,8 @@ static void long_times_are_forgotten(void **state)
 
 		choose_init(&c, assumed, 3, 4 << 20);
 		for (; f < 1000000; f++) {
-			l.now_cycles += 50000000; // much longer than raw frames take
+			l.told_cycles = l.now_cycles +=
+				50000000; // much longer than raw frames take
 			l.sent_bytes += CHUNK_BYTES;
 			l.left_bytes = told ? l.sent_bytes : 0;
 			if (choose_look(&c, &l))
@@ -183,7 +245,7 @@ static void long_times_are_forgotten(void **state)
 			if (i > 0)
 				choose_learn(&c, 3, i, CHUNK_BYTES, bytes,
 					(uint64_t)(assumed[i].cycles * CHUNK_BYTES));
-			l.now_cycles += bytes * 60;
+			l.told_cycles = l.now_cycles += bytes * 60;
 			l.sent_bytes += bytes;
 			l.left_bytes += told ? bytes : 0;
 			l.held_bytes = told ? 4 << 20 : -1;
@@ -300,6 +362,9 @@ int main(void)
 		cmocka_unit_test(hungry_links_get_raw_pages),
 		cmocka_unit_test(backlog_is_answered_and_forgotten),
 		cmocka_unit_test(what_is_held_decides),
+		cmocka_unit_test(old_news_teach_nothing),
+		cmocka_unit_test(waits_are_no_work),
+		cmocka_unit_test(enough_is_enough),
 		cmocka_unit_test(long_times_are_forgotten),
 		cmocka_unit_test(what_no_price_makes_best_raises_none),
 		cmocka_unit_test(what_is_no_use_is_not_chosen),
