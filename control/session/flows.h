@@ -77,6 +77,8 @@ int session_flow_begin(
 	struct session *s, unsigned i, struct link *link, unsigned lcore, struct err *e);
 /* Has a flow broken, has anything moved? False when the session has failed. */
 bool session_flows_work(struct session *s);
+/* Source: each has the answer to the barrier of the pass under way. */
+bool session_flows_passed(const struct session *s);
 /* All of their lcores have let go. */
 bool session_flows_detached(const struct session *s);
 /* Frees the flows once all of their lcores have let go. True when none is left. */

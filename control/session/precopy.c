@@ -16,12 +16,12 @@
 #include <string.h>
 
 #define TICK_LIVE_US   1000
-#define TICK_SHARED_US 4000 /* the same where this loop takes its time from a core that copies */
+#define TICK_SLOW_US   4000 /* at rest, or where it may take its time from cores that yield */
 #define TICK_PAUSED_US 100
+#define PASS_LEAST_NS  (4 * NS_PER_MS)   /* from a live pass' beginning to that of the next */
 #define HOLD_REST_NS   (100 * NS_PER_MS) /* between passes while the operator holds */
 #define NIC_GRACE_NS   (5 * NS_PER_S)
 #define LAST_REPEATS   8u          /* passes at a paused guest that still had torn frames */
-#define RATE_PAGES     1024u       /* a pass of at least so many tells a rate */
 #define CARRY_BACKLOG  (4u << 20)  /* of the balloon's bitmap that waits for the wire */
 #define CARRY_SWITCH   (64u << 10) /* so little may wait when the guest is paused */
 
@@ -150,11 +150,13 @@ void precopy_fini(struct session *s)
 
 static unsigned tick_us(const struct session *s)
 {
-	bool sent = s->pass.state == PASS_PUBLISHED && claim_backlog(&s->claim) == 0;
+	bool published = s->pass.state == PASS_PUBLISHED;
+	bool sent = published && claim_backlog(&s->claim) == 0;
 
-	if (s->paused && (s->pass.state == PASS_RUNNING || s->pass.state == PASS_PUBLISHED))
-		return TICK_PAUSED_US;
-	return s->paused || sent || !lcore_is_shared() ? TICK_LIVE_US : TICK_SHARED_US;
+	if (s->paused)
+		return published || s->pass.state == PASS_RUNNING ? TICK_PAUSED_US : TICK_LIVE_US;
+	return s->pass.state == PASS_IDLE || (!sent && lcore_is_shared()) ? TICK_SLOW_US
+									  : TICK_LIVE_US;
 }
 
 static void begin_pass(struct session *s)
@@ -185,8 +187,7 @@ void precopy_late(struct session *s)
 		stage_done(s);
 		return;
 	}
-	s->repeats = 0;
-	begin_pass(s);
+	precopy_last(s);
 }
 
 /* The pass goes to the flows. */
@@ -312,23 +313,22 @@ static void on_armed(void *arg, struct vmm_answer *a)
 		pass_poll(&s->pass);
 }
 
-static bool barriers_done(struct session *s)
+/* Looking costs the guest something: there is a floor, and a long pass is followed by the next one
+ * at once. */
+static void live_over(struct session *s, uint64_t now)
 {
-	for (unsigned i = 0; i < s->nflows; i++)
-		/* acquire: pairs with the lcore's release; its writes to the planes are seen */
-		if (atomic_load_explicit(&s->flow[i]->done_pass, memory_order_acquire) !=
-			s->next_pass)
-			return false;
-	return true;
-}
+	const struct pass_facts *f = &s->pass.facts;
+	uint64_t us, floor_ns = s->fig.pass_began_ns + PASS_LEAST_NS;
+	bool idle = s->state == SESSION_HOLDING || f->dirty_pages + f->hole_pages == 0;
 
-static void note_pass(struct session *s, uint64_t now)
-{
-	uint64_t ns = now - s->fig.pass_began_ns, pages = progress_pass_over(s, now);
-
-	s->fig.free_pages = s->exclude.free_pages;
-	if (pages >= RATE_PAGES && ns > 0)
-		s->fig.pages_per_s = (uint64_t)((double)pages * 1e9 / (double)ns);
+	s->rest_until_ns = floor_ns > now ? floor_ns : now;
+	if ((s->opt.hold && !s->switch_now && idle) || untold(s))
+		s->rest_until_ns = now + HOLD_REST_NS;
+	us = (s->rest_until_ns - now + 999) / 1000;
+	if (us == 0)
+		begin_pass(s);
+	else
+		session_tick_every(s, us < TICK_SLOW_US ? (unsigned)us : TICK_SLOW_US);
 }
 
 /* All barriers of the pass are acknowledged. */
@@ -336,17 +336,13 @@ static void pass_over(struct session *s)
 {
 	uint64_t back = pass_close(&s->pass), now = clock_ns();
 
-	note_pass(s, now);
+	progress_pass_over(s, now);
 	flows_nic_look(s);
 	s->fig.copy_ended_ns = now;
 	s->next_pass++;
 	if (s->pass.facts.kind == PASS_LIVE) {
 		s->live_passes++;
-		s->rest_until_ns = now;
-		if ((s->state == SESSION_HOLDING && !s->switch_now) || untold(s))
-			s->rest_until_ns += HOLD_REST_NS;
-		else
-			begin_pass(s);
+		live_over(s, now);
 		return;
 	}
 	/* Paused: nothing writes, so one pass suffices, unless frames were torn or lost. */
@@ -368,7 +364,9 @@ void precopy_tick(struct session *s)
 	uint64_t stall_ns;
 	struct err e;
 
-	session_tick_every(s, copying ? tick_us(s) : TICK_LIVE_US);
+	/* From the commit on only words that come move it, and it may be undecided for days. */
+	if (session_before_commit(s))
+		session_tick_every(s, copying ? tick_us(s) : TICK_SLOW_US);
 	if (!copying)
 		return;
 	if (p->state == PASS_FAILED) {
@@ -382,7 +380,7 @@ void precopy_tick(struct session *s)
 	 * With the guest paused nothing is left for later: what follows relies on it. */
 	if (s->conn == NULL || (!carry_on(s) && s->paused))
 		return;
-	if (p->state == PASS_PUBLISHED && barriers_done(s))
+	if (p->state == PASS_PUBLISHED && session_flows_passed(s))
 		pass_over(s);
 	else if (p->state == PASS_IDLE && kind_of(s) == PASS_LIVE && clock_ns() >= s->rest_until_ns)
 		begin_pass(s);

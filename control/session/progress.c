@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define PROGRESS_NS (200 * NS_PER_MS)
+#define RATE_PAGES  1024u    /* a pass of at least so many tells a rate */
 #define STALL_NS    NS_PER_S /* two small files for each vCPU */
 #define PASSES_KEPT 200u     /* in the report: the first ones, and as many of the last */
 
@@ -114,7 +115,7 @@ static json_t *pass_facts(const struct session *s, uint64_t pages, uint64_t ns)
 	return o;
 }
 
-uint64_t progress_pass_over(struct session *s, uint64_t now)
+void progress_pass_over(struct session *s, uint64_t now)
 {
 	uint64_t pages, ns = now - s->fig.pass_began_ns;
 	json_t *facts, *event;
@@ -131,7 +132,9 @@ uint64_t progress_pass_over(struct session *s, uint64_t now)
 	json_object_update(event, facts);
 	json_decref(facts);
 	watch_emit(s, event);
-	return pages;
+	s->fig.free_pages = s->exclude.free_pages;
+	if (pages >= RATE_PAGES && ns > 0)
+		s->fig.pages_per_s = (uint64_t)per_s(pages, ns);
 }
 
 /* How each core of this session spent its time since the last event: shares of 1. */

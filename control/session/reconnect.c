@@ -20,7 +20,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define TICK_US    1000
+#define TICK_US    4000
 #define LISTEN_NS  (200 * NS_PER_MS) /* the other side's last word may say why it ended */
 #define AGAIN_NS   (200 * NS_PER_MS) /* between attempts */
 #define ATTEMPT_MS 5000u             /* of one attempt, until its answer */

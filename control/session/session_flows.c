@@ -89,6 +89,16 @@ bool session_flows_detached(const struct session *s)
 	return true;
 }
 
+bool session_flows_passed(const struct session *s)
+{
+	for (unsigned i = 0; i < s->nflows; i++)
+		/* acquire: pairs with the lcore's release; its writes to the planes are seen */
+		if (atomic_load_explicit(&s->flow[i]->done_pass, memory_order_acquire) !=
+			s->next_pass)
+			return false;
+	return true;
+}
+
 bool session_flows_gone(struct session *s)
 {
 	if (!session_flows_detached(s))

@@ -153,7 +153,7 @@ struct session {
 	uint32_t next_pass; /* number of the next pass */
 	uint32_t live_passes;
 	unsigned repeats;       /* of the last pass */
-	uint64_t rest_until_ns; /* between passes while holding */
+	uint64_t rest_until_ns; /* between live passes */
 	char peer_digest[33];
 	uint64_t verify_began_ns, verify_took_ns;
 
@@ -276,8 +276,8 @@ void precopy_tick(struct session *s);
 void progress_pass_begins(struct session *s);
 /* It was looked at what it has to send, and d decided. */
 void progress_pass(struct session *s, const struct converge_decision *d);
-/* Its barriers are acknowledged; adds it to the report. Returns how many pages it moved. */
-uint64_t progress_pass_over(struct session *s, uint64_t now);
+/* Its barriers are acknowledged; adds it to the report, and takes its rate. */
+void progress_pass_over(struct session *s, uint64_t now);
 /* From the tick, in stages that copy. */
 void progress_tick(struct session *s);
 /* The same at the target, while its flows are there. */

@@ -331,11 +331,10 @@ void target_load(struct session *s, json_t *msg)
 	}
 	/* From here on nothing is placed any more, whatever the source sends. */
 	s->have_token = false;
-	s->leaving = true;
+	s->leaving = s->loading = true;
 	for (unsigned i = 0; i < s->nflows; i++)
 		if (s->attached[i])
 			flow_detach(s->flow[i]);
-	s->loading = true;
 	session_tick_every(s, 0);
 }
 
@@ -364,9 +363,10 @@ static bool all_spoken_of(struct session *s)
 void target_tick(struct session *s)
 {
 	bool preparing = s->clearing || s->populating != NULL || s->rdma.registering;
+	bool often = s->loading || (!preparing && flows_rdma_say_windows(s));
 	struct err e;
 
-	session_tick_every(s, s->loading || preparing || flows_rdma_say_windows(s) ? 250 : 4000);
+	session_tick_every(s, often ? 250 : preparing ? 2000 : 4000);
 	if (preparing)
 		target_prepare_on(s);
 	progress_placing(s);

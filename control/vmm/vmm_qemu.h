@@ -62,7 +62,7 @@ struct vmm_qemu {
 	bool woken;                       /* the guest was resumed, and not by us */
 	struct attach *attach;
 	struct source *source;
-	bool unarmed; /* tracked, and not looked at yet */
+	bool unarmed; /* the source is new: neither looked at nor armed yet */
 };
 
 /* One request, checked by the table of states before; fills answer. Thread only. 0 or -errno. */

@@ -90,6 +90,20 @@ static int not_woken(struct vmm_qemu *q, const char *status, struct err *e)
 	return 0;
 }
 
+/* What changes QEMU's settings for device state, and what puts them back: where an attempt before
+ * could not put them back, what that one found is what they were. */
+static int tuning(struct vmm_qemu *q, bool incoming, json_t **change, struct err *e)
+{
+	json_t *undo = NULL;
+	int rc = qemu_tuning(&q->qemu, incoming, change, &undo, e);
+
+	if (q->undo_tuning == NULL)
+		q->undo_tuning = undo;
+	else
+		json_decref(undo);
+	return rc;
+}
+
 static int do_pause(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 {
 	struct qemu *u = &q->qemu;
@@ -105,7 +119,7 @@ static int do_pause(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
 		strcmp(u->status, "prelaunch") != 0)
 		rc = err_set(e, EBUSY, "the guest is neither running nor paused (%s)", u->status);
 	if (rc == 0)
-		rc = qemu_tuning(u, false, &change, &q->undo_tuning, e);
+		rc = tuning(q, false, &change, e);
 	if (rc == 0) {
 		q->was_running = u->running;
 		q->stopped = true;
@@ -143,15 +157,17 @@ static int cont(struct vmm_qemu *q, struct err *warn, struct err *e)
 	return rc;
 }
 
-/* Puts back what was tuned; what QEMU does not take now the keeper tries later. */
-static void untune(struct vmm_qemu *q)
+/* Puts back what was tuned. What QEMU does not take now is tried again when the guest goes on, and
+ * at the source by the keeper. */
+static int untune(struct vmm_qemu *q, struct err *e)
 {
-	struct err e;
+	int rc = q->undo_tuning == NULL ? 0 : qemu_run(q->qemu.qmp, q->undo_tuning, e);
 
-	if (q->undo_tuning == NULL || qemu_run(q->qemu.qmp, q->undo_tuning, &e) < 0)
-		return;
+	if (rc < 0)
+		return rc;
 	json_decref(q->undo_tuning);
 	q->undo_tuning = NULL;
+	return 0;
 }
 
 void vmm_qemu_tidy(struct vmm_qemu *q)
@@ -162,7 +178,7 @@ void vmm_qemu_tidy(struct vmm_qemu *q)
 		return;
 	q->untunes = false;
 	patience = qmp_patience(q->qemu.qmp, SAVE_MS);
-	untune(q);
+	untune(q, NULL);
 	qmp_patience(q->qemu.qmp, patience);
 }
 
@@ -179,7 +195,7 @@ static int take_back(struct vmm_qemu *q, struct err *warn, struct err *e)
 		q->stopped = true;
 		return rc;
 	}
-	untune(q);
+	untune(q, NULL);
 	/* After a fence there is none, and maybe nothing for one. Where it has ended: the same. */
 	if (q->keeper != NULL || q->undo_disks != NULL)
 		vmm_qemu_secure(q, NULL);
@@ -188,12 +204,28 @@ static int take_back(struct vmm_qemu *q, struct err *warn, struct err *e)
 
 static int do_resume(struct vmm_qemu *q, struct vmm_qemu_ask *ask, struct err *e)
 {
-	struct err *warn = &ask->answer.warn;
+	struct err *warn = &ask->answer.warn, why, first;
+	unsigned patience;
+	int rc;
 
 	if (q->state != GODWIT_LOADED)
 		return take_back(q, warn, e);
 	/* A guest that was paused at the source stays so. */
-	return ask->b == 1 ? 0 : cont(q, warn, e);
+	rc = ask->b == 1 ? 0 : cont(q, warn, e);
+	if (rc < 0)
+		return rc;
+	/* It runs, whatever becomes of this; the source waits for that word. */
+	patience = qmp_patience(q->qemu.qmp, SAVE_MS);
+	first = *warn;
+	if (untune(q, &why) < 0)
+		err_set(warn, why.errnum,
+			"%.150s%sthe guest is here, and its QEMU's migration settings stay "
+			"changed: "
+			"%.150s",
+			first.errnum != 0 ? first.text : "",
+			first.errnum != 0 ? "... Moreover: " : "", why.text);
+	qmp_patience(q->qemu.qmp, patience);
+	return 0;
 }
 
 static int do_save(struct vmm_qemu *q, struct vmm_answer *a, struct err *e)
@@ -221,10 +253,8 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 	/* The source's were looked at again before its pause. */
 	if (rc == 0)
 		rc = qemu_check_disks_stay(&q->qemu, json_object_get(q->vmm.about, "disks"), e);
-	json_decref(q->undo_tuning); /* of an earlier load */
-	q->undo_tuning = NULL;
 	if (rc == 0)
-		rc = qemu_tuning(&q->qemu, true, &change, &q->undo_tuning, e);
+		rc = tuning(q, true, &change, e);
 	if (rc == 0)
 		rc = qemu_run(q->qemu.qmp, change, e);
 	if (rc == 0)
@@ -233,7 +263,7 @@ static int do_load(struct vmm_qemu *q, const struct vmm_qemu_ask *ask, struct er
 	 * setting that stays changed is no reason to refuse it. */
 	q->untunes = rc == 0;
 	if (rc == -EREMOTEIO)
-		untune(q);
+		untune(q, NULL);
 	qmp_patience(q->qemu.qmp, patience);
 	json_decref(change);
 	return rc;

@@ -62,6 +62,7 @@ static int open_source(struct vmm_qemu *q, struct err *e)
 	if (rc < 0)
 		return rc;
 	c.attach = q->attach;
+	q->unarmed = true;
 	return source_pagemap_scan.open(&q->source, &c, e);
 }
 
@@ -81,7 +82,6 @@ int vmm_qemu_track(struct vmm_qemu *q, struct vmm_answer *answer, struct err *e)
 		rc = q->source->ops->start(q->source, e);
 	if (rc < 0)
 		return rc;
-	q->unarmed = true;
 	q->source->ops->info(q->source, &info);
 	answer->a = info.starts_all_dirty;
 	answer->b = info.granule_bytes;
@@ -138,6 +138,7 @@ int vmm_qemu_arm(
 {
 	int64_t pages = need_source(q, e);
 
+	q->unarmed = false;
 	if (pages == 0)
 		pages = q->source->ops->arm(
 			q->source, first, n, q->vmm.in + first, q->vmm.out + first, e);

@@ -113,10 +113,12 @@ come to life by itself. Up to there every fault gives it back. **It closes** whe
 answer comes: `running`, or `refused` once its VMM has ended. In between is one round trip and
 what the target does for the answer: two records in its journal, not synced, and the resume of a
 VMM that has all memory and state; a QEMU that does not answer to that is waited for longer than
-the source waits. All else that takes long was done before. Where the connection
-ends first, or nothing comes within 30 s (the deadline of the stage), the source is *undecided*
-and neither side acts; an answer that comes later on the same connection still decides, and so
-does `godwit resolve`.
+the source waits. All else that takes long was done before, but for one thing: the target's QEMU
+may still be putting its migration settings back (two commands of its monitor), and is told to run
+after that. A target's daemon that is killed just then leaves these settings changed in its QEMU.
+Where the connection ends first, or nothing comes within 30 s (the deadline of the stage), the
+source is *undecided* and neither side acts; an answer that comes later on the same connection
+still decides, and so does `godwit resolve`.
 
 **It can't be done without**: whoever sends the last message can't know that it arrived, and
 with each acknowledgement more there is another last one. What can be chosen is who stays in

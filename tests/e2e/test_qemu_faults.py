@@ -64,6 +64,9 @@ class Rig:
             self.wire.wait()
         elif at == "last":
             self.source.wait_state(self.name, "holding")
+            wait_until("a live look shows what the guest wrote", lambda: any(
+                e["event"] == "pass" and e["pass"] > 0 and e["dirty_pages"] > 0
+                for e in self.migration.events()))
             self.wire.hold_barriers()
             self.source.ok("switch-now", self.name)
             self.wire.wait_barrier()

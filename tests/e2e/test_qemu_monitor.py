@@ -31,12 +31,13 @@ class Rig:
         self.source, self.target = stage.source(), stage.target()
         self.between = Between(self.here, stage.folder / "between.qmp")
         stage.wires.append(self.between)
-        self.there = None
+        self.there = self.as_made = None
         self.count = 0
 
     def waiting(self):
         if self.there is None or not self.there.alive() or self.there.state() != "inmigrate":
             self.there = Machine(self.stage, incoming=True)
+            self.as_made = self.there.settings()
         return self.there
 
     def migrate(self, here, there, *how):
@@ -45,6 +46,7 @@ class Rig:
 
     def moved(self, there):
         self.here.wait()
+        wait_until("its QEMU is as it waited", lambda: there.settings() == self.as_made)
         self.here = self.between.machine = there
         self.there = None
 
@@ -81,6 +83,18 @@ def test_late(rig, command):
     rig.between.plan(command, "late")
     rig.migrate(rig.between, there).done()
     assert there.state() == "running"
+    rig.moved(there)
+
+
+def test_settings_are_put_back_later(rig):
+    """What a target's QEMU does not take as soon as it has the guest it takes once that runs."""
+    there = rig.waiting()
+    between = Between(there, rig.stage.folder / "later.qmp")
+    rig.stage.wires.append(between)
+    again = "migrate-set-capabilities"
+    between.plan(again, "late", (again, "error"))
+    rig.migrate(rig.here, between).done()
+    assert between.at is None and between.seen.count(again) == 3, between.seen
     rig.moved(there)
 
 

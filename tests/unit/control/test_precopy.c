@@ -7,6 +7,7 @@
 
 #include <sys/mman.h>
 
+#include "clock.h"
 #include "codec.h"
 #include "session_impl.h"
 
@@ -230,6 +231,57 @@ static void test_paused(void **state)
 	assert_int_equal(told[3], 1);
 }
 
+/* A live pass that has nothing to send begins, and is over when this returns. It began so long ago.
+ */
+static void pass_of(uint64_t age_ns)
+{
+	uint32_t pass = s.next_pass;
+
+	precopy_live(&s);
+	answer(AGENT_LOOK);
+	s.fig.pass_began_ns -= age_ns;
+	while (s.next_pass == pass)
+		precopy_tick(&s);
+}
+
+/* Looks at an idle guest do not come one upon another, where no pause is short enough. */
+static void test_floor(void **state)
+{
+	uint64_t began;
+
+	(void)state;
+	s.opt.limits.downtime_ns = 1;
+	began = clock_ns();
+	pass_of(0);
+	while (asked.type != AGENT_LOOK)
+		precopy_tick(&s);
+	assert_true(clock_ns() - began >= 4 * NS_PER_MS);
+	assert_int_equal(s.live_passes, 2);
+}
+
+/* What the guest wrote in a long one is looked at without delay. */
+static void test_no_rest_after_a_long_pass(void **state)
+{
+	(void)state;
+	s.opt.limits.downtime_ns = 1;
+	pass_of(NS_PER_S);
+	assert_int_equal(asked.type, AGENT_LOOK);
+}
+
+/* The operator's wait costs the guest little, whether or not a pause would be short enough. */
+static void test_rests_while_held(void **state)
+{
+	uint64_t before = clock_ns();
+
+	(void)state;
+	s.opt.hold = true;
+	s.opt.limits.downtime_ns = 1;
+	pass_of(NS_PER_S);
+	assert_int_equal(asked.type, 0);
+	assert_int_equal(s.state, SESSION_COPYING);
+	assert_true(s.rest_until_ns >= before + 100 * NS_PER_MS);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -238,6 +290,9 @@ int main(void)
 		T(test_waits_until_told),
 		T(test_a_little_may_wait),
 		T(test_paused),
+		T(test_floor),
+		T(test_no_rest_after_a_long_pass),
+		T(test_rests_while_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
