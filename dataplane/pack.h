@@ -35,11 +35,12 @@ struct pack {
 	struct codec *codec;          /* NULL: raw, or chosen by automatic */
 	struct auto_codec *automatic; /* NULL: codec for all */
 	const struct link *link;
-	unsigned waiting; /* frames made that the wire has not begun to take, at pack_room() */
-	bool waited;      /* there was no room at some time since the last frame */
-	double pressure;  /* of what limits the flow but for the link, as choose_link's */
-	uint8_t *stage;   /* CHUNK_BYTES */
-	uint8_t *slots;   /* nslots times CHUNK_BYTES */
+	unsigned waiting;      /* frames made that the wire has not begun to take, at pack_room() */
+	bool waited;           /* there was no room at some time since the last frame */
+	uint64_t codec_cycles; /* of cycles_encode: copying to the stage, and encoding */
+	double pressure;       /* of what limits the flow but for the link, as choose_link's */
+	uint8_t *stage;        /* CHUNK_BYTES */
+	uint8_t *slots;        /* nslots times CHUNK_BYTES */
 	unsigned nslots;
 	bool sum_raw;         /* raw payloads get a checksum */
 	uint64_t made, freed; /* slots in use: [freed, made) */

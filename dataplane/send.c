@@ -246,6 +246,10 @@ static bool send_chunks(struct send *s)
 			}
 		moved = true;
 		push(s);
+		// What a codec made and the link does not take ends the turn, too: it can't leave
+		// before the link is polled.
+		if (s->pack.slots != NULL && !pack_empty(&s->pack))
+			return true;
 	}
 	return moved;
 }

@@ -8,7 +8,7 @@
 #include "codec.h"
 
 #define AUTO_WAITING 4u  /* frames: with so many waiting for a silent link, no more are made */
-#define AUTO_SLOTS   16u /* encoded frames that may wait behind raw ones */
+#define AUTO_SLOTS   32u /* encoded frames that may wait behind raw ones */
 
 struct auto_codec {
 	struct choose choose;

@@ -42,11 +42,11 @@ struct choose_link {
 	uint64_t left_bytes;  /* of these, what has left it */
 	double held_bytes; /* of all frames made, what waits to leave; below 0: it tells neither */
 	bool waiting;      /* frames wait for it */
-	bool waited;       /* the core had to wait before this frame could be made */
+	bool waited;       /* frames could wait nowhere any more, and the core with them */
 	double pressure;   /* from -1 to 1, of what else the flow is held to; of a silent link:
 			    * from -1, it is hungry, to 1, frames wait for it */
 	uint64_t content_bytes; /* that frames were made of so far */
-	uint64_t busy_cycles;   /* that the core has spent so far, but for encoding */
+	uint64_t busy_cycles;   /* that it has cost the core so far, but for encoding */
 	double target_busy; /* share of its time that the target's core had work; 0: not known */
 };
 

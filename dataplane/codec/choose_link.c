@@ -24,6 +24,7 @@
 // That is learned once in so much content, with this weight.
 #define CORE_BYTES  (double)(2u << 20)
 #define CORE_WEIGHT (1.0 / 4)
+#define OTHER_RAISE (1.0 / 64)
 
 // A link is to hold as much as it drains in this time: while a run of pages that give way well is
 // encoded, it lives on that.
@@ -133,7 +134,8 @@ static double pressure_told(struct choose *c, const struct choose_link *l)
 	if (c->enough_bytes < ahead)
 		c->enough_bytes = ahead;
 	p = held > 0 ? held / c->enough_bytes - 1 : -1;
-	p = p < 1 ? p : 1;
+	if (l->waited || p > 1) // buffers are full, perhaps of less
+		p = 1;
 	return p > l->pressure ? p : l->pressure;
 }
 
@@ -165,6 +167,8 @@ static void follow_core(struct choose *c, const struct choose_link *l)
 	}
 	if (bytes < CORE_BYTES)
 		return;
+	if (other > 2 * c->other_cycles) // the core was away, or it takes longer from now on
+		other = c->other_cycles * (1 + OTHER_RAISE / CORE_WEIGHT);
 	if (c->core.now_cycles != 0)
 		c->other_cycles += CORE_WEIGHT * (other - c->other_cycles);
 	if (c->other_cycles < OTHER_LEAST)

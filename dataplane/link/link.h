@@ -107,7 +107,7 @@ struct link {
 	unsigned behind;
 	uint64_t buffer_bytes;
 	/* The same, where it wants_held, which is set as the flow is made, and the link tells_held:
-	 * bytes of tx_bytes that had reached the other end at the last poll, and bytes of all
+	 * bytes of tx_bytes that had reached the other end when it told last, and bytes of all
 	 * frames accepted that waited then, or came since, to be put on the wire. */
 	bool wants_held, tells_held;
 	uint64_t left_bytes, held_bytes;

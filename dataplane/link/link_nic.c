@@ -306,7 +306,7 @@ static bool nic_leave(struct link *l)
 
 static unsigned ahead(const struct link_tx *f)
 {
-	return f->hdr.codec == CODEC_RAW ? NIC_AHEAD : NIC_AHEAD_ENCODED;
+	return f->nseg > 0 && f->hdr.codec == CODEC_RAW ? NIC_AHEAD : NIC_AHEAD_ENCODED;
 }
 
 static unsigned nic_tx(struct link *l, struct link_tx *f, unsigned count)

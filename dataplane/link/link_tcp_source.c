@@ -17,6 +17,9 @@
 // Answers are looked for in every poll that could not send, and in one of so many that could.
 #define ANSWER_POLLS 8u
 
+// From one look at what the socket holds to the next, while nothing is sent.
+#define ASK_CYCLES (1u << 17)
+
 static bool room(const struct link_tcp *t, const struct link_tx *f)
 {
 	uint64_t seq = t->link.next_seq;
@@ -241,13 +244,13 @@ static void ask_held(struct link_tcp *t)
 	struct tcp_info i;
 	uint64_t left, flying, held;
 
-	if (!ask_kernel(t->fd, &i))
+	t->link.tells_held = ask_kernel(t->fd, &i);
+	if (!t->link.tells_held)
 		return;
 	left = i.tcpi_bytes_acked > t->acked_before ? i.tcpi_bytes_acked - t->acked_before : 0;
 	if (left > t->link.tx_bytes)
 		left = t->link.tx_bytes;
 	flying = i.tcpi_delivery_rate * i.tcpi_min_rtt / 1000000;
-	t->link.tells_held = true;
 	t->link.told_cycles = cpu_cycles();
 	t->link.left_bytes = left;
 	held = t->link.tx_bytes - left;
@@ -255,6 +258,14 @@ static void ask_held(struct link_tcp *t)
 	if (held < i.tcpi_notsent_bytes)
 		held = i.tcpi_notsent_bytes;
 	t->link.held_bytes = held + t->queued_bytes - t->out_bytes;
+}
+
+// Where nothing could be sent. Not while the socket is full, and seldom where there is nothing to
+// send: the kernel has better to do with its lock.
+static bool news_may_be(const struct link_tcp *t)
+{
+	return t->link.behind == 0 && t->link.left_bytes < t->link.tx_bytes &&
+	       cpu_cycles() - t->link.told_cycles > ASK_CYCLES;
 }
 
 int64_t link_tcp_poll_source(struct link_tcp *t)
@@ -265,9 +276,7 @@ int64_t link_tcp_poll_source(struct link_tcp *t)
 	if (sent < 0)
 		return sent;
 	t->link.behind = (unsigned)(t->link.next_seq - t->link.sent);
-	// Not while it is full: the kernel has better to do with the socket's lock.
-	if (t->link.wants_held &&
-		(sent > 0 || (t->link.behind == 0 && t->link.left_bytes < t->link.tx_bytes)))
+	if (t->link.wants_held && (sent > 0 || news_may_be(t)))
 		ask_held(t);
 	if (sent == 0 || ++t->polls >= ANSWER_POLLS) {
 		t->polls = 0;

@@ -190,6 +190,44 @@ static void waits_are_no_work(void **state)
 	assert_true(c.other_cycles > 1.9 && c.other_cycles < 2.1);
 }
 
+// One time when the core was away is no new normal.
+static void absence_is_no_work(void **state)
+{
+	struct choose_link l = {.now_cycles = 1, .told_cycles = 1, .pressure = -1};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 8 << 20);
+	for (unsigned f = 0; f < 1000; f++) {
+		l.told_cycles = l.now_cycles += 10 * CHUNK_BYTES;
+		l.content_bytes += CHUNK_BYTES;
+		l.busy_cycles += CHUNK_BYTES;
+		choose_look(&c, &l);
+	}
+	l.busy_cycles += UINT64_C(1) << 40;
+	for (unsigned f = 0; f < 16; f++) {
+		l.content_bytes += CHUNK_BYTES;
+		choose_look(&c, &l);
+	}
+	assert_true(c.other_cycles < 1.5);
+}
+
+// Who had to wait for room is not hungry, however little the link holds: its buffers are small.
+static void who_waits_is_not_hungry(void **state)
+{
+	struct choose_link l = {.now_cycles = 1, .told_cycles = 1, .pressure = -1};
+	struct choose c;
+
+	(void)state;
+	choose_init(&c, assumed, 3, 8 << 20);
+	choose_look(&c, &l);
+	assert_true(c.link.pressure < -.9);
+	l.now_cycles += 100000;
+	l.waited = true;
+	choose_look(&c, &l);
+	assert_true(c.link.pressure >= 0);
+}
+
 // A link that is to hold enough is not full before, and is then.
 static void enough_is_enough(void **state)
 {
@@ -208,7 +246,11 @@ static void enough_is_enough(void **state)
 	}
 	assert_false(choose_full(&c, (1 << 22) / 4 * 3.9 * 2));
 	assert_true(choose_full(&c, (1 << 22) * 2.1));
-	assert_true(choose_full(&c, 64 << 20)); // however fast it is
+	c.drain = 10; // however fast it is
+	l.now_cycles += 100000;
+	choose_look(&c, &l);
+	assert_false(choose_full(&c, 8 << 20));
+	assert_true(choose_full(&c, 32 << 20));
 }
 
 // However long a link was hungry, or its target busy, what is known of it stays a number, and soon
@@ -364,6 +406,8 @@ int main(void)
 		cmocka_unit_test(what_is_held_decides),
 		cmocka_unit_test(old_news_teach_nothing),
 		cmocka_unit_test(waits_are_no_work),
+		cmocka_unit_test(absence_is_no_work),
+		cmocka_unit_test(who_waits_is_not_hungry),
 		cmocka_unit_test(enough_is_enough),
 		cmocka_unit_test(long_times_are_forgotten),
 		cmocka_unit_test(what_no_price_makes_best_raises_none),
