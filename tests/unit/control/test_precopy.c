@@ -282,6 +282,18 @@ static void test_rests_while_held(void **state)
 	assert_true(s.rest_until_ns >= before + 100 * NS_PER_MS);
 }
 
+/* The operator may take days to decide, and nothing is looked at meanwhile. */
+static void test_undecided_does_not_tick(void **state)
+{
+	(void)state;
+	precopy_tick(&s);
+	assert_true(event_pending(s.tick, EV_TIMEOUT, NULL));
+	event_del(s.tick);
+	s.state = SESSION_UNDECIDED;
+	precopy_tick(&s);
+	assert_false(event_pending(s.tick, EV_TIMEOUT, NULL));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -293,6 +305,7 @@ int main(void)
 		T(test_floor),
 		T(test_no_rest_after_a_long_pass),
 		T(test_rests_while_held),
+		T(test_undecided_does_not_tick),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
