@@ -177,15 +177,16 @@ static unsigned best(
 	return found;
 }
 
-// The next option that there are cycles to try, or the one chosen. One that takes more cycles than
-// the chosen and its bytes are worth can't be better, whatever it makes of them.
+// The next option that there are cycles to try, or the one chosen. One that is known to take more
+// cycles than the chosen and its bytes are worth can't be better, whatever it makes of them.
 static unsigned trial(
 	struct choose *c, const struct choose_cost *o, unsigned may, unsigned chosen, double bytes)
 {
 	unsigned i = c->trial_option % (c->n - 1) + 1;
 	double cycles = cycles_of(c, &o[i]) * bytes;
 
-	if ((may & 1u << i) == 0 || cycles > cost(c, &o[chosen], bytes)) {
+	if ((may & 1u << i) == 0 ||
+		(o[i].seen > SEEN_WELL && cycles > cost(c, &o[chosen], bytes))) {
 		c->trial_option = i;
 		return chosen;
 	}
