@@ -15,9 +15,9 @@
 #include <string.h>
 
 // Content packed in one turn. Raw: what was summed is still in the core's L2 when the link copies
-// it, and never more piles up on the way than the target takes at a time; 2 MiB a turn cost twice
-// the cycles on both sides. What a codec made counts twice: some 0.5 ms, so that the flows of one
-// core share it.
+// it (but under --codec auto, which lets more wait), and never more piles up on the way than the
+// target takes at a time; 2 MiB a turn cost twice the cycles on both sides. What a codec made
+// counts twice: some 0.5 ms, so that the flows of one core share it.
 #define TURN_BYTES (512u << 10)
 
 int send_new(struct flow *f, struct send_job *job, int node, struct err *e)

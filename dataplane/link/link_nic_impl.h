@@ -15,9 +15,8 @@
 /* Packets made before the device gets them: few, so that the target works while the source makes
  * the next ones, whatever the window. */
 #define NIC_OUTBOX 8u
-/* Frames taken before their parts may leave. Of raw ones few: what was scanned is still warm. What
- * a codec made counts against the core's turn once it is taken: where it is not, the core makes
- * more of it, some milliseconds each, and neither sees an answer nor sends anything meanwhile. */
+/* Frames taken before their parts may leave. Of raw ones few: what was scanned is still warm. Of
+ * what a codec made as many as --codec auto leaves waiting for a silent link, AUTO_WAITING. */
 #define NIC_AHEAD         2u
 #define NIC_AHEAD_ENCODED 4u
 #define NIC_BOUNCE_BYTES  65536u

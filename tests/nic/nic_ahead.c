@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // How many frames the nic link takes before their parts may leave: few raw ones, whose pages are
-// still warm; of encoded ones as many as wait where a codec is chosen by backlog, so that what was
-// made counts against the core's turn.
+// still warm; of encoded ones as many as wait where a codec is chosen by backlog.
 
 #include <stdio.h>
 #include <stdlib.h>
