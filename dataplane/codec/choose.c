@@ -14,16 +14,19 @@
 #define MIX_WEIGHT   (1.0 / 64) // of a frame, among those that tell what content comes
 #define PRICE_CYCLES (1u << 21) // from one reckoning of the price to the next
 #define PRICE_STEPS  6u         // halvings of what is between two doublings
+#define PRICE_WEIGHT (1.0 / 16) // of one that is reckoned, and how far it moves the price at most
+#define HUNGRY       (-0.75)    // a pressure: then it falls at once
 #define PRICE_MOST   128.0      // times the least that matters: few options gain by more
 #define OTHER        0.3        // cycles a byte of what is not encoding, assumed
 
 // Of new observations: how slow the core is now, what an option takes beside the others. One that
-// is so many times what is known, or else assumed, was disturbed: the core was taken away.
-#define SLOW_WEIGHT   (1.0 / 16)
-#define SEEN_WELL     4u  // times: then it is the core that is slow
-#define SEEN_MOST     62u // of an option: no observation counts less than 1 / 32
-#define OUTLIER       1.5
-#define OUTLIER_FIRST 8.0
+// is so many times what is known, or else assumed, was disturbed: the core was taken away. Nothing
+// makes it faster than it is, so the first ones that are below are believed.
+#define SLOW_WEIGHT (1.0 / 16)
+#define SEEN_WELL   4u  // times: then it is the core that is slow
+#define SEEN_MOST   62u // of an option: no observation counts less than 1 / 32
+#define OUTLIER     1.5
+#define LEAST       (1.0 / 8) // times what is known, or else assumed
 
 // Options that were not chosen are tried while the link has something to do, for a share of the
 // cycles that are spent.
@@ -132,7 +135,12 @@ static void find_price(struct choose *c)
 		else
 			high = middle;
 	}
-	c->price = high;
+	// Where core and wire take as long for one option, what is reckoned jumps, at the least
+	// change, between the price at which that begins to be the best and the one at which it
+	// ends: what lies between them is right.
+	if (high < c->price && c->link.pressure < HUNGRY)
+		c->price = high;
+	c->price += PRICE_WEIGHT * c->price * (high - c->price) / (high + c->price);
 }
 
 static double price_now(const struct choose *c)
@@ -231,16 +239,15 @@ void choose_learn(struct choose *c, unsigned kind, unsigned option, size_t in_by
 	struct choose_cost *o = &c->cost[kind][option];
 	double ratio = (double)out_bytes / (double)in_bytes;
 	double times = (double)cycles / (double)in_bytes / cycles_of(c, o);
-	double most = o->seen > 0 ? OUTLIER : OUTLIER_FIRST;
 	double weight = 1.0 / (1 + o->seen / 2.0);
 
 	guess_ratios(c, kind, option, ratio / o->ratio);
-	times = times < most ? times : most;
-	times = times > 1 / OUTLIER_FIRST ? times : 1 / OUTLIER_FIRST;
+	times = times < OUTLIER ? times : OUTLIER;
+	times = times > LEAST ? times : LEAST;
 	// The core is slower while others use what it shares, whatever it encodes by.
 	if (o->seen > SEEN_WELL)
 		c->slow += SLOW_WEIGHT * (times - 1) * c->slow;
-	o->cycles += weight * (times - 1) * o->cycles;
+	o->cycles += (times < 1 && o->seen < SEEN_WELL ? 1 : weight) * (times - 1) * o->cycles;
 	weight = weight > CHOOSE_WEIGHT ? weight : CHOOSE_WEIGHT;
 	o->ratio += weight * (ratio - o->ratio);
 	o->seen += o->seen < SEEN_MOST;

@@ -62,6 +62,7 @@ struct wire {
 	double pace;         // bytes a cycle that the source keeps to; 0: none
 	double later;        // bytes a cycle, after half of the frames; 0: the same
 	bool shared;         // the source's core is slowed down by others, and taken away at times
+	bool shaken;         // each option's first frame takes four times as long
 	double target_bytes; // that the target's kernel takes
 	double send_cycles;  // a byte on the wire, of the source's core
 	double decode_times; // the target's core is so much slower, or has so many flows
@@ -275,6 +276,8 @@ static struct run play(const struct wire *w, unsigned fixed)
 		t = &truth[k][o];
 		option[f] = (uint8_t)o;
 		cycles = t->cycles * frame * noise * slower(w, &s, now);
+		if (w->shaken && r.used[o] == 0)
+			cycles *= 4;
 		ratio = t->ratio < 1 ? t->ratio * noise : 1;
 		if (fixed == OPTIONS && o != RAW)
 			choose_learn(&c, kind_of[k], o, CHUNK_BYTES, (size_t)(ratio * frame),
@@ -351,15 +354,16 @@ static bool race(const struct wire *w, double gbit, enum content class, bool tel
 	if (class == RANDOM && chosen.used[RAW] * 50 < FRAMES * 49)
 		good = false;
 	if (!good || tell) {
-		printf("%s%-7s at %5.1f Gbit/s%s%s%s, buffer %.1f MB, target %.0f x + %.1f: best "
+		printf("%s%-7s at %5.1f Gbit/s%s%s%s%s, buffer %.1f MB, target %.0f x + %.1f: best "
 		       "%s %.3f "
 		       "s, auto %.3f s, "
 		       "%.3f of the best%s;",
 			good ? "" : "WRONG: ", content_name[class], gbit,
 			w->silent ? " silent" : "", w->pace > 0 ? " paced" : "",
-			w->later > 0 ? " changing" : "", w->buffer_bytes / 1e6, w->decode_times,
-			w->place_cycles, option_name[winner], best.cycles / HZ, chosen.cycles / HZ,
-			share, w->shared ? ", core shared" : "");
+			w->later > 0 ? " changing" : "", w->shaken ? " shaken" : "",
+			w->buffer_bytes / 1e6, w->decode_times, w->place_cycles,
+			option_name[winner], best.cycles / HZ, chosen.cycles / HZ, share,
+			w->shared ? ", core shared" : "");
 		for (unsigned o = 0; o < OPTIONS; o++)
 			printf(" %s %u", option_name[o], chosen.used[o]);
 		printf("\n");
@@ -472,6 +476,27 @@ static void race_changes(enum content class, bool tell)
 	}
 }
 
+// Core and wire take the same time for one option: whatever else is chosen, one of them loses. A
+// core that is a little slower or faster than the wire now and then changes nothing.
+static void race_knees(enum content class, bool tell)
+{
+	static const unsigned at[] = {LZ4, DEFLATE_1, ZSTD_1};
+	static const double times[] = {.95, 1, 1.05};
+
+	for (unsigned i = 0; i < 3 * 3 * 3; i++) {
+		const struct truth *t = &truth[class][at[i % 3]];
+		struct wire w = {.buffer_bytes = 4e6,
+			.target_bytes = 6e6,
+			.decode_times = 1,
+			.send_cycles = .5,
+			.shared = i / 9 == 1,
+			.shaken = i / 9 == 2};
+
+		w.bytes_a_cycle = t->ratio / (t->cycles + .1 + .5 * t->ratio) * times[i / 3 % 3];
+		run(&w, w.bytes_a_cycle * HZ * 8 / 1e9, class, tell);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const double gbit[] = {1, 2.5, 5, 10, 25, 100};
@@ -484,6 +509,8 @@ int main(int argc, char **argv)
 			race_targets(gbit[r], class, tell);
 		}
 		race_changes(class, tell);
+		if (class != RANDOM && class != MIX)
+			race_knees(class, tell);
 	}
 	race_least(tell);
 	printf("%u races, %u lost\n", races, wrong);
