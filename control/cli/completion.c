@@ -23,10 +23,19 @@ static void put_quoted(FILE *out, const char *text, const char *special)
 	}
 }
 
-static void put_choices(FILE *out, const char *choices)
+/* As words; before each of special stands a backslash. */
+static void put_choices(FILE *out, const char *choices, const char *special)
 {
-	for (; *choices != '\0'; choices++)
+	for (; *choices != '\0'; choices++) {
+		if (strchr(special, *choices) != NULL)
+			fputc('\\', out);
 		fputc(*choices == '|' ? ' ' : *choices, out);
+	}
+}
+
+static const char *choices_of(const struct option_row *r)
+{
+	return r->choices != NULL ? r->choices : r->offers;
 }
 
 static bool is_file(const struct option_row *r)
@@ -74,9 +83,9 @@ static void bash_values(
 		if ((r->where & where) == 0 || r->kind == OPTION_SWITCH)
 			continue;
 		fprintf(out, "\t'%s--%s') ", before, r->name);
-		if (r->choices != NULL) {
+		if (choices_of(r) != NULL) {
 			fputs("words='", out);
-			put_choices(out, r->choices);
+			put_choices(out, choices_of(r), "");
 			fputs("' ;;\n", out);
 		} else {
 			fputs(is_file(r) ? "files=1 ;;\n" : "return ;;\n", out);
@@ -115,7 +124,7 @@ static void bash_after(FILE *out, enum command c)
 		break;
 	case WORD_CHOICE:
 		fputs("words='", out);
-		put_choices(out, choices);
+		put_choices(out, choices, "");
 		fputs("' ;;\n", out);
 		break;
 	case WORD_FILE:
@@ -190,9 +199,9 @@ static void zsh_options(FILE *out, const struct option_row *rows, unsigned where
 		fprintf(out, " \\\n\t\t'--%s%s[", r->name, r->kind == OPTION_SWITCH ? "" : "=");
 		put_quoted(out, r->help, "[]:\\");
 		fputc(']', out);
-		if (r->choices != NULL) {
+		if (choices_of(r) != NULL) {
 			fprintf(out, ":%s:(", r->arg);
-			put_choices(out, r->choices);
+			put_choices(out, choices_of(r), ":");
 			fputc(')', out);
 		} else if (is_file(r)) {
 			fprintf(out, ":%s:_files", r->arg);
@@ -224,7 +233,7 @@ static void zsh_word(FILE *out, enum command c)
 		break;
 	case WORD_CHOICE:
 		fputs(" \\\n\t\t'1:value:(", out);
-		put_choices(out, choices);
+		put_choices(out, choices, ":");
 		fputs(")'", out);
 		break;
 	default:

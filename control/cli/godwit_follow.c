@@ -87,12 +87,14 @@ static void on_progress(struct screen *s, const json_t *ev)
 	if (now - s->printed_ns < PLAIN_PROGRESS_NS)
 		return;
 	s->printed_ns = now;
-	printf("%s: pass %.0f (%s) %3.0f %%, %s left, %.2f GiB/s, %s on the wire, %.1f s\n",
-		s->name, report_number(ev, "pass"), report_text(ev, "kind"),
+	printf("%s: pass %.0f (%s) %3.0f %%, %s left, %.2f GiB/s, %s on the wire, %.1f s", s->name,
+		report_number(ev, "pass"), report_text(ev, "kind"),
 		left + done > 0 ? 100 * done / (left + done) : 100.0,
 		unit_put_bytes((uint64_t)left * 4096, left_text), report_number(ev, "gib_per_s"),
 		unit_put_bytes((uint64_t)report_number(ev, "bytes_wire"), wire),
 		report_number(ev, "elapsed_ms") / 1e3);
+	view_put_forecast(stdout, ev);
+	putchar('\n');
 }
 
 static void on_throttle(struct screen *s, const json_t *ev)
@@ -164,11 +166,21 @@ static void show_plain(struct screen *s, const char *what, const json_t *ev)
 		on_progress(s, ev);
 }
 
+/* Each pass tells the state anew. */
+static bool is_old(const struct screen *s, const char *what, const json_t *ev)
+{
+	const json_t *old = s->view.state;
+
+	return strcmp(what, "state") == 0 &&
+	       strcmp(report_text(ev, "state"), report_text(old, "state")) == 0 &&
+	       strcmp(report_text(ev, "stage"), report_text(old, "stage")) == 0;
+}
+
 static void show(struct screen *s, const char *what, const json_t *ev)
 {
-	bool changed = view_take(&s->view, ev);
+	bool old = is_old(s, what, ev), changed = view_take(&s->view, ev);
 
-	if (!s->terminal)
+	if (!s->terminal && !old)
 		show_plain(s, what, ev);
 	if (strcmp(what, "log") == 0)
 		on_log(s, ev);

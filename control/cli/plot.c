@@ -27,7 +27,7 @@ static int take(struct plot_record *r, json_t *event, struct err *e)
 				"a record of version %.0f; this godwit reads version %d",
 				report_number(event, "version"), RECORD_VERSION);
 		r->head = json_incref(event);
-	} else if (strcmp(what, "progress") == 0) {
+	} else if (strcmp(what, "progress") == 0 || strcmp(what, "placing") == 0) {
 		json_array_append(r->progress, event);
 	} else if (strcmp(what, "passed") == 0) {
 		json_array_append(r->passed, event);

@@ -15,7 +15,7 @@
 /* A record, in memory. */
 struct plot_record {
 	json_t *head;     /* its first line */
-	json_t *progress; /* arrays of events, in order */
+	json_t *progress; /* arrays of events, in order; of a target these are "placing" */
 	json_t *passed;
 	json_t *pass;
 	json_t *stages;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What gnuplot is told: data first, then five plots one below the other. Run by godwit's only
-// thread. Pure but for the printing. Words are single-quoted, and nothing in them can end that.
+// What gnuplot is told: data first, then five plots one below the other; of a target two. Run by
+// godwit's only thread. Pure but for the printing. Words are single-quoted, and nothing in them can
+// end that.
 
 #include "plot.h"
 
@@ -165,20 +166,38 @@ static void marks(const struct plot_record *r, FILE *out)
 			paused - pause, paused, pause * 1e3, paused - pause);
 }
 
+/* A target tells of no passes, and knows neither ratio nor stall. */
+static bool is_target(const struct plot_record *r)
+{
+	return strcmp(report_text(json_array_get(r->progress, 0), "event"), "placing") == 0;
+}
+
+/* What of the report is known: a target counts no passes, and not each guest's vCPUs are. */
 static void head(const struct plot_record *r, FILE *out)
 {
+	static const struct {
+		const char *key, *format;
+		double scale;
+	} figures[] = {
+		{"total_ms", ", %.3f s", 1e-3},
+		{"passes", ", %.0f passes", 1},
+		{"pause_ms", ", pause %.1f ms", 1},
+		{"stall_ms", ", stall %.1f ms", 1},
+		{"ratio", ", ratio %.2f", 1},
+		{"gib_per_s", ", %.2f GiB/s", 1},
+	};
 	const json_t *report = json_object_get(r->end, "report");
 	char text[400];
+	size_t len;
 
-	snprintf(text, sizeof(text),
-		"%.80s, %.40s: %.40s, %.3f s, %.0f passes, pause %.1f ms, stall %.1f ms, ratio "
-		"%.2f, %.2f GiB/s",
+	len = (size_t)snprintf(text, sizeof(text), "%.80s, %.40s: %.40s",
 		report_text(r->head, "name"), report_text(r->head, "at"),
-		r->end != NULL ? report_text(r->end, "result") : "not ended",
-		number(report, "total_ms") / 1e3, number(report, "passes"),
-		number(report, "pause_ms"), number(report, "stall_ms"), number(report, "ratio"),
-		number(report, "gib_per_s"));
-	fputs("set multiplot layout 5,1 title ", out);
+		r->end != NULL ? report_text(r->end, "result") : "not ended");
+	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+		if (number(report, figures[i].key) != 0 && len < sizeof(text))
+			len += (size_t)snprintf(text + len, sizeof(text) - len, figures[i].format,
+				number(report, figures[i].key) * figures[i].scale);
+	fprintf(out, "set multiplot layout %u,1 title ", is_target(r) ? 2u : 5u);
 	quote(out, text);
 	fputs(" noenhanced\n", out);
 }
@@ -198,8 +217,28 @@ static bool has_writes(const struct plot_record *r)
 	return false;
 }
 
+#define HISTOGRAM                                                                                  \
+	"set style data histograms\nset style histogram rowstacked\nset boxwidth 0.8\n"            \
+	"set style fill solid 0.8 noborder\n"
+
+static void plots_of_source(FILE *out)
+{
+	fputs("\nset ylabel 'ratio'\n"
+	      "plot $rates using 1:5 with fsteps linewidth 2 title 'ratio'\n"
+	      "set ylabel 'ms of vCPUs'\n"
+	      "set xlabel 'seconds'\n"
+	      "plot $rates using 1:6 with lines linewidth 2 title 'stall'\n"
+	      "unset arrow\nunset label\nunset object\nset xrange [*:*]\n" HISTOGRAM
+	      "set ylabel 'pages'\nset xlabel 'pass'\nset xtics auto\n"
+	      "plot $passes using 2:xtic(1) title 'sent', '' using 3 title 'zero', "
+	      "'' using 4 title 'holes', '' using 5 title 'left out'",
+		out);
+}
+
 static void plots(const struct plot_record *r, FILE *out)
 {
+	if (is_target(r))
+		fputs("set xlabel 'seconds'\n", out);
 	fputs("set ylabel 'GiB/s'\n"
 	      "plot $rates using 1:2 with fsteps linewidth 2 title 'guest memory moved', "
 	      "'' using 1:3 with fsteps linewidth 2 title 'wire'",
@@ -208,17 +247,9 @@ static void plots(const struct plot_record *r, FILE *out)
 		fputs(", '' using 1:4 with fsteps linewidth 2 title 'written by the guest'", out);
 	if (number(json_object_get(r->end, "report"), "pause_ms") > 0)
 		fputs("\nunset label 1000", out); /* once is enough */
-	fputs("\nset ylabel 'ratio'\n"
-	      "plot $rates using 1:5 with fsteps linewidth 2 title 'ratio'\n"
-	      "set ylabel 'ms of vCPUs'\n"
-	      "set xlabel 'seconds'\n"
-	      "plot $rates using 1:6 with lines linewidth 2 title 'stall'\n"
-	      "unset arrow\nunset label\nunset object\nset xrange [*:*]\n"
-	      "set style data histograms\nset style histogram rowstacked\nset boxwidth 0.8\n"
-	      "set style fill solid 0.8 noborder\n"
-	      "set ylabel 'pages'\nset xlabel 'pass'\nset xtics auto\n"
-	      "plot $passes using 2:xtic(1) title 'sent', '' using 3 title 'zero', "
-	      "'' using 4 title 'holes', '' using 5 title 'left out'\n"
+	if (!is_target(r))
+		plots_of_source(out);
+	fputs("\nunset arrow\nunset label\nunset object\nset xrange [*:*]\n" HISTOGRAM
 	      "set ylabel '% of time copying'\nunset xlabel\nset yrange [0:100]\n"
 	      "plot $cores using 2:xtic(1) title 'claim'",
 		out);
@@ -235,8 +266,8 @@ void plot_script(const struct plot_record *r, FILE *out, const char *terminal)
 	data_rates(r, out);
 	data_passes(r, out);
 	data_cores(r, out);
-	fprintf(out, "set terminal %s size 1200,1500 background '#ffffff' noenhanced\n",
-		strcmp(terminal, "png") == 0 ? "pngcairo" : "svg");
+	fprintf(out, "set terminal %s size 1200,%u background '#ffffff' noenhanced\n",
+		strcmp(terminal, "png") == 0 ? "pngcairo" : "svg", is_target(r) ? 700u : 1500u);
 	fputs("set grid ytics\nset key outside right top\nset yrange [0:*]\n"
 	      "set lmargin 12\nset rmargin 30\nset datafile missing 'NaN'\n",
 		out);

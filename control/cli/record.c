@@ -51,21 +51,27 @@ int record_open(struct record **out, const char *path, const char *name, struct 
 	return 0;
 }
 
+/* A pass as an event that was before the record began. */
+static void put_before(struct record *r, const char *what, const json_t *session, json_t *pass)
+{
+	json_t *event = json_pack("{s:s, s:f, s:s}", "event", what, "t_ms", 0.0, "name",
+		report_text(session, "name"));
+
+	json_object_update_missing(event, pass);
+	put(r, event);
+}
+
 void record_session(struct record *r, const json_t *session)
 {
 	json_t *before = json_object_get(json_object_get(session, "report"), "passes_detail");
-	json_t *pass;
+	json_t *now = json_object_get(session, "under_way"), *pass;
 	size_t i;
 
 	if (r == NULL)
 		return;
-	json_array_foreach(before, i, pass)
-	{
-		json_t *event = json_pack("{s:s, s:f}", "event", "passed", "t_ms", 0.0);
-
-		json_object_update_missing(event, pass);
-		put(r, event);
-	}
+	json_array_foreach(before, i, pass) put_before(r, "passed", session, pass);
+	if (json_is_object(now))
+		put_before(r, "pass", session, now);
 }
 
 void record_event(struct record *r, const json_t *event)

@@ -61,11 +61,14 @@ bool view_take(struct view *v, const json_t *event)
 void view_seed(struct view *v, const json_t *session)
 {
 	const json_t *before = json_object_get(json_object_get(session, "report"), "passes_detail");
+	const json_t *pass = json_object_get(session, "under_way");
 
 	if (json_is_object(session))
 		keep(&v->state, session);
 	if (json_is_array(before))
 		json_array_extend(v->passed, (json_t *)before);
+	if (json_is_object(pass))
+		keep(&v->pass, pass);
 }
 
 static uint64_t count(double v)
@@ -88,21 +91,33 @@ static void put_time(FILE *out, double s)
 		fprintf(out, "%.1f h", s / 3600);
 }
 
+void view_put_forecast(FILE *out, const json_t *p)
+{
+	/* Before pass 1 has been looked at nobody knows how much the guest writes. */
+	if (known(p, "ends_ms")) {
+		fputs(", ends in about ", out);
+		put_time(out, report_number(p, "ends_ms") / 1e3);
+	} else if (known(p, "pass_ends_ms")) {
+		fprintf(out, ", pass %.0f ends in about ", report_number(p, "pass"));
+		put_time(out, report_number(p, "pass_ends_ms") / 1e3);
+	}
+	if (known(p, "pause_ms"))
+		fprintf(out, ", pause about %.0f ms", report_number(p, "pause_ms"));
+}
+
 static void head(const struct view *v, FILE *out)
 {
 	const json_t *p = v->progress;
 
-	fprintf(out, "%s: %s (%s)", v->name, report_text(v->state, "state"),
-		report_text(v->state, "stage"));
+	if (v->state != NULL)
+		fprintf(out, "%s: %s (%s)", v->name, report_text(v->state, "state"),
+			report_text(v->state, "stage"));
+	else /* the first is told when it changes */
+		fprintf(out, "%s: preparing", v->name);
 	if (p != NULL) {
 		fputs(", ", out);
 		put_time(out, report_number(p, "elapsed_ms") / 1e3);
-		if (known(p, "ends_ms")) {
-			fputs(", ends in about ", out);
-			put_time(out, report_number(p, "ends_ms") / 1e3);
-		}
-		if (known(p, "pause_ms"))
-			fprintf(out, ", pause about %.0f ms", report_number(p, "pause_ms"));
+		view_put_forecast(out, p);
 	} else if (known(v->pass, "expected_pause_ms")) {
 		fprintf(out, ", expected pause %.0f ms",
 			report_number(v->pass, "expected_pause_ms"));

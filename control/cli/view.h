@@ -26,6 +26,9 @@ void view_seed(struct view *v, const json_t *session);
 /* Prints at most so many lines, of at most width columns; returns how many. */
 unsigned view_print(const struct view *v, FILE *out, unsigned width, unsigned most);
 
+/* ", ends in about 5 min, pause about 41 ms": what of it a progress tells; of the pass where the
+ * end is not known. */
+void view_put_forecast(FILE *out, const json_t *progress);
 /* One line for a pass that has ended, without an end. */
 void view_passed_line(FILE *out, const json_t *passed);
 

@@ -36,6 +36,7 @@ struct option_row {
 	const char *one_of;   /* exactly one of the options with the same word is wanted */
 	uint64_t min, max;    /* of number; max 0: no bound */
 	const char *choices;  /* "abort|pause" */
+	const char *offers;   /* the same for shells alone, where choices can't list all; or NULL */
 	const char *fallback; /* value where none is given, as text; NULL: none */
 	const char *help;
 };

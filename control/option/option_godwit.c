@@ -89,6 +89,7 @@ const struct option_row option_godwit[] = {
 		.arg = "CODEC",
 		.kind = OPTION_TEXT,
 		.where = ON(MIGRATE),
+		.offers = "raw|auto|lz4|deflate:1|zstd:1",
 		.fallback = "raw",
 		.help = "auto: by backlog, frame by frame; raw, lz4, deflate:LEVEL with LEVEL from "
 			"0 to 3, or zstd:LEVEL from 1 to "

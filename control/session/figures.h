@@ -29,6 +29,7 @@ struct session_figures {
 	unsigned reconnects;
 	unsigned begun; /* passes that went to the flows; their numbers may have gaps */
 	json_t *passes; /* array, one object a pass */
+	json_t *pass;   /* the event of the one under way; NULL: none */
 };
 
 /* What was seen when the last event of progress.c went out. Its own copies: others look at the

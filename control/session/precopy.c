@@ -145,6 +145,7 @@ void precopy_fini(struct session *s)
 	carry_fini(&s->carry);
 	exclude_fini(&s->exclude);
 	dirty_fini(&s->dirty);
+	progress_pass_none(s);
 	s->have_pass = false;
 }
 

@@ -84,17 +84,25 @@ void progress_pass(struct session *s, const struct converge_decision *d)
 	const char *what = d->what == CONVERGE_SWITCH    ? "switch"
 			   : d->what == CONVERGE_GIVE_UP ? "give up"
 							 : "go on";
+	json_t *event;
 
 	note_dirty_rate(s);
-	watch_emit(
-		s, json_pack("{s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:s, s:s, s:f}",
-			   "event", "pass", "pass", (int)f->number, "kind", pass_kind_name(f->kind),
-			   "dirty_pages", num(f->dirty_pages), "hole_pages", num(f->hole_pages),
-			   "skipped_pages", num(f->skipped_pages), "balloon_pages",
-			   num(f->balloon_pages), "free_pages", num(s->exclude.free_pages),
-			   "dirty_per_s", dirty_rate(s), "elapsed_ms",
-			   ms(clock_ns() - s->fig.began_ns), "decision", what, "reason", d->reason,
-			   "expected_pause_ms", ms(d->expected_pause_ns)));
+	event = json_pack("{s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:s, s:s, s:f}",
+		"event", "pass", "pass", (int)f->number, "kind", pass_kind_name(f->kind),
+		"dirty_pages", num(f->dirty_pages), "hole_pages", num(f->hole_pages),
+		"skipped_pages", num(f->skipped_pages), "balloon_pages", num(f->balloon_pages),
+		"free_pages", num(s->exclude.free_pages), "dirty_per_s", dirty_rate(s),
+		"elapsed_ms", ms(clock_ns() - s->fig.began_ns), "decision", what, "reason",
+		d->reason, "expected_pause_ms", ms(d->expected_pause_ns));
+	progress_pass_none(s);
+	s->fig.pass = json_incref(event);
+	watch_emit(s, event);
+}
+
+void progress_pass_none(struct session *s)
+{
+	json_decref(s->fig.pass);
+	s->fig.pass = NULL;
 }
 
 /* The pass as the report lists it too. */
@@ -123,6 +131,7 @@ void progress_pass_over(struct session *s, uint64_t now)
 	session_sum_stats(s);
 	pages = since(s, s->seen.pass, STAT_bytes_pages) / PAGE_BYTES;
 	s->seen.back_pages = s->pass.facts.back_pages;
+	progress_pass_none(s);
 	facts = pass_facts(s, pages, ns);
 	json_array_append(s->fig.passes, facts);
 	/* A guest that is held has ten passes a second. */

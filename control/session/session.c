@@ -172,6 +172,7 @@ static void session_free(struct session *s)
 	if (s->deadline != NULL)
 		event_free(s->deadline);
 	json_decref(s->fig.passes);
+	json_decref(s->fig.pass);
 	stall_fini(&s->stall);
 	json_decref(s->peer);
 	json_decref(s->direct);

@@ -110,6 +110,8 @@ json_t *session_status(const struct session *cs)
 		json_object_set_new(j, "result", json_string(session_result_name(s->result)));
 	json_object_set_new(
 		j, "error", s->why.errnum != 0 ? json_string(s->why.text) : json_null());
+	if (s->fig.pass != NULL)
+		json_object_set(j, "under_way", s->fig.pass);
 	json_object_set_new(j, "report", watch_report(s));
 	return j;
 }

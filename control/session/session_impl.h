@@ -276,6 +276,8 @@ void precopy_tick(struct session *s);
 void progress_pass_begins(struct session *s);
 /* It was looked at what it has to send, and d decided. */
 void progress_pass(struct session *s, const struct converge_decision *d);
+/* None is under way any more. */
+void progress_pass_none(struct session *s);
 /* Its barriers are acknowledged; adds it to the report, and takes its rate. */
 void progress_pass_over(struct session *s, uint64_t now);
 /* From the tick, in stages that copy. */

@@ -22,6 +22,15 @@ def told(stage, pair, *args, guest=("--rate", "3000"), memory="64M"):
     return migration, vm, waiting
 
 
+def follow(stage, daemon, record):
+    """One who comes when it has begun."""
+    child = godwit.Child(record, [
+        godwit.GODWIT, "status", "guest", "--watch", "--record", stage.folder / record, "--json",
+        "--api", daemon.api])
+    stage.children.append(child)
+    return child
+
+
 def rates_add_up(told):
     """Whoever else looks at the counters meanwhile: a rate is that since the event before, and a
     core had no more time than there was. What it did while it was off its CPU counts where it came
@@ -52,23 +61,26 @@ def test_events(stage, pair):
     vm, waiting = stage.vm(args=["--rate", "3000"]), stage.waiting()
     vm.wait_ticks()
     receive = godwit.Child("receive", [
-        godwit.GODWIT, "receive", "guest", *waiting.way, "--json", "--api", target.api])
+        godwit.GODWIT, "receive", "guest", *waiting.way, "--json", "--record",
+        stage.folder / "theirs", "--api", target.api])
     stage.children.append(receive)
     receive.wait_line('"event":"state"')
     migration = godwit.Migration(source, "guest", vm, target.address, "--record", record,
-                                 "--bandwidth", "40M", "--hold")
+                                 "--bandwidth", "1M", "--hold")
     stage.children.append(migration)
+    migration.wait_line('"event":"progress"')
+    amid = follow(stage, source, "amid")
+    amid.wait_line('"event":"progress"')
+    source.ok("set", "guest", "--bandwidth", "40M")
     migration.wait_line('"event":"passed"')
     migration.wait_line('"event":"progress"')
     source.wait_state("guest", "holding")
-    late = godwit.Child("watch", [
-        godwit.GODWIT, "status", "guest", "--watch", "--record", stage.folder / "late", "--json",
-        "--api", source.api])
-    stage.children.append(late)
+    late = follow(stage, source, "late")
     late.wait_line('"event":"passed"')
+    late.wait_line('"event":"progress"')
     source.ok("switch-now", "guest")
     report = migration.done()
-    assert late.wait() == 0 and receive.wait() == 0
+    assert late.wait() == amid.wait() == receive.wait() == 0
     told = migration.events()
     theirs = [json.loads(line) for line in receive.lines if line.startswith("{")]
     for event in told + theirs:
@@ -94,11 +106,19 @@ def test_events(stage, pair):
         events.check(line)
     assert [e for e in told if e["event"] != "progress"] == [
         {k: v for k, v in e.items() if k != "t_ms"} for e in lines[1:] if e["event"] != "progress"]
-    late = [json.loads(line)
-            for line in (stage.folder / "late").read_text(encoding="utf-8").splitlines()]
+    late, amid = ([json.loads(line) for line in
+                   (stage.folder / name).read_text(encoding="utf-8").splitlines()]
+                  for name in ("late", "amid"))
     first = next(e for e in late if e["event"] == "passed")
     assert first["pass"] == 0 and first["t_ms"] == 0, "one who comes late sees earlier passes"
     rates_add_up([e for e in late if e["event"] == "progress"])
+    assert (amid[1]["event"], amid[1]["pass"], amid[1]["t_ms"]) == ("pass", 0, 0), \
+        "one who comes amid a pass sees which it is"
+    for event in late[1:] + amid[1:]:
+        events.check(event)
+    made = target.run("plot", stage.folder / "theirs", api=False)
+    assert made.returncode == 0 and not made.stderr, made.stderr
+    assert "decode" in (stage.folder / "theirs.svg").read_text(encoding="utf-8")
 
 
 def test_events_of_a_failure(stage, pair):

@@ -63,6 +63,8 @@ class Bash(unittest.TestCase):
                                      value.split("|"))
         self.assertEqual(self.complete("godwit", "migrate", "--link", "=", "t"), ["tcp"])
         self.assertEqual(self.complete("godwit", "log", "w"), ["warning"])
+        self.assertEqual(self.complete("godwit", "migrate", "--codec", "a"), ["auto"])
+        self.assertEqual(self.complete("godwit", "migrate", "--codec", "de"), ["deflate:1"])
 
     def test_daemon(self):
         wanted = options(GODWITD)
@@ -120,6 +122,7 @@ class Zsh(unittest.TestCase):
         for typed, wanted in (("godwit switc", "godwit switch-now "),
                               ("godwit migrate x --li", "godwit migrate x --link="),
                               ("godwit migrate x --link=n", "godwit migrate x --link=nic "),
+                              ("godwit migrate x --codec=z", "godwit migrate x --codec=zstd:1 "),
                               ("godwit log warn", "godwit log warning "),
                               ("godwitd --state", "godwitd --state-dir=")):
             self.send(typed + "\t")

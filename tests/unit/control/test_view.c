@@ -114,7 +114,9 @@ static void test_nothing_is_trusted(void **state)
 static void test_seed(void **state)
 {
 	json_t *session = json_loads("{\"state\": \"copying\", \"stage\": \"copy\", \"report\": "
-				     "{\"passes_detail\": [{\"pass\": 0, \"kind\": \"live\"}]}}",
+				     "{\"passes_detail\": [{\"pass\": 0, \"kind\": \"live\"}]}, "
+				     "\"under_way\": {\"pass\": 1, \"kind\": \"live\", "
+				     "\"dirty_pages\": 70, \"hole_pages\": 7}}",
 		0, NULL);
 	struct view v;
 	unsigned lines;
@@ -123,10 +125,20 @@ static void test_seed(void **state)
 	(void)state;
 	view_init(&v, "web");
 	view_seed(&v, NULL);
+	text = printed(&v, 79, &lines);
+	assert_string_equal(text, "web: preparing\n");
+	free(text);
 	view_seed(&v, session);
 	text = printed(&v, 79, &lines);
-	assert_int_equal(lines, 3);
+	assert_int_equal(lines, 4);
 	assert_non_null(strstr(text, "copying"));
+	assert_non_null(strstr(text, "    1 live         77"));
+	free(text);
+	take(&v,
+		"{\"event\": \"progress\", \"pass\": 1, \"ends_ms\": null, \"pass_ends_ms\": 3000}",
+		true);
+	text = printed(&v, 79, &lines);
+	assert_non_null(strstr(text, "(copy), 0.0 s, pass 1 ends in about 3.0 s\n"));
 	free(text);
 	view_fini(&v);
 	json_decref(session);
