@@ -31,6 +31,7 @@ struct run {
 	const struct stage *stage;
 	void *state;
 	double cycles[ROUNDS_MAX]; // a page
+	double ratio;              // of a codec, the same in each round; 0: it is none
 };
 
 static const char usage[] =
@@ -121,24 +122,29 @@ static double gib_per_s(double cycles_a_page)
 	return (double)clock_cycles_hz() / cycles_a_page * PAGE_BYTES / (1 << 30);
 }
 
-static void print_settings(const struct options *o)
+static void print_settings(const struct bench *b, const struct options *o)
 {
 	putchar('{');
 	about_print(stdout);
 	// The TSC in tens: what is measured of it differs by less from run to run.
 	printf(", \"settings\": {\"tsc_mhz\": %llu, \"rounds\": %u, \"cpu\": %d, \"huge\": %s, "
-	       "\"seed\": %llu, \"codec\": \"%s\"}}\n",
+	       "\"seed\": %llu, \"codec\": \"%s\", \"mib\": %llu, \"content\": \"%s\"}}\n",
 		(unsigned long long)(clock_cycles_hz() + 5000000) / 10000000 * 10, o->rounds,
-		o->cpu, o->huge ? "true" : "false", (unsigned long long)o->seed, o->codec->name);
+		o->cpu, o->huge ? "true" : "false", (unsigned long long)o->seed, o->codec->name,
+		(unsigned long long)(o->bytes >> 20), bench_content(b));
 	fflush(stdout);
 }
 
-static void print_round(const struct run *r, unsigned round, const struct options *o)
+static void print_round(const struct bench *b, const struct run *r, unsigned round)
 {
 	printf("{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"mib\": %llu, "
-	       "\"cycles_a_page\": %.2f, \"gib_per_s\": %.3f}\n",
-		r->stage->name, round, image_name(o->content), (unsigned long long)(o->bytes >> 20),
-		r->cycles[round], gib_per_s(r->cycles[round]));
+	       "\"cycles_a_page\": %.2f, \"gib_per_s\": %.3f",
+		r->stage->name, round, bench_content(b),
+		(unsigned long long)(b->pages * PAGE_BYTES >> 20), r->cycles[round],
+		gib_per_s(r->cycles[round]));
+	if (r->ratio > 0)
+		printf(", \"ratio\": %.3f", r->ratio);
+	printf("}\n");
 	fflush(stdout);
 }
 
@@ -172,28 +178,41 @@ static bool writes(const char *name)
 	       strncmp(name, "place", 5) == 0 || strncmp(name, "fresh", 5) == 0;
 }
 
-static void print_table(struct run *runs, unsigned n, const struct options *o)
+static void print_row(struct run *r, double of, unsigned rounds)
+{
+	double c = median(r, rounds);
+
+	qsort(r->cycles, rounds, sizeof(r->cycles[0]), by_value);
+	printf("%-20s %14.1f %10.2f %8.2f %8.2f", r->stage->name, c, gib_per_s(c),
+		gib_per_s(r->cycles[rounds - 1]), gib_per_s(r->cycles[0]));
+	if (of > 0)
+		printf(" %5.0f%%", 100 * of / c);
+	else
+		printf(" %6s", "-");
+	if (r->ratio > 0)
+		printf(" %6.2f", r->ratio);
+	else
+		printf(" %6s", "");
+	printf("  %s\n", r->stage->what);
+}
+
+static void print_table(
+	const struct bench *b, struct run *runs, unsigned n, const struct options *o)
 {
 	double reading = limit(runs, n, "read/", o->rounds);
 	double copying = limit(runs, n, "copy", o->rounds);
 
 	printf("%llu MiB of %s, %s pages, %u rounds, TSC %.0f MHz; medians\n",
-		(unsigned long long)(o->bytes >> 20), image_name(o->content),
-		o->huge ? "2 MiB" : "4 KiB", o->rounds, (double)clock_cycles_hz() / 1e6);
-	printf("%-20s %14s %10s %17s %6s  %s\n", "stage", "cycles a page", "GiB/s", "min to max",
-		"share", "what");
-	for (unsigned i = 0; i < n; i++) {
-		double of = writes(runs[i].stage->name) ? copying : reading;
-		double c = median(&runs[i], o->rounds);
-
-		qsort(runs[i].cycles, o->rounds, sizeof(runs[i].cycles[0]), by_value);
-		printf("%-20s %14.1f %10.2f %8.2f %8.2f %5.0f%%  %s\n", runs[i].stage->name, c,
-			gib_per_s(c), gib_per_s(runs[i].cycles[o->rounds - 1]),
-			gib_per_s(runs[i].cycles[0]), 100 * of / c, runs[i].stage->what);
-	}
+		(unsigned long long)(o->bytes >> 20), bench_content(b), o->huge ? "2 MiB" : "4 KiB",
+		o->rounds, (double)clock_cycles_hz() / 1e6);
+	printf("%-20s %14s %10s %17s %6s %6s  %s\n", "stage", "cycles a page", "GiB/s",
+		"min to max", "share", "ratio", "what");
+	for (unsigned i = 0; i < n; i++)
+		print_row(&runs[i], writes(runs[i].stage->name) ? copying : reading, o->rounds);
 	printf("share: of the fastest plain copy for copy, fill, fresh and place, of the fastest "
-	       "plain "
-	       "read for others; 0: not run\n");
+	       "plain read for others%s\n",
+		reading > 0 && copying > 0 ? "" : "; -: say 'read/*' 'copy*' too");
+	printf("ratio: bytes of guest memory for each that a codec leaves, or a path sends\n");
 }
 
 // Opens stages; those that this machine can't run are left out. Returns how many are left.
@@ -225,12 +244,15 @@ static void time_stages(struct bench *b, struct run *runs, unsigned n, const str
 			uint64_t t0, t1, pages;
 
 			b->aside = 0;
+			b->encoded_bytes = 0;
 			t0 = cpu_cycles();
 			pages = s->run(b, s->arg, runs[i].state);
 			t1 = cpu_cycles();
 			runs[i].cycles[round] = (double)(t1 - t0 - b->aside) / (double)pages;
+			if (b->encoded_bytes > 0)
+				runs[i].ratio = (double)(pages * PAGE_BYTES) / b->encoded_bytes;
 			if (o->json)
-				print_round(&runs[i], round, o);
+				print_round(b, &runs[i], round);
 		}
 }
 
@@ -257,7 +279,7 @@ static int bench_stages(struct bench *b, const struct options *o, char **picks, 
 		return 1;
 	time_stages(b, runs, n, o);
 	if (!o->json)
-		print_table(runs, n, o);
+		print_table(b, runs, n, o);
 	for (unsigned i = 0; i < n; i++)
 		if (runs[i].stage->close != NULL)
 			runs[i].stage->close(runs[i].state);
@@ -295,7 +317,7 @@ static int bench_memory(struct bench *b, const struct options *o)
 		return 1;
 	}
 	if (o->json)
-		print_settings(o);
+		print_settings(b, o);
 	if (o->mode == MODE_TCP)
 		rc = tcp_bench(b, o->codec, o->level, o->rounds, o->json);
 	else if (o->mode == MODE_NIC)

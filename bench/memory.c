@@ -47,6 +47,11 @@ static int fill(const struct bench *b, uint8_t *dst, uint64_t pages)
 	return 0;
 }
 
+const char *bench_content(const struct bench *b)
+{
+	return b->from != NULL ? "file" : b->pid != 0 ? "process" : image_name(b->content.content);
+}
+
 int bench_image(struct bench *b, uint64_t bytes, bool huge)
 {
 	int rc = map_populated(&b->map, bytes, huge);

@@ -22,8 +22,12 @@
 #include "lane.h"
 #include "lcore.h"
 #include "link_nic_impl.h"
+#include "memory.h"
 #include "pingpong.h"
+#include "rates.h"
 #include "zero.h"
+
+#define RACES 5u
 
 struct nic {
 	struct bench *b;
@@ -43,6 +47,7 @@ struct nic {
 		uint32_t pass;
 	} lane[2];    // plain, sealed
 	char dir[32]; // of memif's socket, which the driver removes
+	struct rates rates[RACES];
 };
 
 struct race {
@@ -51,14 +56,13 @@ struct race {
 	uint32_t lose; // parts of 65536
 };
 
-static const struct race races[] = {
+static const struct race races[RACES] = {
 	{"nic/bare", true, false, 0},
 	{"nic/flow", false, false, 0},
 	{"nic/sealed", false, true, 0},
 	{"nic/flow-loss-1", false, false, 655},
 	{"nic/flow-loss-10", false, false, 6554},
 };
-#define RACES (sizeof(races) / sizeof(races[0]))
 
 struct runner {
 	struct nic *nic;
@@ -172,14 +176,15 @@ static void report(struct nic *t, const struct race *race, unsigned round)
 		printf("{\"stage\": \"%s\", \"round\": %u, \"content\": \"%s\", \"mib\": %llu, "
 		       "\"device\": \"%s\", \"mtu\": %u, \"gib_per_s\": %.3f, \"rtt_us\": %.0f, "
 		       "\"lost\": %llu}\n",
-			race->name, round, image_name(t->b->content.content),
+			race->name, round, bench_content(t->b),
 			(unsigned long long)(t->b->pages * PAGE_BYTES >> 20), port.driver, port.mtu,
 			gib, (double)i.rtt_ns / 1e3, (unsigned long long)i.lost);
 	else
 		printf("%-18s round %u, %s: %.2f GiB/s; round trip %.0f us, lost so far %llu\n",
-			race->name, round, image_name(t->b->content.content), gib,
-			(double)i.rtt_ns / 1e3, (unsigned long long)i.lost);
+			race->name, round, bench_content(t->b), gib, (double)i.rtt_ns / 1e3,
+			(unsigned long long)i.lost);
 	fflush(stdout);
+	t->rates[race - races].gib_per_s[round - 1] = gib;
 }
 
 static void run_race(struct nic *t, const struct race *race, unsigned round)
@@ -351,6 +356,8 @@ static void run_rounds(struct nic *t)
 	}
 	if (t->failed != 0)
 		fprintf(stderr, "godwit-bench: nic: %s\n", strerror(t->failed));
+	else if (!t->o->json)
+		rates_print(t->rates + given(t), RACES - given(t), t->o->rounds);
 }
 
 int nic_bench(struct bench *b, const struct options *o)
@@ -364,6 +371,10 @@ int nic_bench(struct bench *b, const struct options *o)
 	if (rc == 0) {
 		t->b = b;
 		t->o = o;
+		for (unsigned i = 0; i < RACES; i++) {
+			t->rates[i].name = races[i].name;
+			t->rates[i].bare = races[i].bare;
+		}
 		rc = start(t, &e);
 	}
 	if (rc == 0) {

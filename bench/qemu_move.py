@@ -321,12 +321,19 @@ def shared_mib(pid):
 
 
 def own_mib(pid):
-    """Memory of a process that is not the guest's."""
+    """Memory of a process that is not the guest's, which is in a file of /dev/shm here: what is
+    anonymous, on huge pages, or in files without a name, as DPDK's is where it has no huge ones."""
+    kib = 0
     try:
-        found = re.search(r"RssAnon:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) / 1024 if found else 0
+        found = re.findall(r"^(?:RssAnon|HugetlbPages):\s+(\d+) kB",
+                           pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+        kib = sum(map(int, found))
+        for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            if os.readlink(fd).startswith("/memfd:"):
+                kib += os.stat(fd).st_blocks // 2
+    except OSError:  # it, or one of its files, has gone meanwhile
+        pass
+    return kib / 1024
 
 
 class Peak:

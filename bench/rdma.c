@@ -18,6 +18,7 @@
 #include "guard.h"
 #include "lane.h"
 #include "link_rdma.h"
+#include "memory.h"
 #include "pingpong.h"
 #include "zero.h"
 
@@ -269,8 +270,7 @@ static void run_race(struct rdma *t, unsigned way, unsigned run, unsigned round,
 		      "\"gib_per_s\": %.4f, \"cycles_a_page_source\": %.0f, "
 		      "\"cycles_a_page_target\": %.0f}\n"
 		    : "rdma/%s-%uk round %u, %s: %.3f GiB/s; busy cycles a page %.0f and %.0f\n",
-		way_name[way], run * (unsigned)(PAGE_BYTES >> 10), round,
-		image_name(t->b->content.content),
+		way_name[way], run * (unsigned)(PAGE_BYTES >> 10), round, bench_content(t->b),
 		(double)t->pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9),
 		(double)source / (double)t->pages, (double)target / (double)t->pages);
 	fflush(stdout);

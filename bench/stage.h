@@ -19,9 +19,10 @@ struct bench {
 	struct region_map map; /* one region, the image */
 	uint8_t *image;
 	struct region_map target_map;
-	uint8_t *target; /* NULL before bench_target() */
-	bool huge;       /* backed by 2 MiB pages */
-	uint64_t aside;  /* cycles of this round in which a stage made ready: not its own */
+	uint8_t *target;      /* NULL before bench_target() */
+	bool huge;            /* backed by 2 MiB pages */
+	double encoded_bytes; /* that a codec left of this round's pages; 0: it is none */
+	uint64_t aside;       /* cycles of this round in which a stage made ready: not its own */
 };
 
 struct stage {

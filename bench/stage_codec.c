@@ -57,7 +57,7 @@ static uint64_t plain_run(struct bench *b, int arg, void *state)
 			abort();
 		bytes += p->stream.total_out;
 	}
-	bench_use(bytes);
+	b->encoded_bytes = (double)bytes;
 	return b->pages;
 }
 
@@ -125,13 +125,14 @@ static uint64_t encode_run(struct bench *b, int arg, void *state)
 
 		for (uint32_t at = 0; at < n; at += PAGES_OF(arg)) {
 			uint32_t some = n - at < PAGES_OF(arg) ? n - at : PAGES_OF(arg);
-
-			bytes += s->codec->ops->encode(s->codec, s->pages + at * PAGE_BYTES,
+			size_t left = s->codec->ops->encode(s->codec, s->pages + at * PAGE_BYTES,
 				some * PAGE_BYTES, s->out, some * PAGE_BYTES);
+
+			bytes += left > 0 ? left : some * PAGE_BYTES; // 0: it goes as it is
 		}
 		done += n;
 	}
-	bench_use(bytes);
+	b->encoded_bytes = (double)bytes;
 	return done > 0 ? done : b->pages;
 }
 

@@ -74,6 +74,7 @@ static uint64_t path_run(struct bench *b, int arg, void *state)
 {
 	struct path *p = state;
 	struct pack *pack = &p->pack;
+	uint64_t before = p->sink.tx_bytes;
 
 	(void)arg;
 	for (uint64_t c = 0; c < b->map.nchunks; c++) {
@@ -85,6 +86,7 @@ static uint64_t path_run(struct bench *b, int arg, void *state)
 		pack_push(pack, &p->sink, path_taken, p);
 	pack_push(pack, &p->sink, path_taken, p);
 	bench_use(p->frames);
+	b->encoded_bytes = (double)(p->sink.tx_bytes - before);
 	return b->pages;
 }
 

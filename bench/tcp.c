@@ -21,11 +21,15 @@
 #include "guard.h"
 #include "lane.h"
 #include "link_tcp.h"
+#include "memory.h"
 #include "pingpong.h"
+#include "rates.h"
 #include "zero.h"
 
 #define SOURCE_CPU 0
 #define TARGET_CPU 1
+
+#define RACES 8u
 
 // One side of a race; both sides wait at the gate, so that no clock runs while a thread is made.
 struct side {
@@ -48,6 +52,7 @@ struct tcp {
 
 	struct lane lane[2]; // plain, sealed
 	struct lane *at;     // of this round
+	struct rates rates[RACES];
 };
 
 // The plain loop.
@@ -133,7 +138,7 @@ struct race {
 };
 
 // Plain loops in several sizes: a bar takes the best of them.
-static const struct race races[] = {
+static const struct race races[RACES] = {
 	{"tcp/plain-256k", plain_source, plain_target, 0, 256 << 10, false},
 	{"tcp/plain-1m", plain_source, plain_target, 0, 1 << 20, false},
 	{"tcp/plain-256k-buf", plain_source, plain_target, 1, 256 << 10, false},
@@ -143,7 +148,6 @@ static const struct race races[] = {
 	{"tcp/fresh-plain", plain_source, plain_target, 1, 256 << 10, true},
 	{"tcp/fresh-flow", flow_source, flow_target, 0, 0, true},
 };
-#define RACES (sizeof(races) / sizeof(races[0]))
 
 struct runner {
 	struct side side;
@@ -181,7 +185,7 @@ static double busy_share(struct flow *f, uint64_t idle_before, double seconds)
 }
 
 static void report(
-	struct tcp *t, const char *name, unsigned round, const double cpu_s[2], bool json)
+	struct tcp *t, const struct race *race, unsigned round, const double cpu_s[2], bool json)
 {
 	double pages = (double)t->b->pages;
 	double gib = pages * PAGE_BYTES / (1 << 30) / ((double)t->ns / 1e9);
@@ -193,9 +197,10 @@ static void report(
 		      "\"cycles_a_page_source\": %.0f, \"cycles_a_page_target\": %.0f}\n"
 		    : "%-18s round %u, %s: %.2f GiB/s; busy CPU seconds %.2f at the source, "
 		      "%.2f at the target; cycles a page %.0f and %.0f\n",
-		name, round, image_name(t->b->content.content), gib, cpu_s[0], cpu_s[1],
+		race->name, round, bench_content(t->b), gib, cpu_s[0], cpu_s[1],
 		cpu_s[0] * hz / pages, cpu_s[1] * hz / pages);
 	fflush(stdout);
+	t->rates[race - races].gib_per_s[round] = gib;
 }
 
 // What the others left must not be what is found to be right. A flow takes memory that it did not
@@ -259,7 +264,7 @@ static void run_race(struct tcp *t, const struct race *race, unsigned round, boo
 		t->failed = EBADMSG;
 	}
 	if (t->failed == 0)
-		report(t, race->name, round, cpu_s, json);
+		report(t, race, round, cpu_s, json);
 }
 
 // As the flow's link asks for them: past the host's limit where we may, else within.
@@ -307,6 +312,11 @@ int tcp_bench(struct bench *b, const struct codec_ops *codec, int level, unsigne
 
 	if (rc == 0)
 		t->b = b;
+	for (unsigned i = 0; rc == 0 && i < RACES; i++) {
+		t->rates[i].name = races[i].name;
+		t->rates[i].heat = races[i].fresh;
+		t->rates[i].bare = races[i].source == plain_source;
+	}
 	if (rc != 0 || tcp_open(t, codec, level, &e) != 0) {
 		fprintf(stderr, "godwit-bench: %s\n", rc != 0 ? strerror(-rc) : e.text);
 		return 1;
@@ -322,6 +332,8 @@ int tcp_bench(struct bench *b, const struct codec_ops *codec, int level, unsigne
 			run_race(t, &races[i], round, json);
 	}
 	rc = t->failed != 0;
+	if (rc == 0 && !json)
+		rates_print(t->rates, RACES, rounds);
 	if (t->failed != 0)
 		fprintf(stderr, "godwit-bench: tcp: %s\n", strerror(t->failed));
 	tcp_close(t);

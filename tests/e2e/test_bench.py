@@ -48,9 +48,11 @@ def test_compare_tells_each_way(tmp_path):
     assert done.returncode == 0, done.stderr
     first, *runs = map(json.loads, (tmp_path / "out").read_text().splitlines())
     assert first["machine"]["kernel"] and first["machine"]["godwit"]
+    assert first["settings"]["mib"] == 64 and first["settings"]["image"] == "mix"
     assert [r["way"] for r in runs] == ways
     for r in runs:
         assert r["s"] > 0 and r["wire"] > 0 and len(r["cpu_s"]) == 2 and r["limit_gbit"] == 5
+        assert min(r["own_mib"]) > 1
         assert r["way"] in done.stdout
 
 
@@ -186,6 +188,18 @@ def test_what_means_nothing_is_refused(words, why):
     assert done.stderr.startswith("godwit-bench: ") and why in done.stderr, done.stderr
 
 
+def test_what_the_image_is_of():
+    """Results say it, and what a codec makes of it."""
+    asked = (BENCH, "--size", 8, "--rounds", 1, "--pid", os.getpid(), "zero", "encode/lz4")
+    done = run(*asked, "--json")
+    assert done.returncode == 0, done.stderr
+    first, zero, lz4 = map(json.loads, done.stdout.splitlines())
+    assert [line["content"] for line in (first["settings"], zero, lz4)] == 3 * ["process"]
+    assert first["settings"]["mib"] == 8 and "ratio" not in zero and lz4["ratio"] >= 1
+    done = run(*asked)
+    assert done.stdout.startswith("8 MiB of process, ") and "-: say 'read/*'" in done.stdout
+
+
 def test_each_stage_runs():
     done = run(BENCH, "--size", 8, "--rounds", 1, "--json")
     assert done.returncode == 0, done.stderr
@@ -218,6 +232,8 @@ def test_each_link_runs(link, tmp_path):
     done = run(BENCH, "report", tmp_path / "result", "--out", tmp_path / "page")
     assert done.returncode == 0 and f"<td>{link}/flow</td>" in (tmp_path / "page").read_text()
     done = run(sys.executable, ROOT / "bench/model", tmp_path / "result")
+    told = run(BENCH, link, "--size", 8, "--rounds", 1) if link == "tcp" else None
+    assert told is None or re.search(r"^tcp/flow .* \d+%$", told.stdout, re.M), told.stdout
     if link == "nic":
         assert done.returncode == 0 and "400 Gbit/s" in done.stdout, done.stderr
     else:
@@ -296,6 +312,9 @@ RESULTS = [
         "1": {"godwit/tcp/auto": 2.0, "by": {"lz4": 1}}, "10": {"godwit/tcp/auto": 1.0, "by": {}},
         "unlimited": {"godwit/tcp/auto": 0.5, "by": {}}}}},
     {"stage": "zero", "round": 0, "mib": 64, "cycles_a_page": 300.0, "gib_per_s": 30.0},
+    {"stage": "read/avx2", "round": 0, "mib": 64, "cycles_a_page": 225.0, "gib_per_s": 40.0},
+    {"stage": "tcp/plain-1m", "round": 0, "gib_per_s": 4.0},
+    {"stage": "tcp/flow", "round": 0, "gib_per_s": 3.0},
     *[{"way": "godwit/tcp/raw", "s": s, "cpu_s": [1, 2], "own_mib": [3, 4], "wire": 1 << 20,
        "pause_ms": 7, "limit_gbit": limit} for s, limit in ((3.0, 1), (1.0, None))],
     *[{"curve": "guests", "unit": "guests", "x": x, "values": {"total ms": x * 10.0}}
@@ -320,13 +339,19 @@ def test_report_tells_what_changed(tmp_path):
     then = results(tmp_path / "then", [dict(RESULTS[-1], values={"total ms": 500})])
     done = run(BENCH, "report", now, "--against", then, "--out", tmp_path / "page")
     assert done.stdout.split() == "guests 100: total 500.0 1000.0 ms 2.000 times".split()
+    page = (tmp_path / "page").read_text()
+    assert "<td>75 %</td>" in page, "the zero scan of reading, and the flow of the bare loop"
+    then = results(tmp_path / "then", [dict(e, s=6.0) for e in RESULTS if "way" in e])
+    done = run(BENCH, "report", now, "--against", then)
+    assert [line.split() for line in done.stdout.splitlines() if line.split()[-2] == "0.500"] == [
+        "godwit/tcp/raw, 1 Gbit/s 6.0 3.0 s 0.500 times".split()]
     assert "Against the reference" in (tmp_path / "page").read_text()
     assert "2.000</span>" in (tmp_path / "page").read_text()
 
 
 def test_each_reference_is_one():
     """What has the figures of a reference is compared with that one."""
-    for name in ("reference.jsonl", "reference-scale.jsonl"):
+    for name in ("reference.jsonl", "reference-compare.jsonl", "reference-scale.jsonl"):
         done = run(BENCH, "report", ROOT / "bench" / name)
         assert done.returncode == 0, done.stderr
         ratios = [line.split()[-2] for line in done.stdout.splitlines()]
