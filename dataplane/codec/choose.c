@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#define AT_ONCE      0.7        // how far backlog and hunger move the price: 6 times, either way
+#define AT_ONCE      0.7        // how far backlog and hunger move the price: up to 6 times
 #define MIX_WEIGHT   (1.0 / 64) // of a frame, among those that tell what content comes
 #define PRICE_CYCLES (1u << 21) // from one reckoning of the price to the next
 #define PRICE_STEPS  6u         // halvings of what is between two doublings
@@ -116,7 +116,8 @@ static bool wire_is_slower(const struct choose *c, const unsigned may[CHOOSE_KIN
 	return bytes > core * c->drain;
 }
 
-static void find_price(struct choose *c)
+// The least price at which the wire does not take longer than the core, about.
+static double find_price(const struct choose *c)
 {
 	double low = c->least / 2, most = c->least * PRICE_MOST, high;
 	unsigned may[CHOOSE_KINDS];
@@ -135,18 +136,30 @@ static void find_price(struct choose *c)
 		else
 			high = middle;
 	}
+	return high;
+}
+
+static void reckon(struct choose *c)
+{
+	double price = find_price(c), weight = 1 / (1 + c->priced / 2.0);
+
 	// Where core and wire take as long for one option, what is reckoned jumps, at the least
 	// change, between the price at which that begins to be the best and the one at which it
 	// ends: what lies between them is right.
-	if (high < c->price && c->link.pressure < HUNGRY)
-		c->price = high;
-	c->price += PRICE_WEIGHT * c->price * (high - c->price) / (high + c->price);
+	if (price < c->price && c->link.pressure < HUNGRY)
+		c->price = price;
+	weight = weight > PRICE_WEIGHT ? weight : PRICE_WEIGHT;
+	c->price += weight * c->price * (price - c->price) / (price + c->price);
+	c->priced++;
 }
 
+// What the link holds is there to be used: the price is moved little before it is about to be idle,
+// or full.
 static double price_now(const struct choose *c)
 {
-	double p = AT_ONCE * c->link.pressure;
+	double p = c->link.pressure;
 
+	p *= AT_ONCE * (p < 0 ? -p : p);
 	return c->price * (1 + p) / (1 - p);
 }
 
@@ -155,7 +168,7 @@ bool choose_look(struct choose *c, const struct choose_link *l)
 	choose_follow(c, l);
 	if (c->drain > 0 && l->now_cycles - c->priced_cycles >= PRICE_CYCLES) {
 		c->priced_cycles = l->now_cycles;
-		find_price(c);
+		reckon(c);
 	}
 	return price_now(c) >= c->least;
 }

@@ -59,6 +59,7 @@ struct choose {
 	double price;             /* cycles a byte */
 	double least;             /* a price below makes raw the choice for all kinds */
 	uint64_t priced_cycles;   /* when it was reckoned */
+	unsigned priced;          /* times it was */
 
 	struct choose_link link; /* at the frame before; its pressure: as the price takes it */
 	double buffer_bytes;     /* what the link holds when frames wait for it */

@@ -389,7 +389,7 @@ static void race_least(bool tell)
 {
 	static const struct {
 		double gbit, share;
-	} at[] = {{2.5, .95}, {5, .99}, {10, .97}, {25, .97}};
+	} at[] = {{2.5, .975}, {5, .99}, {10, .985}, {25, .99}};
 
 	make_content(MIX);
 	for (unsigned r = 0; r < sizeof(at) / sizeof(at[0]); r++) {

@@ -310,6 +310,62 @@ static void nothing_else_is_sent(void **state)
 	nothing_else_goes(&codec_auto, 0);
 }
 
+// A link that takes no frame.
+static unsigned full_tx(struct link *l, struct link_tx *f, unsigned n)
+{
+	(void)l, (void)f, (void)n;
+	return 0;
+}
+
+static int64_t full_poll(struct link *l)
+{
+	(void)l;
+	return 0;
+}
+
+static unsigned full_done(struct link *l, struct link_done *d, unsigned n)
+{
+	(void)l, (void)d, (void)n;
+	return 0;
+}
+
+static void full_close(struct link *l)
+{
+	(void)l;
+}
+
+// An encoded frame can't leave before the link is polled again, so none is made behind it: each
+// would be time in which the link is idle.
+static void what_is_not_taken_ends_the_turn(void **state)
+{
+	static const struct link_ops full = {.name = "full",
+		.tx = full_tx,
+		.poll = full_poll,
+		.done = full_done,
+		.close = full_close};
+	static const uint64_t size[] = {64 * 64};
+	struct link l = {.ops = &full, .slots = 8};
+	struct seed s = {.state = 17};
+	const struct send *turn;
+	struct pair p;
+
+	(void)state;
+	pair_open(&p, size, 1, &codec_lz4, 0);
+	assert_int_equal(flow_send_new(&p.send[0], &p.send_job, &l, 1, -1, NULL), 0);
+	assert_int_equal(flow_send_new(&p.send[1], &p.send_job, &l, 2, -1, NULL), 0);
+	seed_fill(&s, p.from.r[0].base, p.from.r[0].bytes);
+	for (uint64_t i = 0; i < p.from.r[0].bytes; i += 2)
+		p.from.r[0].base[i] = 'w';
+	fill_set(&p);
+	pair_publish(&p, 0);
+	turn = p.send[0]->priv;
+	for (unsigned turns = 1; turns < 4; turns++) {
+		flow_poll(p.send[0]);
+		assert_int_equal(turn->pack.tail - turn->pack.head, turns);
+	}
+	pair_close(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +376,7 @@ int main(void)
 		cmocka_unit_test(pace_is_kept),
 		cmocka_unit_test(sums_that_disagree),
 		cmocka_unit_test(stop_claims_no_more),
+		cmocka_unit_test(what_is_not_taken_ends_the_turn),
 		cmocka_unit_test(nothing_else_is_sent),
 		cmocka_unit_test(sealed),
 	};
