@@ -337,7 +337,7 @@ def own_mib(pid):
 
 
 class Peak:
-    """The most memory of its own that each side had, looked at now and then."""
+    """The most memory of its own that each side had, looked at now and then, and at the end."""
 
     def __init__(self, sides):
         self.sides = [[program.pid for program in side] for side in sides]
@@ -346,14 +346,18 @@ class Peak:
         self.thread = threading.Thread(target=self.look, daemon=True)
         self.thread.start()
 
+    def once(self):
+        for n, pids in enumerate(self.sides):
+            self.mib[n] = max(self.mib[n], round(sum(own_mib(pid) for pid in pids), 1))
+
     def look(self):
         while not self.over.wait(0.05):
-            for n, pids in enumerate(self.sides):
-                self.mib[n] = max(self.mib[n], round(sum(own_mib(pid) for pid in pids), 1))
+            self.once()
 
     def close(self):
         self.over.set()
         self.thread.join()
+        self.once()
         return self.mib
 
 
