@@ -14,8 +14,9 @@ AGAINST_QEMU = [2.5, 5, 10]
 FIXED = [f"godwit/tcp/{codec}" for codec in ("raw", "lz4", "deflate:1", "zstd:1", "zstd:3")]
 AUTO = "godwit/tcp/auto"
 QEMU = ["qemu/multifd", "qemu/zstd:1"]
-# Ways that took so many times the best one's time are not the best: they are not gone again.
-HOPELESS = 1.5
+# Ways that took so many times the best one's time are not the best: they are not gone again. What
+# was run once or twice may have been disturbed.
+HOPELESS = [2.5, 2.5, 1.5]
 # Class and MiB. The mix is raced against QEMU too, and half of it is zero: large enough that what a
 # migration takes beside its bytes is little.
 IMAGES = {"mix": 4096, "binary": 1024, "heap": 1024}
@@ -55,23 +56,30 @@ def medians(taken):
             for name, runs in taken.items()}
 
 
+def paired(ours, theirs):
+    """theirs / ours, of the rounds that both were in."""
+    return round(statistics.median(their["s"] / our["s"] for our, their in zip(ours, theirs)), 3)
+
+
 def cell(ground, names, rounds):
-    """Median seconds of each way, by turns, as long as it may be the best; of auto the shares of
-    the pages too."""
+    """Median seconds of each way, by turns, as long as it may be the best; times that auto took of
+    each, round by round; of auto the shares of the pages too."""
     taken = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
+    for n in range(rounds):
+        for name in names if n % 2 == 0 else reversed(names):
             taken[name].append(ground.once(name))
         found = medians(taken)
         names = [name for name in names
-                 if name == AUTO or found[name] < HOPELESS * min(found.values())]
+                 if name == AUTO or found[name] < HOPELESS[min(n, 2)] * min(found.values())]
     counters = taken[AUTO][0]["counters"]
-    return found | {"by": {row: round(counters[f"pages_{row}"] / max(1, counters["pages_data"]), 3)
-                           for row in ("lz4", "deflate", "zstd")}}
+    return found | {
+        "times": {name: paired(taken[AUTO], runs) for name, runs in taken.items() if name != AUTO},
+        "by": {row: round(counters[f"pages_{row}"] / max(1, counters["pages_data"]), 3)
+               for row in ("lz4", "deflate", "zstd")}}
 
 
 def auto_table(build, rounds, size=None):
-    """{class: {limit: {way: s}}}"""
+    """{class: {limit: what cell() found}}"""
     found = {}
     for content, mib in IMAGES.items():
         ground = ways.Ground(build, size or mib, ["--content", content])
@@ -83,8 +91,9 @@ def auto_table(build, rounds, size=None):
                 names = [AUTO, *FIXED]
                 if content == "mix" and gbit in AGAINST_QEMU:
                     names += QEMU
-                # Where the host's mood decides and not the wire, single runs differ by a third.
-                more = 1 if gbit and gbit < 25 else 3
+                # Where the host's mood decides and not the wire, single runs differ by a third:
+                # then nine rounds tell a median to a tenth only.
+                more = 1 if gbit and gbit < 25 else 10
                 found[content][str(gbit or "unlimited")] = cell(ground, names, more * rounds)
         finally:
             ground.close()
@@ -92,8 +101,8 @@ def auto_table(build, rounds, size=None):
 
 
 def lowest(table, others, keep):
-    """The lowest ratio of the best of others to auto, over the cells that are kept."""
-    ratios = [min(cell[name] for name in others) / cell[AUTO]
+    """The lowest ratio of any of others to auto, over the cells that are kept."""
+    ratios = [min(cell["times"][name] for name in others)
               for content, cells in table.items() for limit, cell in cells.items()
               if keep(content, limit)]
     return {"ratio": round(min(ratios), 3), "min": round(min(ratios), 3),
