@@ -103,6 +103,18 @@ static void give_way(unsigned empty)
 	}
 }
 
+// The time that a core gave away, or paused, is idle time of the flows that had nothing for it.
+static void share_rest(struct lcore *l, uint64_t cycles)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < l->nflows; i++)
+		n += l->flow[i]->kind != FLOW_PORT;
+	for (unsigned i = 0; i < l->nflows; i++)
+		if (l->flow[i]->kind != FLOW_PORT)
+			stats_add(&l->flow[i]->stats, STAT_cycles_idle, cycles / n);
+}
+
 static bool may_park(struct lcore *l)
 {
 	int asked = LCORE_PARK_ASKED;
@@ -135,10 +147,15 @@ int lcore_main(void *arg)
 			may_park(l))
 			return 0;
 		empty = moved ? 0 : empty + 1;
-		if (!moved && l->idle == LCORE_IDLE_YIELD)
-			give_way(empty);
-		else if (!moved)
-			cpu_pause();
+		if (!moved) {
+			uint64_t rest = cpu_cycles();
+
+			if (l->idle == LCORE_IDLE_YIELD)
+				give_way(empty);
+			else
+				cpu_pause();
+			share_rest(l, cpu_cycles() - rest);
+		}
 		now = cpu_cycles();
 		count(l, moved, now - then);
 		then = now;

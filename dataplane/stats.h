@@ -39,7 +39,7 @@
 	X(cycles_recv, "cycles in the link, receiving")                                            \
 	X(cycles_decode, "cycles checking and decoding")                                           \
 	X(cycles_place, "cycles writing guest memory")                                             \
-	X(cycles_idle, "cycles polling with nothing to do")
+	X(cycles_idle, "cycles with nothing to do, asleep too")
 
 enum stats_id {
 #define X(name, help) STAT_##name,

@@ -112,6 +112,45 @@ static void moves_by_workers(void **state)
 	lcore_park();
 }
 
+static uint64_t idle_of(const struct pair *p)
+{
+	return stats_get(&p->send[0]->stats, STAT_cycles_idle) +
+	       stats_get(&p->recv[0]->stats, STAT_cycles_idle);
+}
+
+// A core that naps is idle, and so are its flows.
+static void naps_are_idle(void **state)
+{
+	static const uint64_t size[] = {64};
+	uint64_t end = clock_ns() + 120 * NS_PER_S, core, flows;
+	struct pair p;
+
+	(void)state;
+	pair_open(&p, size, 1, NULL, 0);
+	pair_flows(&p);
+	p.recv[0]->lcore = p.send[0]->lcore;
+	assert_int_equal(flow_attach(p.send[0]), 0);
+	assert_int_equal(flow_attach(p.recv[0]), 0);
+	while (idle_of(&p) == 0) {
+		assert_true(clock_ns() < end);
+		nap();
+	}
+	core = lcore_idle_cycles(p.send[0]->lcore);
+	flows = idle_of(&p);
+	while (lcore_idle_cycles(p.send[0]->lcore) - core < 100000000) {
+		assert_true(clock_ns() < end);
+		nap();
+	}
+	core = lcore_idle_cycles(p.send[0]->lcore) - core;
+	assert_true(idle_of(&p) - flows > core / 2);
+	flow_detach(p.send[0]);
+	flow_detach(p.recv[0]);
+	wait_detached(p.send[0]);
+	wait_detached(p.recv[0]);
+	pair_close(&p);
+	lcore_park();
+}
+
 // Attaching races with parking: the flow is served all the same.
 static void parks_and_wakes(void **state)
 {
@@ -214,6 +253,7 @@ int main(void)
 		cmocka_unit_test(reads_lists),
 		cmocka_unit_test(starts_once),
 		cmocka_unit_test(moves_by_workers),
+		cmocka_unit_test(naps_are_idle),
 		cmocka_unit_test(parks_and_wakes),
 		cmocka_unit_test(takes_so_many),
 	};
