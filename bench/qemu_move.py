@@ -4,7 +4,9 @@ never start; its RAM is a file filled with the standard image. What belongs to a
 itself, because a loopback pair that shares one shares its cache, which no network does; and the
 two sides have a network namespace of their own, whose loopback counts what they send."""
 
+import contextlib
 import json
+import mmap
 import os
 import pathlib
 import re
@@ -322,22 +324,31 @@ def shared_mib(pid):
 
 def own_mib(pid):
     """Memory of a process that is not the guest's, which is in a file of /dev/shm here: what is
-    anonymous, on huge pages, or in files without a name, as DPDK's is where it has no huge ones."""
-    kib = 0
+    anonymous, or on huge pages."""
     try:
         found = re.findall(r"^(?:RssAnon|HugetlbPages):\s+(\d+) kB",
                            pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
-        kib = sum(map(int, found))
+    except OSError:  # it has gone meanwhile
+        return 0
+    return sum(map(int, found)) / 1024
+
+
+def unnamed_mib(pid):
+    """The same in files without a name, as DPDK's is where it has no huge pages."""
+    files = {}
+    with contextlib.suppress(OSError):
         for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-            if os.readlink(fd).startswith("/memfd:"):
-                kib += os.stat(fd).st_blocks // 2
-    except OSError:  # it, or one of its files, has gone meanwhile
-        pass
-    return kib / 1024
+            with contextlib.suppress(OSError):  # closed meanwhile
+                said = os.stat(fd)
+                # Huge pages are in HugetlbPages.
+                if os.readlink(fd).startswith("/memfd:") and said.st_blksize == mmap.PAGESIZE:
+                    files[said.st_dev, said.st_ino] = said.st_blocks / 2048
+    return sum(files.values())
 
 
 class Peak:
-    """The most memory of its own that each side had, looked at now and then, and at the end."""
+    """The most memory of its own that each side had, looked at now and then, and at the end. Files
+    are looked at then only: to list them takes the CPUs that are measured too long."""
 
     def __init__(self, sides):
         self.sides = [[program.pid for program in side] for side in sides]
@@ -348,7 +359,7 @@ class Peak:
 
     def once(self):
         for n, pids in enumerate(self.sides):
-            self.mib[n] = max(self.mib[n], round(sum(own_mib(pid) for pid in pids), 1))
+            self.mib[n] = max(self.mib[n], sum(map(own_mib, pids)))
 
     def look(self):
         while not self.over.wait(0.05):
@@ -358,7 +369,8 @@ class Peak:
         self.over.set()
         self.thread.join()
         self.once()
-        return self.mib
+        return [round(mib + sum(map(unnamed_mib, pids)), 1)
+                for mib, pids in zip(self.mib, self.sides)]
 
 
 def timed(move, source, target, sides):

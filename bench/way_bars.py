@@ -62,8 +62,8 @@ def paired(ours, theirs):
 
 
 def cell(ground, names, rounds):
-    """Median seconds of each way, by turns, as long as it may be the best; times that auto took of
-    each, round by round; of auto the shares of the pages too."""
+    """Median seconds of each way, by turns, as long as it may be the best; what it took times
+    auto's, round by round; of auto the shares of the pages too."""
     taken = {name: [] for name in names}
     for n in range(rounds):
         for name in names if n % 2 == 0 else reversed(names):
@@ -71,10 +71,12 @@ def cell(ground, names, rounds):
         found = medians(taken)
         names = [name for name in names
                  if name == AUTO or found[name] < HOPELESS[min(n, 2)] * min(found.values())]
-    counters = taken[AUTO][0]["counters"]
+    counters = [run["counters"] for run in taken[AUTO]]
     return found | {
+        "rounds": rounds,
         "times": {name: paired(taken[AUTO], runs) for name, runs in taken.items() if name != AUTO},
-        "by": {row: round(counters[f"pages_{row}"] / max(1, counters["pages_data"]), 3)
+        "by": {row: round(statistics.median(c[f"pages_{row}"] / max(1, c["pages_data"])
+                                            for c in counters), 3)
                for row in ("lz4", "deflate", "zstd")}}
 
 
