@@ -201,17 +201,22 @@ static void print_table(
 {
 	double reading = limit(runs, n, "read/", o->rounds);
 	double copying = limit(runs, n, "copy", o->rounds);
+	bool missing = false;
 
 	printf("%llu MiB of %s, %s pages, %u rounds, TSC %.0f MHz; medians\n",
 		(unsigned long long)(o->bytes >> 20), bench_content(b), o->huge ? "2 MiB" : "4 KiB",
 		o->rounds, (double)clock_cycles_hz() / 1e6);
 	printf("%-20s %14s %10s %17s %6s %6s  %s\n", "stage", "cycles a page", "GiB/s",
 		"min to max", "share", "ratio", "what");
-	for (unsigned i = 0; i < n; i++)
-		print_row(&runs[i], writes(runs[i].stage->name) ? copying : reading, o->rounds);
+	for (unsigned i = 0; i < n; i++) {
+		double most = writes(runs[i].stage->name) ? copying : reading;
+
+		missing |= most <= 0;
+		print_row(&runs[i], most, o->rounds);
+	}
 	printf("share: of the fastest plain copy for copy, fill, fresh and place, of the fastest "
 	       "plain read for others%s\n",
-		reading > 0 && copying > 0 ? "" : "; -: say 'read/*' 'copy*' too");
+		missing ? "; -: say 'read/*' 'copy*' too" : "");
 	printf("ratio: bytes of guest memory for each that a codec leaves, or a path sends\n");
 }
 

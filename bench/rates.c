@@ -19,7 +19,7 @@ static int by_value(const void *a, const void *b)
 static double median(double *v, unsigned n)
 {
 	qsort(v, n, sizeof(*v), by_value);
-	return v[n / 2];
+	return (v[(n - 1) / 2] + v[n / 2]) / 2;
 }
 
 // Of the fastest bare loop of that heat; 0: there is none.
@@ -35,6 +35,8 @@ static double bare(const struct rates *r, unsigned n, unsigned heat, unsigned ro
 
 void rates_print(const struct rates *r, unsigned n, unsigned rounds)
 {
+	bool shares = false;
+
 	if (rounds == 0)
 		return;
 	printf("%-20s %10s %17s %6s\n", "medians", "GiB/s", "min to max", "share");
@@ -53,6 +55,8 @@ void rates_print(const struct rates *r, unsigned n, unsigned rounds)
 		if (mid > 0)
 			printf(" %5.0f%%", mid);
 		printf("\n");
+		shares |= mid > 0;
 	}
-	printf("share: of the fastest bare loop over that link in the same round\n");
+	if (shares)
+		printf("share: of the fastest bare loop over that link in the same round\n");
 }

@@ -139,6 +139,7 @@ static void add_short(void *arg, struct session *s)
 	json_t *status = session_status(s);
 
 	json_object_del(status, "report");
+	json_object_del(status, "under_way");
 	json_array_append_new(arg, status);
 }
 

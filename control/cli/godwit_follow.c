@@ -119,7 +119,7 @@ static void on_end(struct screen *s, const json_t *ev)
 {
 	const char *result = report_text(ev, "result"), *error = report_text(ev, "error");
 
-	if (s->terminal)
+	if (s->terminal && s->view.state != NULL)
 		draw(s); /* the last picture stays */
 	s->drawn = 0;
 	if (error[0] != '\0')
@@ -216,6 +216,8 @@ enum godwit_exit godwit_follow(
 	s.printed_ns = clock_ns();
 	view_init(&s.view, name);
 	view_seed(&s.view, how->session);
+	if (!how->json && !s.terminal && s.view.state != NULL)
+		show_plain(&s, "state", s.view.state);
 	while (!end) {
 		json_t *ev = godwit_client_next(c, &e);
 		const char *what = report_text(ev, "event");

@@ -268,6 +268,7 @@ static void looked_live(struct session *s)
 	if (d.what == CONVERGE_SWITCH && (!s->opt.hold || s->switch_now)) {
 		log_info(s->name, "switches over after %u live passes: %s", s->live_passes,
 			d.reason);
+		progress_pass_none(s); /* it is not begun */
 		stage_done(s);
 		return;
 	}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The choice of a codec by backlog. Run by the source's polling core.
 //
-// Invariants: the price is the one at which core and wire would take the same time for the content
-// as it comes, less while the link is about to be idle and more while it has a backlog; so it never
-// runs away from where it matters. What is tried to learn costs a bounded share of the cycles that
-// encoding takes.
+// Invariants: the price tends to the one at which core and wire would take the same time for the
+// content as it comes, and is less while the link is about to be idle and more while it has a
+// backlog; so it never runs away from where it matters. What is tried to learn costs a bounded
+// share of the cycles that encoding takes.
 
 #include "choose_impl.h"
 
@@ -14,16 +14,17 @@
 #define MIX_WEIGHT   (1.0 / 64) // of a frame, among those that tell what content comes
 #define PRICE_CYCLES (1u << 21) // from one reckoning of the price to the next
 #define PRICE_STEPS  6u         // halvings of what is between two doublings
-#define PRICE_WEIGHT (1.0 / 16) // of one that is reckoned, and how far it moves the price at most
-#define HUNGRY       (-0.75)    // a pressure: then it falls at once
-#define PRICE_MOST   128.0      // times the least that matters: few options gain by more
-#define OTHER        0.3        // cycles a byte of what is not encoding, assumed
+#define PRICE_WEIGHT                                                                               \
+	(1.0 / 16)         // of one that is reckoned, but of the first ones: so far it moves it
+#define HUNGRY     (-0.75) // a pressure: then it falls at once
+#define PRICE_MOST 128.0   // times the least that matters: few options gain by more
+#define OTHER      0.3     // cycles a byte of what is not encoding, assumed
 
-// Of new observations: how slow the core is now, what an option takes beside the others. One that
-// is so many times what is known, or else assumed, was disturbed: the core was taken away. Nothing
-// makes it faster than it is, so the first ones that are below are believed.
+// Of new observations: how slow the core is now, what an option takes beside the others. One is
+// believed up to so many times what is known, or else assumed: the core may have been taken away.
+// It is not faster than it is for long, so the first ones that are below count whole.
 #define SLOW_WEIGHT (1.0 / 16)
-#define SEEN_WELL   4u  // times: then it is the core that is slow
+#define SEEN_WELL   4u  // times: after one more it is the core that is slow
 #define SEEN_MOST   62u // of an option: no observation counts less than 1 / 32
 #define OUTLIER     1.5
 #define LEAST       (1.0 / 8) // times what is known, or else assumed

@@ -78,6 +78,10 @@ def test_events(stage, pair):
     late = follow(stage, source, "late")
     late.wait_line('"event":"passed"')
     late.wait_line('"event":"progress"')
+    plain = godwit.Child("plain", [godwit.GODWIT, "watch", "guest", "--api", source.api])
+    stage.children.append(plain)
+    plain.wait_line(r"^guest: holding \(")  # though no state follows that it does not know
+    assert "under_way" not in source.ok("list", "--json")
     source.ok("switch-now", "guest")
     report = migration.done()
     assert late.wait() == amid.wait() == receive.wait() == 0
@@ -91,6 +95,7 @@ def test_events(stage, pair):
     assert any(c["place"] > 0 or c["recv"] > 0 for e in placed for c in e["cores"])
     rates_add_up(placed)
     passed = [e for e in told if e["event"] == "passed"]
+    assert all("elapsed_ms" in e for e in passed)
     assert len(passed) == report["passes"] == len({e["pass"] for e in told if e["event"] == "pass"})
     for key in ("pages_data", "pages_zero", "pages_hole"):
         assert sum(p[key] for p in passed) == report[key]

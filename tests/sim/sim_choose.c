@@ -63,6 +63,7 @@ struct wire {
 	double later;        // bytes a cycle, after half of the frames; 0: the same
 	bool shared;         // the source's core is slowed down by others, and taken away at times
 	bool shaken;         // each option's first frame takes four times as long
+	double machine;      // times as long, each frame of all options; 0: 1
 	double target_bytes; // that the target's kernel takes
 	double send_cycles;  // a byte on the wire, of the source's core
 	double decode_times; // the target's core is so much slower, or has so many flows
@@ -276,6 +277,7 @@ static struct run play(const struct wire *w, unsigned fixed)
 		t = &truth[k][o];
 		option[f] = (uint8_t)o;
 		cycles = t->cycles * frame * noise * slower(w, &s, now);
+		cycles *= w->machine > 0 ? w->machine : 1;
 		if (w->shaken && r.used[o] == 0)
 			cycles *= 4;
 		ratio = t->ratio < 1 ? t->ratio * noise : 1;
@@ -497,6 +499,22 @@ static void race_knees(enum content class, bool tell)
 	}
 }
 
+// All takes five times as long as is assumed.
+static void race_slow(double gbit, enum content class, bool tell)
+{
+	struct wire w = {.bytes_a_cycle = bytes_of(gbit),
+		.buffer_bytes = 4e6,
+		.target_bytes = 6e6,
+		.decode_times = 1,
+		.send_cycles = .5,
+		.machine = 5};
+
+	for (unsigned how = 0; how < 2; how++) {
+		w.silent = how;
+		run(&w, gbit, class, tell);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const double gbit[] = {1, 2.5, 5, 10, 25, 100};
@@ -507,6 +525,7 @@ int main(int argc, char **argv)
 		for (unsigned r = 0; r < sizeof(gbit) / sizeof(gbit[0]); r++) {
 			race_buffers(gbit[r], class, tell);
 			race_targets(gbit[r], class, tell);
+			race_slow(gbit[r], class, tell);
 		}
 		race_changes(class, tell);
 		if (class != RANDOM && class != MIX)
