@@ -14,11 +14,10 @@
 #define MIX_WEIGHT   (1.0 / 64) // of a frame, among those that tell what content comes
 #define PRICE_CYCLES (1u << 21) // from one reckoning of the price to the next
 #define PRICE_STEPS  6u         // halvings of what is between two doublings
-#define PRICE_WEIGHT                                                                               \
-	(1.0 / 16)         // of one that is reckoned, but of the first ones: so far it moves it
-#define HUNGRY     (-0.75) // a pressure: then it falls at once
-#define PRICE_MOST 128.0   // times the least that matters: few options gain by more
-#define OTHER      0.3     // cycles a byte of what is not encoding, assumed
+#define PRICE_WEIGHT (1.0 / 16) // of one that is reckoned, at least: the first count more
+#define HUNGRY       (-0.75)    // a pressure: then it falls at once
+#define PRICE_MOST   128.0      // times the least that matters: few options gain by more
+#define OTHER        0.3        // cycles a byte of what is not encoding, assumed
 
 // Of new observations: how slow the core is now, what an option takes beside the others. One is
 // believed up to so many times what is known, or else assumed: the core may have been taken away.
