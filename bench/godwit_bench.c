@@ -17,6 +17,7 @@
 #include "nic.h"
 #include "options.h"
 #include "pingpong.h"
+#include "rates.h"
 #include "rdma.h"
 #include "stage.h"
 #include "tcp.h"
@@ -110,13 +111,6 @@ static void known_stages(const struct options *o, struct err *e)
 			err_set(e, EINVAL, "%s: no stage has that name, see --list", o->words[i]);
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double gib_per_s(double cycles_a_page)
 {
 	return (double)clock_cycles_hz() / cycles_a_page * PAGE_BYTES / (1 << 30);
@@ -148,22 +142,13 @@ static void print_round(const struct bench *b, const struct run *r, unsigned rou
 	fflush(stdout);
 }
 
-static double median(const struct run *r, unsigned rounds)
-{
-	double c[ROUNDS_MAX];
-
-	memcpy(c, r->cycles, rounds * sizeof(c[0]));
-	qsort(c, rounds, sizeof(c[0]), by_value);
-	return c[rounds / 2];
-}
-
 // Cycles a page of the fastest stage of a kind, as far as this machine's memory goes; 0: none ran.
-static double limit(const struct run *runs, unsigned n, const char *kind, unsigned rounds)
+static double limit(struct run *runs, unsigned n, const char *kind, unsigned rounds)
 {
 	double least = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		double c = median(&runs[i], rounds);
+		double c = rates_median(runs[i].cycles, rounds);
 
 		if (strncmp(runs[i].stage->name, kind, strlen(kind)) == 0 &&
 			(least == 0 || c < least))
@@ -180,9 +165,8 @@ static bool writes(const char *name)
 
 static void print_row(struct run *r, double of, unsigned rounds)
 {
-	double c = median(r, rounds);
+	double c = rates_median(r->cycles, rounds);
 
-	qsort(r->cycles, rounds, sizeof(r->cycles[0]), by_value);
 	printf("%-20s %14.1f %10.2f %8.2f %8.2f", r->stage->name, c, gib_per_s(c),
 		gib_per_s(r->cycles[rounds - 1]), gib_per_s(r->cycles[0]));
 	if (of > 0)

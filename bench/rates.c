@@ -15,8 +15,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-// Sorts v, so that its ends are the extremes.
-static double median(double *v, unsigned n)
+double rates_median(double *v, unsigned n)
 {
 	qsort(v, n, sizeof(*v), by_value);
 	return (v[(n - 1) / 2] + v[n / 2]) / 2;
@@ -49,9 +48,9 @@ void rates_print(const struct rates *r, unsigned n, unsigned rounds)
 			v[k] = r[i].gib_per_s[k];
 			share[k] = of > 0 ? 100 * v[k] / of : 0;
 		}
-		mid = median(v, rounds);
+		mid = rates_median(v, rounds);
 		printf("%-20s %10.2f %8.2f %8.2f", r[i].name, mid, v[0], v[rounds - 1]);
-		mid = median(share, rounds);
+		mid = rates_median(share, rounds);
 		if (mid > 0)
 			printf(" %5.0f%%", mid);
 		printf("\n");

@@ -15,6 +15,9 @@ struct rates {
 	double gib_per_s[ROUNDS_MAX];
 };
 
+/* Of n values, at least one; sorts them, so that the first and the last are the extremes. */
+double rates_median(double *v, unsigned n);
+
 /* Rounds that all of n races were in. */
 void rates_print(const struct rates *r, unsigned n, unsigned rounds);
 

@@ -137,6 +137,12 @@ static double slower(const struct wire *w, struct seed *s, double now)
 	return (1 + 1.2 * (at < .5 ? at : 1 - at)) * (seed_below(s, 32) == 0 ? 4 : 1);
 }
 
+// What a frame takes times what is so, where this option was used so often before.
+static double longer(const struct wire *w, unsigned used)
+{
+	return (w->machine > 0 ? w->machine : 1) * (w->shaken && used == 0 ? 4 : 1);
+}
+
 // How busy the target's core was, as it tells: window by window.
 static float busy_in[1 << 20];
 
@@ -276,10 +282,7 @@ static struct run play(const struct wire *w, unsigned fixed)
 		}
 		t = &truth[k][o];
 		option[f] = (uint8_t)o;
-		cycles = t->cycles * frame * noise * slower(w, &s, now);
-		cycles *= w->machine > 0 ? w->machine : 1;
-		if (w->shaken && r.used[o] == 0)
-			cycles *= 4;
+		cycles = t->cycles * frame * noise * slower(w, &s, now) * longer(w, r.used[o]);
 		ratio = t->ratio < 1 ? t->ratio * noise : 1;
 		if (fixed == OPTIONS && o != RAW)
 			choose_learn(&c, kind_of[k], o, CHUNK_BYTES, (size_t)(ratio * frame),
